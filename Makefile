@@ -1,0 +1,54 @@
+# The two commands of a bare machine: `make quickstart` and `make test`. Needs git, python3 with venv and
+# the package index; everything goes into .venv and runs/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUICKSTART := runs/quickstart
+# Processes of the quickstart's training; the global batch is the same for any number that divides it.
+PROCESSES ?= 2
+
+.PHONY: quickstart test lint unit format clean
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/installed
+	@echo "1/5 shards: 25 of the 40 ORL people, aligned"
+	$(BIN)/python -m pipeline.shard --dataset orl --size 64 --out $(QUICKSTART)/shards
+	@echo "2/5 preview: what the network will see"
+	$(BIN)/python -m pipeline.preview --shards $(QUICKSTART)/shards --out $(QUICKSTART)/preview.png
+	@echo "3/5 training: recipe quickstart, $(PROCESSES) processes"
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) training/main.py --recipe quickstart \
+	    --shards $(QUICKSTART)/shards --run-dir $(QUICKSTART)/run --resume
+	@echo "4/5 evaluation: the 15 people held out, trained beside untrained"
+	$(BIN)/python -m evaluation --orl --out $(QUICKSTART)/report \
+	    --checkpoint $(QUICKSTART)/run/final.pt --checkpoint $(QUICKSTART)/run/checkpoints/step-0000000.pt
+	@echo "5/5 done"
+	@echo "report      $(QUICKSTART)/report/report.html"
+	@echo "preview     $(QUICKSTART)/preview.png"
+	@echo "checkpoint  $(QUICKSTART)/run/final.pt"
+
+test: lint unit
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf runs
+
+$(VENV)/installed: requirements.txt requirements-demo.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-demo.txt
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

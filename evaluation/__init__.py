@@ -1,0 +1,1 @@
+"""Checkpoint to numbers, plots and a report."""

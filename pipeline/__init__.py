@@ -1,0 +1,1 @@
+"""Offline, photos to shards; online, shards to batches."""

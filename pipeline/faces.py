@@ -1,0 +1,122 @@
+"""One photo to one encoded face: read, decode, align, encode; every way it can fail has a name."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.align import DegenerateLandmarks, align, native_size
+from pipeline.resample import resize
+
+_NATIVE_LIMIT = np.iinfo(np.uint16).max
+
+
+class UnusablePhoto(Exception):  # noqa: N818 - it names a state of the data
+    """A photo that cannot become a face; the message is the reason in the rejects table."""
+
+
+@dataclass(frozen=True)
+class FaceFormat:
+    """How a face is cut out and encoded.
+
+    Attributes:
+        template: name of the alignment's template; None resizes the whole picture.
+        size: side of the face in pixels.
+        codec: "jpg", "png" or "webp" (lossless).
+        quality: of JPEG, 1..100.
+    """
+
+    template: str | None
+    size: int
+    codec: str
+    quality: int
+
+
+@dataclass(frozen=True)
+class Face:
+    """An encoded face and the size in pixels at which it stood in its photo."""
+
+    encoded: bytes
+    native: int
+
+
+def make_face(path: Path, landmarks: NDArray[np.float64] | None, form: FaceFormat) -> Face:
+    """Cut the face out of a photo file and encode it.
+
+    Args:
+        path: of the photo.
+        landmarks: (5, 2) x, y in pixels of the photo; unused where the picture is taken whole.
+        form: template, size and encoding.
+
+    Raises:
+        UnusablePhoto: with the reason.
+    """
+    photo = decode(read_bytes(path))
+    height, width = photo.shape[:2]
+    if form.template is None:
+        # The resampling is per channel, so the order of channels does not matter.
+        return Face(_encode(resize(photo, form.size, form.size), form), min(height, width, _NATIVE_LIMIT))
+    assert landmarks is not None
+    if (landmarks < 0).any() or (landmarks > (width, height)).any():
+        raise UnusablePhoto("landmarks outside the picture")
+    try:
+        face = align(photo, landmarks, form.size, form.template)
+    except DegenerateLandmarks as error:
+        raise UnusablePhoto("landmarks degenerate") from error
+    return Face(_encode(face, form), min(native_size(landmarks), _NATIVE_LIMIT))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a photo file.
+
+    Raises:
+        UnusablePhoto: it is missing, empty or cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnusablePhoto("missing") from error
+    except OSError as error:
+        raise UnusablePhoto("unreadable") from error
+    if not data:
+        raise UnusablePhoto("unreadable")
+    return data
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode a picture file to (H, W, 3) uint8 BGR, its pixels as stored (an EXIF rotation is not applied).
+
+    Raises:
+        UnusablePhoto: it is truncated or no picture. OpenCV fills what is missing with grey and says nothing,
+            so a JPEG that does not end as one should is decoded again by Pillow, which complains.
+    """
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
+        try:
+            Image.open(io.BytesIO(data)).load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UnusablePhoto("truncated" if "truncated" in str(error) else "unreadable") from error
+    try:
+        buffer = np.frombuffer(data, dtype=np.uint8)
+        photo = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise UnusablePhoto("unreadable") from error
+    if photo is None:
+        raise UnusablePhoto("unreadable")
+    return photo.astype(np.uint8, copy=False)
+
+
+def _encode(face: NDArray[np.uint8], form: FaceFormat) -> bytes:
+    """Encode a BGR face."""
+    settings = {
+        "jpg": [cv2.IMWRITE_JPEG_QUALITY, form.quality],
+        "png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
+        # OpenCV's WebP encoder is lossless above 100.
+        "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],
+    }
+    done, encoded = cv2.imencode(f".{form.codec}", face, settings[form.codec])
+    assert done
+    return encoded.tobytes()

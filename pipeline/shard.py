@@ -1,0 +1,107 @@
+"""Photos to shards: `python -m pipeline.shard --dataset vggface2 --root DIR --landmarks CSV --out DIR`.
+
+Reads photos with five landmarks, aligns the faces and writes tar shards with an index. The command may be
+killed at any moment: the same command continues, and the finished folder is the same to the byte.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shards.command import Parser, UserError, run
+
+if TYPE_CHECKING:
+    from pipeline.plan import Settings
+    from pipeline.sources import Source
+    from shards.format import Manifest
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m pipeline.shard", description=__doc__)
+    add = command.add_argument
+    add("--dataset", choices=["vggface2", "orl", "folder"], required=True, help="layout of the input")
+    add("--root", type=Path, help="folder of the data set; not needed for orl")
+    add("--landmarks", type=Path, nargs="+", default=[], metavar="CSV", help="landmark lists")
+    add("--aligned", action="store_true", help="folder: the photos are aligned faces, no landmarks needed")
+    add("--people", choices=["train", "held-out", "all"], default="train", help="orl: which people")
+    add("--out", type=Path, required=True, help="shard folder to write or to continue")
+    add("--template", choices=["paper", "centred", "whole"], default="paper", help="where the landmarks go")
+    add("--size", type=int, default=128, help="side of a face in pixels")
+    add("--codec", choices=["jpg", "png", "webp"], default="jpg", help="png and webp are lossless")
+    add("--quality", type=int, default=95, help="of JPEG, 1 to 100")
+    add("--seed", type=int, default=0, help="of the order of identities over the tars")
+    add("--min-photos", type=int, default=4, help="identities with fewer photos are dropped")
+    add("--tar-mb", type=int, default=256, help="bound of a tar in MiB")
+    add("--min-tars", type=int, default=1, help="fewest tars")
+    add("--workers", type=int, default=os.cpu_count(), help="processes")
+    return command
+
+
+def main() -> None:
+    """Write a shard folder."""
+    options = parser().parse_args()
+    from pipeline.plan import Plan, Settings
+    from pipeline.sharding import shard
+
+    settings = Settings(
+        template=options.template,
+        size=options.size,
+        codec=options.codec,
+        quality=options.quality,
+        seed=options.seed,
+        min_photos=options.min_photos,
+        tar_mb=options.tar_mb,
+        min_tars=options.min_tars,
+    )
+    if options.workers < 1:
+        raise UserError(f"{options.workers} workers; give at least 1")
+    plan = Plan(_source(options, settings), settings)
+    try:
+        manifest, already = shard(plan, options.out, workers=options.workers)
+    except OSError as error:
+        raise UserError(
+            f"{options.out} cannot be written ({error.strerror or error}); make room or mend the folder, then run "
+            "the same command again: finished tars are kept"
+        ) from error
+    _summary(manifest, options.out, already)
+
+
+def _source(options: object, settings: "Settings") -> "Source":
+    """Read the chosen data set's records."""
+    from pipeline import sources
+
+    dataset, root = options.dataset, options.root  # type: ignore[attr-defined]
+    lists, aligned = options.landmarks, options.aligned  # type: ignore[attr-defined]
+    if dataset == "orl":
+        return sources.orl(options.people)  # type: ignore[attr-defined]
+    if root is None:
+        raise UserError(f"--dataset {dataset} needs --root, the folder of the data set")
+    if dataset == "vggface2":
+        return sources.vggface2(root, lists)
+    return sources.folder(root, lists, aligned=aligned or settings.template == "whole")
+
+
+def _summary(manifest: "Manifest", out: Path, already: bool) -> None:
+    """Print what the folder holds and that the counts add up."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{out}: {'was finished already' if already else 'finished'}", title_justify="left")
+    table.add_column("photos")
+    table.add_column("count", justify="right")
+    table.add_row("in the input", f"{manifest.input_records:,}")
+    table.add_row(f"written, of {manifest.identities:,} identities", f"{manifest.photos:,}")
+    for reason, count in manifest.rejects.items():
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    table.add_section()
+    total = manifest.photos + sum(manifest.rejects.values())
+    table.add_row("written + rejected = input", f"{total:,} = {manifest.input_records:,}")
+    table.add_row("tars", f"{len(manifest.tars):,}")
+    table.add_row("MiB", f"{sum(tar.bytes for tar in manifest.tars) / 2**20:,.1f}")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,40 @@
+"""What every command of the project shares: its parser, and how a user's mistake ends."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one line: what was found, what was expected, what to do."""
+
+
+class Parser(ArgumentParser):
+    """A jsonargparse parser whose errors are one line, without the usage text."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with status 2."""
+        fail(f"{self.prog}: {message}")
+
+
+def fail(message: str) -> NoReturn:
+    """Print `error: message` as one line on stderr and exit with status 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's main function; a `UserError` ends it in one line with exit status 2.
+
+    Ctrl-C ends it with status 130 and a closed pipe quietly; any other exception is a defect of ours and
+    keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as mistake:
+        fail(str(mistake))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

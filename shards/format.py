@@ -1,0 +1,175 @@
+"""The whole on-disk layout of a shard folder and its version.
+
+    manifest.json        how the folder was made and what it holds; written last
+    shard-000000.tar     USTAR tar by the webdataset conventions, three members a photo:
+                             KEY.jpg    the aligned face, encoded (.png or .webp by the manifest's codec)
+                             KEY.label  int32, little endian, 4 bytes
+                             KEY.json   source path, identity, data set, native size
+    shard-000000.idx     the same members for DALI's webdataset reader (its text index, v1.2)
+    photos.npy           one record per photo (`PHOTO_DTYPE`), grouped by label
+    identities.npy       int64, the row of each label's first photo, and one past the last
+    identities.txt       the name of each label, one a line
+    rejects.csv          every input that is not in the tars: path, identity, reason
+
+Nothing in a folder depends on when, where or by how many processes it was written.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.command import UserError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+PHOTOS = "photos.npy"
+IDENTITIES = "identities.npy"
+NAMES = "identities.txt"
+REJECTS = "rejects.csv"
+
+PHOTO_DTYPE = np.dtype(
+    [
+        ("offset", "<i8"),  # of the encoded face in its tar, in bytes
+        ("size", "<i4"),  # of the encoded face, in bytes
+        ("tar", "<i4"),  # number of the tar
+        ("crc32", "<u4"),  # of the encoded face
+        ("native", "<u2"),  # size in pixels at which the face stood in its photo
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a picture goes through before a network sees it; part of every manifest and checkpoint.
+
+    Attributes:
+        template: "paper" or "centred" for an alignment by landmarks, "whole" for a picture resized whole.
+        points: the template's five points at canvas height 112; empty for "whole".
+        size: side of the square face in pixels.
+        warp: how the pixels are interpolated.
+    """
+
+    template: str
+    points: tuple[tuple[float, float], ...]
+    size: int
+    warp: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON and checkpoints."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Preprocessing":
+        """Rebuild from `to_dict`, also after a round trip through JSON."""
+        points = tuple((float(x), float(y)) for x, y in data["points"])
+        return Preprocessing(str(data["template"]), points, int(data["size"]), str(data["warp"]))
+
+    def differences(self, other: "Preprocessing") -> list[str]:
+        """Name every field in which two descriptions differ, with both values."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [f"{name} {mine[name]} against {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+@dataclass(frozen=True)
+class TarEntry:
+    """One tar of a folder: its name, its size in bytes, its SHA-256 and the photos in it."""
+
+    name: str
+    bytes: int
+    sha256: str
+    photos: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a shard folder was made and what it holds.
+
+    Attributes:
+        preprocessing: what the photos went through.
+        codec: "jpg", "png" or "webp" (lossless); also the extension in the tars.
+        quality: of JPEG, 1..100; 0 where the codec is lossless.
+        resampling: how low-resolution views are to be made of these photos.
+        seed: of the order of identities over the tars.
+        min_photos: identities with fewer were dropped.
+        tar_mb: bound of a tar in MiB, as planned.
+        min_tars: fewest tars asked for.
+        sources: the inputs by their names, with what chose among their photos.
+        input_records: photos named by the sources or found on disk.
+        identities: labels in the tars.
+        photos: photos in the tars.
+        rejects: photos not in the tars, by reason; with `photos` they add up to `input_records`.
+        dropped_identities: names of identities left with too few photos.
+        tars: in order.
+        versions: of the libraries that shaped the bytes.
+        version: of this format.
+    """
+
+    preprocessing: Preprocessing
+    codec: str
+    quality: int
+    resampling: str
+    seed: int
+    min_photos: int
+    tar_mb: int
+    min_tars: int
+    sources: tuple[dict[str, Any], ...]
+    input_records: int
+    identities: int
+    photos: int
+    rejects: dict[str, int]
+    dropped_identities: tuple[str, ...]
+    tars: tuple[TarEntry, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """Return the text of manifest.json."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "Manifest":
+        """Rebuild from `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: the text is not a manifest.
+        """
+        data = json.loads(text)
+        data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+        data["tars"] = tuple(TarEntry(**tar) for tar in data["tars"])
+        data["sources"] = tuple(data["sources"])
+        data["dropped_identities"] = tuple(data["dropped_identities"])
+        return Manifest(**data)
+
+
+def tar_name(number: int) -> str:
+    """Return the file name of a tar."""
+    return f"shard-{number:06d}.tar"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a shard folder's manifest.
+
+    Raises:
+        UserError: the folder or its manifest is missing, damaged, or of another version.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}; write one with `python -m pipeline.shard --out {folder}`")
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no {MANIFEST}; it is no finished shard folder: name one, or run the same "
+            "`python -m pipeline.shard` command again to finish it"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        version = json.loads(text)["version"]
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the folder again"
+            )
+        return Manifest.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{path} is no manifest ({type(error).__name__}: {error}); write it again") from error

@@ -1,0 +1,118 @@
+"""Identity -> (tar, offset, size): random access into the tars without reading them through."""
+
+import mmap
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.command import UserError
+from shards.format import IDENTITIES, NAMES, PHOTO_DTYPE, PHOTOS, Manifest, read_manifest
+
+
+class ShardIndex:
+    """The photos of a shard folder by identity. `ShardIndex.open` makes one.
+
+    Attributes:
+        folder: the shard folder.
+        manifest: of the folder.
+        records: (photos,) `PHOTO_DTYPE`, memory-mapped, grouped by label.
+        first: (identities + 1,) int64, the row of each label's first photo; memory-mapped.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, records: NDArray[np.void], first: NDArray[np.int64]
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.records = records
+        self.first = first
+        self._tars: dict[int, NDArray[np.uint8]] = {}
+
+    @staticmethod
+    def open(folder: Path) -> "ShardIndex":
+        """Open a finished shard folder; no tar is read.
+
+        Raises:
+            UserError: the folder is not finished, a file is missing, or the files contradict the manifest.
+        """
+        manifest = read_manifest(folder)
+        try:
+            records = np.load(folder / PHOTOS, mmap_mode="r", allow_pickle=False)
+            first = np.load(folder / IDENTITIES, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(
+                f"the index of {folder} cannot be read ({error}); write the folder again"
+            ) from error
+        if (
+            records.dtype != PHOTO_DTYPE
+            or first.dtype != np.int64
+            or records.shape != (manifest.photos,)
+            or first.shape != (manifest.identities + 1,)
+            or (len(first) and first[-1] != len(records))
+        ):
+            raise UserError(
+                f"the index of {folder} holds {records.shape} photos of {first.shape} identities, its manifest "
+                f"says {manifest.photos} of {manifest.identities}; write the folder again"
+            )
+        return ShardIndex(folder, manifest, records, first)
+
+    @property
+    def identities(self) -> int:
+        """Number of labels."""
+        return self.manifest.identities
+
+    @property
+    def photos(self) -> int:
+        """Number of photos."""
+        return self.manifest.photos
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The name of each label."""
+        return (self.folder / NAMES).read_text(encoding="utf-8").splitlines()
+
+    def read(self, photo: int) -> NDArray[np.uint8]:
+        """Return the encoded bytes of a photo as a view of the memory-mapped tar: (size,) uint8.
+
+        Raises:
+            UserError: the tar is missing or shorter than the index says.
+        """
+        record = self.records[photo]
+        tar = self._tar(int(record["tar"]))
+        start = int(record["offset"])
+        stop = start + int(record["size"])
+        if start < 0 or stop > len(tar):
+            raise UserError(
+                f"{self._tar_path(int(record['tar']))} ends at {len(tar)} bytes, the index names bytes up to "
+                f"{stop}; run `python -m shards.verify {self.folder}`"
+            )
+        return tar[start:stop]
+
+    def key(self, photo: int) -> tuple[str, str]:
+        """Return the tar's name and the key of a photo, read from the header in front of its bytes."""
+        record = self.records[photo]
+        number = int(record["tar"])
+        header = self._tar(number)[int(record["offset"]) - 512 :][:100]
+        name = bytes(header).split(b"\0", 1)[0].decode("ascii", errors="replace")
+        return self._tar_path(number).name, name.split(".", 1)[0]
+
+    def _tar_path(self, number: int) -> Path:
+        return self.folder / self.manifest.tars[number].name
+
+    def _tar(self, number: int) -> NDArray[np.uint8]:
+        """Map a tar into memory, once."""
+        if number not in self._tars:
+            path = self._tar_path(number)
+            try:
+                with path.open("rb") as file:
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"{path} cannot be read ({error}); run `python -m shards.verify {self.folder}`"
+                ) from error
+            # Photos are drawn at random: reading ahead would fetch neighbours nobody asked for.
+            mapped.madvise(mmap.MADV_RANDOM)
+            self._tars[number] = np.frombuffer(mapped, dtype=np.uint8)
+        return self._tars[number]

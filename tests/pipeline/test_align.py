@@ -1,0 +1,132 @@
+"""The alignment against independent ways to compute it."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import least_squares
+
+from pipeline.align import (
+    TEMPLATES,
+    DegenerateLandmarks,
+    align,
+    native_size,
+    preprocessing,
+    similarity,
+    template_points,
+)
+
+coordinates = st.floats(-300, 300, allow_nan=False)
+five_points = st.lists(st.tuples(coordinates, coordinates), min_size=5, max_size=5, unique=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(points=five_points)
+def test_similarity_is_the_least_squares_fit(points: list[tuple[float, float]]) -> None:
+    target = np.array(points)
+    source = template_points("paper", 128)
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        a, b, x, y = p
+        return (source @ np.array([[a, b], [-b, a]]) + (x, y) - target).ravel()
+
+    best = least_squares(residual, np.array([1.0, 0, 0, 0]), method="lm", xtol=1e-14, ftol=1e-14)
+    try:
+        fitted = similarity(source, target)
+    except DegenerateLandmarks:
+        assert np.hypot(*best.x[:2]) < 1e-5
+        return
+    np.testing.assert_allclose(fitted[:, 0], best.x[:2], atol=1e-6)
+    np.testing.assert_allclose(fitted[:, 2], best.x[2:], atol=1e-4)
+
+
+def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The similarity by singular values, without reflection (Umeyama, 1991, eq. 40-43)."""
+    s, t = source - source.mean(0), target - target.mean(0)
+    u, d, vt = np.linalg.svd(t.T @ s / len(s))
+    sign = np.array([1, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    rotation = u @ np.diag(sign) @ vt
+    scale = (d * sign).sum() / s.var(0).sum()
+    shift = target.mean(0) - scale * rotation @ source.mean(0)
+    return np.column_stack([scale * rotation, shift])
+
+
+def test_similarity_equals_umeyama_and_never_reflects() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        source, target = rng.normal(size=(2, 5, 2)) * 40
+        fitted = similarity(source, target)
+        np.testing.assert_allclose(fitted, umeyama(source, target), atol=1e-9)
+        assert np.linalg.det(fitted[:, :2]) > 0
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+@pytest.mark.parametrize("size", [64, 112, 128])
+def test_landmarks_land_on_the_template(name: str, size: int) -> None:
+    """Coloured dots at the landmarks of a turned face must come out where the template has its points."""
+    angle, scale = np.deg2rad(17), 2.6
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    landmarks = TEMPLATES[name].points @ turn.T + (90, 40)
+    for place, point in zip(template_points(name, size), landmarks, strict=True):
+        photo = np.zeros((480, 420, 3), np.uint8)
+        cv2.circle(photo, (round(16 * point[0]), round(16 * point[1])), 80, (255, 255, 255), -1, shift=4)
+        face = align(photo, landmarks, size, name)
+        mass = face[..., 0].astype(float)
+        y, x = np.indices(mass.shape)
+        centre = (x * mass).sum() / mass.sum(), (y * mass).sum() / mass.sum()
+        np.testing.assert_allclose(centre, place, atol=0.15)
+
+
+def test_warp_is_bicubic_with_a_zero_border() -> None:
+    """Against a float bicubic of our own: OpenCV's coordinates have 1/32 pixel, so a few levels of slack."""
+    rng = np.random.default_rng(0)
+    photo = cv2.GaussianBlur(rng.integers(0, 256, (120, 100), dtype=np.uint8), (0, 0), 3)
+    landmarks = np.array([[30, 40], [62, 44], [44, 60], [30, 78], [58, 82]]) + 0.3
+    face = align(photo, landmarks, 96)
+    to_photo = similarity(template_points("paper", 96), landmarks)
+    y, x = np.indices((96, 96))
+    px, py = to_photo @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
+
+    def kernel(t: np.ndarray) -> np.ndarray:
+        t, a = np.abs(t), -0.75
+        near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+        return np.where(t < 1, near, np.where(t < 2, a * (t**3 - 5 * t**2 + 8 * t - 4), 0))
+
+    expected = np.zeros(x.size)
+    padded = np.pad(photo.astype(float), 200)
+    for i in range(-1, 3):
+        for j in range(-1, 3):
+            row, column = np.floor(py).astype(int) + i, np.floor(px).astype(int) + j
+            inside = (np.abs(row) < 200) & (np.abs(column) < 200)
+            value = padded[np.where(inside, row + 200, 0), np.where(inside, column + 200, 0)]
+            expected += kernel(py - row) * kernel(px - column) * value
+    # (96 * 96,) -> (96, 96)
+    difference = np.abs(expected.clip(0, 255).reshape(96, 96) - face)
+    assert difference.mean() < 0.5
+    assert np.percentile(difference, 99) < 3
+    assert (face[-1] == 0).any(), "the face reaches out of the photo, where it is black"
+
+
+def test_colour_and_grey_photos_agree() -> None:
+    photo = np.random.default_rng(1).integers(0, 256, (90, 80), dtype=np.uint8)
+    landmarks = template_points("paper", 70) + 8
+    grey = align(photo, landmarks, 48)
+    colour = align(np.repeat(photo[..., None], 3, axis=2), landmarks, 48)
+    np.testing.assert_array_equal(colour, np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bad", [np.full((5, 2), 7.0), np.full((5, 2), np.nan)])
+def test_degenerate_landmarks_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(DegenerateLandmarks):
+        align(np.zeros((9, 9, 3), np.uint8), bad, 32)
+
+
+def test_centred_template_stands_in_the_middle() -> None:
+    x = template_points("centred", 128)[:, 0]
+    assert abs((x.min() + x.max()) / 2 - 64) < 0.2
+    assert preprocessing("centred", 128).points == TEMPLATES["centred"].points
+
+
+def test_native_size_follows_the_published_rule() -> None:
+    assert native_size([(0, 3.5), (1, 3), (2, 5), (3, 9), (4, 9.9)]) == int(3 * 6.9)

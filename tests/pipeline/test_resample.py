@@ -1,0 +1,84 @@
+"""Pillow is the oracle of every reduced and enlarged view."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.device_resample import enlarge, reduce
+from pipeline.resample import WEIGHT_ONE, kernel_weights, reduce_and_enlarge, resize
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")],
+    ),
+]
+
+
+def hard_faces(size: int, seed: int = 0) -> np.ndarray:
+    """Noise, noise of two levels, sharp borders and flat pictures: (9, size, size, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (4, size, size, 3))
+    binary = rng.choice([0, 255], (2, size, size, 3))
+    border = np.zeros((1, size, size, 3), dtype=np.int64)
+    border[:, :2] = 255
+    border[:, :, -1] = 255
+    return np.concatenate([noise, binary, border, 255 - border, border * 0 + 255]).astype(np.uint8)
+
+
+def pillow(faces: np.ndarray, side: int) -> np.ndarray:
+    bicubic = Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(face).resize((side, side), bicubic)) for face in faces])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("low", [1, 5, 7, 8, 9, 12, 16, 20, 33, 64, 100, 127, 128])
+def test_device_views_equal_pillow_bit_by_bit(low: int, device: str) -> None:
+    faces = hard_faces(128)
+    reduced = reduce(torch.from_numpy(faces).to(device), low)
+    np.testing.assert_array_equal(reduced.cpu().numpy(), pillow(faces, low))
+    enlarged = enlarge(reduced, 128)
+    expected = pillow(pillow(faces, low), 128)
+    np.testing.assert_array_equal(enlarged.cpu().numpy().transpose(0, 2, 3, 1), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(2, 70), low=st.integers(1, 70), seed=st.integers(0, 1000))
+def test_any_pair_of_sizes_equals_pillow(size: int, low: int, seed: int) -> None:
+    faces = hard_faces(size, seed)
+    resampled = reduce(torch.from_numpy(faces), low)
+    np.testing.assert_array_equal(resampled.numpy(), pillow(faces, low))
+
+
+@pytest.mark.parametrize("shape", [(50, 31, 3), (31, 50)])
+def test_resize_takes_any_picture(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    expected = Image.fromarray(picture).resize((12, 40), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(resize(picture, 12, 40), np.asarray(expected))
+
+
+def test_reduce_and_enlarge_at_full_size_changes_nothing() -> None:
+    face = hard_faces(32)[0]
+    np.testing.assert_array_equal(reduce_and_enlarge(face, 32), face)
+
+
+def test_mirroring_and_reducing_commute() -> None:
+    faces = torch.from_numpy(hard_faces(128))
+    assert torch.equal(reduce(faces.flip(2), 12), reduce(faces, 12).flip(2))
+
+
+def test_weights_sum_to_one_and_cannot_be_changed() -> None:
+    weights = kernel_weights(128, 12)
+    np.testing.assert_allclose(weights.sum(axis=1), WEIGHT_ONE, atol=128)
+    with pytest.raises(ValueError, match="read-only"):
+        weights[0, 0] = 1
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    nothing = torch.empty((0, 16, 16, 3), dtype=torch.uint8)
+    assert reduce(nothing, 8).shape == (0, 8, 8, 3)
+    assert enlarge(nothing, 32).shape == (0, 3, 32, 32)
