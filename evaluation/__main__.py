@@ -1,0 +1,123 @@
+"""Checkpoints to figures: `python -m evaluation --checkpoint FILE --out DIR --scface DIR --survface DIR`.
+
+Runs the protocol of every data set that is given and writes results.json, report.md and report.html. Give
+--checkpoint several times to see models side by side.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import Parser, UserError, run
+
+if TYPE_CHECKING:
+    from evaluation.embed import Embedder
+    from evaluation.figures import Outcome
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m evaluation", description=__doc__)
+    add = command.add_argument
+    add("--checkpoint", action="append", required=True, help="ours, or the authors' .pth")
+    add("--out", type=Path, required=True, help="folder for the report")
+    add("--lfw", type=Path, metavar="DIR", help="folder LFW")
+    add("--scface", type=Path, metavar="DIR", help="folder SCface")
+    add("--survface", type=Path, metavar="DIR", help="folder QMUL-SurvFace")
+    add("--orl", action="store_true", help="the ORL people that the quickstart holds out")
+    add("--lists", type=Path, nargs="+", default=[], metavar="DIR", help="folders of landmark and pair lists")
+    add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
+    add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
+    add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
+    return command
+
+
+def main() -> None:
+    """Evaluate checkpoints on every data set given."""
+    options = parser().parse_args()
+    _check(options)
+    import torch
+    from rich.console import Console
+
+    from evaluation.embed import open_checkpoint
+    from evaluation.report import write_report
+    from evaluation.results import Model, Report
+    from evaluation.tables import figure_tables, print_tables
+
+    gpu = torch.cuda.is_available()
+    if options.device == "gpu" and not gpu:
+        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    device = "gpu" if gpu and options.device != "cpu" else "cpu"
+    protocols, skipped = _protocols(options)
+    paths = [Path(name) for name in options.checkpoint]
+    opened = [open_checkpoint(path, device=device, flip=options.flip) for path in paths]
+    models = [Model.of(path, loaded) for path, (_, loaded) in zip(paths, opened, strict=True)]
+    outcomes = {}
+    for evaluate in protocols:
+        results = tuple(evaluate(embedder) for embedder, _ in opened)
+        outcomes[results[0].protocol] = results
+    report = Report(_unlike(models), outcomes, skipped)
+    try:
+        page = write_report(options.out, report)
+    except OSError as error:
+        raise UserError(f"{options.out} cannot be written ({error.strerror}); name another --out") from error
+    console = Console()
+    print_tables(figure_tables(report), skipped, console)
+    for path in paths:
+        print(f"checkpoint  {path}")
+    print(f"report      {page}")
+
+
+def _check(options: Any) -> None:
+    if not (options.lfw or options.scface or options.survface or options.orl):
+        raise UserError("no data set given; give at least one of --lfw, --scface, --survface, --orl")
+    if too_small := [size for size in options.sizes if size < 1]:
+        raise UserError(f"a size of {too_small[0]} pixels; give sizes of at least 1")
+    for folder in options.lists:
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}; --lists names folders of landmark and pair lists")
+
+
+def _protocols(options: Any) -> "tuple[list[Callable[[Embedder], Outcome]], dict[str, str]]":
+    """Return the protocols to run, and those without data with the option that gives it."""
+    from evaluation import lfw, orl, scface, survface
+
+    lists, sizes = options.lists, options.sizes
+    known: list[tuple[str, str, bool, Callable[[Embedder], Outcome]]] = [
+        (
+            lfw.PROTOCOL,
+            "--lfw",
+            bool(options.lfw),
+            lambda embedder: lfw.evaluate(options.lfw, lists, embedder, sizes=sizes),
+        ),
+        (
+            scface.PROTOCOL,
+            "--scface",
+            bool(options.scface),
+            lambda embedder: scface.evaluate(options.scface, lists, embedder),
+        ),
+        (
+            survface.PROTOCOL,
+            "--survface",
+            bool(options.survface),
+            lambda embedder: survface.evaluate(options.survface, lists, embedder),
+        ),
+        (orl.PROTOCOL, "--orl", options.orl, lambda embedder: orl.evaluate(embedder, sizes=sizes)),
+    ]
+    skipped = {protocol: option for protocol, option, given, _ in known if not given}
+    return [evaluate for _, _, given, evaluate in known if given], skipped
+
+
+def _unlike(models: list[Any]) -> tuple[Any, ...]:
+    """Number the labels where several models have the same."""
+    from dataclasses import replace
+
+    labels = [model.label for model in models]
+    return tuple(
+        replace(model, label=f"{model.label} ({number + 1})") if labels.count(model.label) > 1 else model
+        for number, model in enumerate(models)
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,153 @@
+"""Pictures to embeddings: every picture is read, prepared and embedded once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.batch import to_network_range
+from shards.format import Preprocessing
+from training.checkpoint import LoadedBackbone, load_backbone
+
+
+class PictureError(Exception):
+    """A picture that cannot be used; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture by name, and how to get it.
+
+    Attributes:
+        name: as reports name it, relative to the data set's folder.
+        load: returns (S, S, 3) uint8 RGB at the network's size; raises `PictureError`.
+    """
+
+    name: str
+    load: Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of pictures.
+
+    Attributes:
+        vectors: (N, D) float32, not normalised; NaN where a picture could not be used.
+        faults: reason by name of those pictures.
+    """
+
+    vectors: NDArray[np.float32]
+    faults: dict[str, str]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(N,) whether the picture has an embedding."""
+        return np.isfinite(self.vectors).all(axis=1)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file, its pixels as stored: (H, W, 3) uint8 RGB.
+
+    Raises:
+        PictureError: missing or unreadable.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise PictureError("missing") from error
+    except OSError as error:
+        raise PictureError(f"unreadable ({error.strerror})") from error
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise PictureError("unreadable")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+class Embedder:
+    """A backbone and the preprocessing that its pictures must go through.
+
+    Args:
+        loaded: the backbone with its preprocessing.
+        device: "cpu" or "gpu".
+        flip: embed each picture and its mirror image, and return the mean of the two.
+        batch: pictures embedded at once.
+    """
+
+    def __init__(self, loaded: LoadedBackbone, *, device: str, flip: bool = False, batch: int = 64) -> None:
+        self.preprocessing: Preprocessing = loaded.preprocessing
+        self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        self._backbone = loaded.backbone.to(self._device, memory_format=torch.channels_last)
+        self._flip, self._batch = flip, batch
+
+    def embed(self, pictures: Sequence[Picture]) -> Embedded:
+        """Embed pictures, reading them in threads; memory is bounded by a few batches."""
+        vectors: list[NDArray[np.float32]] = []
+        faults: dict[str, str] = {}
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for chunk in _chunks(pictures, self._batch):
+                loaded = list(pool.map(_load, chunk))
+                good = [picture for picture in loaded if not isinstance(picture, str)]
+                embedded = iter(self._forward(np.stack(good)) if good else ())
+                for picture, result in zip(chunk, loaded, strict=True):
+                    if isinstance(result, str):
+                        faults[picture.name] = result
+                        vectors.append(np.empty(0, dtype=np.float32))
+                    else:
+                        vectors.append(next(embedded))
+        return Embedded(_stacked(vectors), faults)
+
+    @torch.inference_mode()
+    def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 -> (N, D) float32."""
+        # (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
+        pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
+        inputs = to_network_range(pixels)
+        vectors = self._backbone(inputs)
+        if self._flip:
+            # The last axis is the width: left and right change places.
+            vectors = (vectors + self._backbone(inputs.flip(3))) / 2
+        numbers: NDArray[np.float32] = vectors.float().cpu().numpy()
+        return numbers
+
+
+def open_checkpoint(path: Path, *, device: str, flip: bool = False) -> tuple[Embedder, LoadedBackbone]:
+    """Load a checkpoint, ours or the authors', as an embedder.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    loaded = load_backbone(path)
+    return Embedder(loaded, device=device, flip=flip), loaded
+
+
+def _load(picture: Picture) -> NDArray[np.uint8] | str:
+    """Return the pixels, or the reason why there are none."""
+    try:
+        return picture.load()
+    except PictureError as error:
+        return str(error)
+
+
+def _chunks(pictures: Sequence[Picture], size: int) -> Iterator[list[Picture]]:
+    rest = iter(pictures)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stack vectors, with NaN rows for the empty ones."""
+    length = max((len(vector) for vector in vectors), default=0)
+    stacked = np.full((len(vectors), length), np.nan, dtype=np.float32)
+    for row, vector in zip(stacked, vectors, strict=True):
+        if len(vector):
+            row[:] = vector
+    return stacked

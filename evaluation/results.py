@@ -1,0 +1,101 @@
+"""What an evaluation found, as plain data: the content of results.json (docs/evaluation.md)."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.figures import Figure, Outcome
+from shards.format import Preprocessing
+from shards.writer import write_atomically
+from training.checkpoint import LoadedBackbone
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """An evaluated model and where it comes from.
+
+    Attributes:
+        label: short name in tables.
+        file: name of the checkpoint file.
+        sha256: of the file.
+        backbone: architecture.
+        step: steps of training, or None.
+        recipe: name, or None.
+        preprocessing: what its pictures went through.
+    """
+
+    label: str
+    file: str
+    sha256: str
+    backbone: str
+    step: int | None
+    recipe: str | None
+    preprocessing: Preprocessing
+
+    @staticmethod
+    def of(path: Path, loaded: LoadedBackbone) -> "Model":
+        """Describe a loaded checkpoint."""
+        step = "" if loaded.step is None else f", step {loaded.step}"
+        label = "untrained" if loaded.step == 0 else f"{path.stem}{step}"
+        return Model(
+            label, path.name, loaded.sha256, loaded.name, loaded.step, loaded.recipe, loaded.preprocessing
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """All models, all protocols.
+
+    Attributes:
+        models: in the order given.
+        outcomes: for every protocol that was run one outcome per model, in the models' order.
+        skipped: protocols for which no data was given, with the option that gives it.
+    """
+
+    models: tuple[Model, ...]
+    outcomes: dict[str, tuple[Outcome, ...]]
+    skipped: dict[str, str]
+
+
+def to_data(report: Report) -> dict[str, Any]:
+    """Return a report as plain data; NaN becomes null."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "models": [asdict(model) for model in report.models],
+        "protocols": [
+            {
+                "protocol": name,
+                "results": [
+                    {
+                        "model": model.label,
+                        "incomplete": outcome.incomplete,
+                        "figures": [_figure(figure) for figure in outcome.figures],
+                        "counts": outcome.counts,
+                        "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
+                        "notes": list(outcome.notes),
+                    }
+                    for model, outcome in zip(report.models, outcomes, strict=True)
+                ],
+            }
+            for name, outcomes in report.outcomes.items()
+        ],
+        "skipped": [{"protocol": name, "option": option} for name, option in report.skipped.items()],
+    }
+
+
+def write_results(path: Path, report: Report) -> None:
+    """Write results.json."""
+    text = json.dumps(to_data(report), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    data = asdict(figure)
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in data.items()
+    }

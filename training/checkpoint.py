@@ -1,0 +1,192 @@
+"""Checkpoints: written whole or not at all, loaded without running code, checked before use."""
+
+import hashlib
+import io
+import json
+import pickle
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.align import preprocessing as aligned_preprocessing
+from shards.command import UserError
+from shards.format import Preprocessing
+from shards.writer import write_atomically
+from training.model import build_backbone, load_flat_spherenet
+
+CHECKPOINT_VERSION = 1
+_KIND = "low-resolution face recognition checkpoint"
+FINAL = "final.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training run at the end of a step, as plain data and tensors.
+
+    Attributes:
+        step: number of steps done.
+        config: of the run, as plain data.
+        recipe: name the run was started by.
+        preprocessing: of the shards.
+        identities: number of classes.
+        shards_sha256: of the shards' manifest.
+        backbone: state dict.
+        head: state dict.
+        optimizer: state dict.
+    """
+
+    step: int
+    config: dict[str, Any]
+    recipe: str
+    preprocessing: Preprocessing
+    identities: int
+    shards_sha256: str
+    backbone: dict[str, Any]
+    head: dict[str, Any]
+    optimizer: dict[str, Any]
+
+
+def checkpoint_path(run_dir: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return run_dir / "checkpoints" / f"step-{step:07d}.pt"
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically."""
+    buffer = io.BytesIO()
+    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
+    versions = {"torch": torch.__version__}
+    torch.save({"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load one of our checkpoints onto the CPU.
+
+    Raises:
+        UserError: missing, damaged, of another version, or something else.
+    """
+    data = _load(path)
+    if data.get("kind") != _KIND:
+        raise UserError(f"{path} is no checkpoint of a training run; expected a step-NNNNNNN.pt or {FINAL}")
+    if data["version"] != CHECKPOINT_VERSION:
+        raise UserError(f"{path} has version {data['version']}, this program reads {CHECKPOINT_VERSION}")
+    data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+    return Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
+
+
+def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
+    """Load a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
+    for path in sorted((run_dir / "checkpoints").glob("step-*.pt"), reverse=True):
+        try:
+            return load_checkpoint(path)
+        except UserError as damage:
+            print(f"warning: passed over: {damage}", file=sys.stderr)
+    return None
+
+
+def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and the one of step 0."""
+    paths = sorted((run_dir / "checkpoints").glob("step-*.pt"))
+    for path in paths[1:-keep]:
+        path.unlink()
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """A backbone ready to embed, and where it comes from.
+
+    Attributes:
+        backbone: in evaluation mode, on the CPU.
+        preprocessing: what its pictures must go through.
+        name: of the architecture.
+        step: steps of training, or None where the file does not say.
+        recipe: name of the recipe, or None.
+        sha256: of the file.
+    """
+
+    backbone: nn.Module
+    preprocessing: Preprocessing
+    name: str
+    step: int | None
+    recipe: str | None
+    sha256: str
+
+
+def load_backbone(path: Path) -> LoadedBackbone:
+    """Load a backbone from one of our checkpoints or from the authors' plain state dict.
+
+    The authors' files are recognised by their content. They carry no preprocessing: it is the published one
+    (template "paper"), at the size that the last layer implies.
+
+    Raises:
+        UserError: the file is missing, damaged or neither of the two.
+    """
+    data = _load(path)
+    sha256 = _sha256(path)
+    if data.get("kind") == _KIND:
+        checkpoint = load_checkpoint(path)
+        model = checkpoint.config["model"]
+        size = checkpoint.preprocessing.size
+        backbone = build_backbone(model["backbone"], size, model["embedding_size"])
+        backbone.load_state_dict(checkpoint.backbone)
+        return LoadedBackbone(
+            backbone.eval(),
+            checkpoint.preprocessing,
+            model["backbone"],
+            checkpoint.step,
+            checkpoint.recipe,
+            sha256,
+        )
+    try:
+        if not all(isinstance(value, torch.Tensor) for value in data.values()):
+            raise ValueError("not all of its entries are tensors")
+        name, size, backbone = load_flat_spherenet(data)
+    except ValueError as error:
+        raise UserError(
+            f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
+        ) from error
+    return LoadedBackbone(
+        backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Load plain data and tensors, never code, after a check of every CRC-32 in the file."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}; name a .pt file of a run or a .pth state dict")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (member := archive.testzip()) is not None:
+                    raise UserError(f"{path} is damaged: {member} has another CRC-32 than was written")
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} would run code when loaded, or is no checkpoint; expected plain data and tensors"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged or no checkpoint: {_first_line(error)}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds a {type(data).__name__}; expected a checkpoint or a state dict")
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_digest(shards: Path) -> str:
+    """Return the SHA-256 of a shard folder's manifest, which carries those of its tars."""
+    manifest = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

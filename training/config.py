@@ -1,0 +1,154 @@
+"""Everything a training run can be told, as frozen data; no torch here, so that --help is quick."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipeline.views import Views
+from shards.command import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network.
+
+    Attributes:
+        backbone: spherenet4, spherenet10, spherenet20, spherenet36 or spherenet64.
+        embedding_size: length of an embedding.
+    """
+
+    backbone: str = "spherenet20"
+    embedding_size: int = 512
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classification head.
+
+    Attributes:
+        name: am-softmax (also called cosface), arcface or softmax.
+        scale: factor of the logits.
+        margin: cosine (am-softmax) or radians (arcface).
+    """
+
+    name: str = "am-softmax"
+    scale: float = 30.0
+    margin: float = 0.35
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss: classification of every view plus weight times the triplet loss across resolutions.
+
+    Attributes:
+        classification: cross-entropy or focal.
+        focal_gamma: focusing parameter of the focal loss.
+        triplet_weight: lambda of the triplet loss; 0 leaves it out.
+        triplet_margin: in units of 1 - cosine.
+    """
+
+    classification: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = 2.0
+    triplet_weight: float = 1.0
+    triplet_margin: float = 1.0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Stochastic gradient descent and its schedule.
+
+    Attributes:
+        learning_rate: before the first milestone.
+        momentum: of the gradient, 0..1.
+        weight_decay: of every parameter.
+        milestones: steps at which the rate is multiplied by the factor.
+        factor: of each milestone.
+        warmup_steps: steps of linear rise at the start.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = (40_000, 60_000, 80_000)
+    factor: float = 0.1
+    warmup_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run; the defaults are the published method.
+
+    Attributes:
+        model: the network.
+        size: side of the network's input in pixels; the shards must have it.
+        views: the views of each identity.
+        head: the classification head.
+        losses: the loss terms.
+        optimizer: the optimiser and its schedule.
+        batch: identities in a batch, over all processes.
+        steps: length of the run.
+        seed: of the initial weights and of every draw.
+        precision: float32, or bfloat16 for mixed precision.
+        log_every: steps between two lines of metrics.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: newest checkpoints that stay, beside the first and the last.
+        largest_damaged_share: share of damaged photos, 0..1, at which the run ends.
+    """
+
+    model: Model = Model()
+    size: int = 128
+    views: Views = Views()
+    head: Head = Head()
+    losses: Losses = Losses()
+    optimizer: Optimizer = Optimizer()
+    batch: int = 128
+    steps: int = 100_000
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    log_every: int = 100
+    checkpoint_every: int = 5_000
+    keep_checkpoints: int = 3
+    largest_damaged_share: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)}; give at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON and checkpoints; tuples become lists."""
+        return _plain(asdict(self))
+
+
+# What may change between a run and its continuation, because no result depends on it.
+_FREE_TO_CHANGE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "largest_damaged_share"}
+
+
+def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to continue a run with other settings.
+
+    Raises:
+        UserError: naming the first setting that differs and both values.
+    """
+    old, new = _flat(begun), _flat(wanted)
+    for name in sorted(old.keys() | new.keys()):
+        if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
+            raise UserError(
+                f"the run was begun with {name} {old.get(name)}, now {new.get(name)} is asked for; "
+                "continue with the same settings or choose another --run-dir"
+            )
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,75 @@
+"""Training: `torchrun --nproc-per-node 2 training/main.py --recipe quickstart --shards DIR --run-dir DIR`.
+
+The recipe gives every setting its value; any of them can be given anew on the command line, for example
+`--optimizer.learning_rate 0.05`. SIGTERM and Ctrl-C save and leave; `--resume` continues.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from shards.command import Parser, UserError, run
+from training.config import Config
+from training.recipes import RECIPES, recipe
+
+
+def parser(defaults: Config) -> Parser:
+    """Return the command's parser; the recipe's values are the defaults."""
+    command = Parser(prog="training/main.py", description=__doc__)
+    command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
+    command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
+    command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+    command.add_argument(
+        "--resume", action="store_true", help="continue the run, or start it if there is none"
+    )
+    command.add_argument(
+        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
+    )
+    command.add_class_arguments(Config, as_group=False)
+    command.set_defaults(_flat(defaults.to_dict()))
+    return command
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
+    """Return the options and the configuration: the recipe's, with what the command line says anew."""
+    first = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe", nargs="?")
+    named = first.parse_known_args(arguments)[0].recipe
+    command = parser(recipe(named) if named else Config())
+    options = command.parse_args(arguments)
+    fields = {name: getattr(command.instantiate(options), name) for name in Config.__dataclass_fields__}
+    return options, Config(**fields)
+
+
+def main() -> None:
+    """Train a recipe."""
+    options, config = read_command_line(sys.argv[1:])
+    import torch
+
+    from training.distributed import joined_world
+    from training.loop import Run, train
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    gpu = torch.cuda.is_available()
+    if options.device == "gpu" and not gpu:
+        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    device = "gpu" if gpu and options.device != "cpu" else "cpu"
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    job = Run(config, options.recipe, options.shards, options.run_dir, options.resume or restarted)
+    with joined_world(device) as world:
+        steps = train(job, world)
+    if world.is_main:
+        print(f"{steps} of {config.steps} steps done: {options.run_dir}")
+
+
+if __name__ == "__main__":
+    run(main)
