@@ -4,6 +4,7 @@ Runs the protocol of every data set that is given and writes results.json, repor
 --checkpoint several times to see models side by side.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def main() -> None:
         page = write_report(options.out, report)
     except OSError as error:
         raise UserError(f"{options.out} cannot be written ({error.strerror}); name another --out") from error
-    console = Console()
+    # A file or a pipe has no width of its own.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(figure_tables(report), skipped, console)
     for path in paths:
         print(f"checkpoint  {path}")

@@ -27,7 +27,7 @@ class FigureTable:
 
 
 def figure_tables(report: Report) -> list[FigureTable]:
-    """Lay out every protocol: figure, n, value and interval per model, published figures where there are any."""
+    """Lay out every protocol: a model's cell holds value, spread over folds and 95 % interval."""
     tables = []
     for protocol, outcomes in report.outcomes.items():
         by_model = [{figure.name: figure for figure in outcome.figures} for outcome in outcomes]
@@ -35,8 +35,7 @@ def figure_tables(report: Report) -> list[FigureTable]:
         names = list(dict.fromkeys(name for figures in by_model for name in figures))
         published = any(f.paper is not None for figures in by_model for f in figures.values())
         columns = ["figure", "n"]
-        for model in report.models:
-            columns += [model.label, "95 % interval"]
+        columns += [model.label for model in report.models]
         columns += ["paper", "authors' rerun"] if published else []
         rows = [_row(name, [figures.get(name) for figures in by_model], published) for name in names]
         incomplete = " (incomplete)" if any(outcome.incomplete for outcome in outcomes) else ""
@@ -48,7 +47,7 @@ def _row(name: str, figures: list[Figure | None], published: bool) -> tuple[str,
     known = [figure for figure in figures if figure is not None]
     cells = [name, " / ".join(dict.fromkeys(f"{figure.n:,}" for figure in known))]
     for figure in figures:
-        cells += [percent(figure.value) + _spread(figure), _interval(figure)] if figure else ["", ""]
+        cells.append(percent(figure.value) + _spread(figure) + _interval(figure) if figure else "")
     if published:
         cells += [percent(known[0].paper), percent(known[0].rerun)]
     return tuple(cells)
@@ -66,7 +65,7 @@ def _spread(figure: Figure) -> str:
 
 
 def _interval(figure: Figure) -> str:
-    return f"{100 * figure.interval[0]:.1f} to {100 * figure.interval[1]:.1f}" if figure.interval else ""
+    return f" ({100 * figure.interval[0]:.1f} to {100 * figure.interval[1]:.1f})" if figure.interval else ""
 
 
 def markdown(table: FigureTable) -> str:
@@ -78,7 +77,7 @@ def markdown(table: FigureTable) -> str:
 def print_tables(tables: Iterable[FigureTable], skipped: dict[str, str], console: Console) -> None:
     """Print the tables and what was skipped; shares are in per cent."""
     for table in tables:
-        shown = Table(title=f"{table.protocol}, in per cent", title_justify="left")
+        shown = Table(title=f"{table.protocol}; per cent, 95 % interval in brackets", title_justify="left")
         for number, column in enumerate(table.columns):
             shown.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
         for row in table.rows:

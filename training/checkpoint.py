@@ -60,7 +60,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically."""
     buffer = io.BytesIO()
     fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
-    versions = {"torch": torch.__version__}
+    versions = {"torch": str(torch.__version__)}
     torch.save({"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}, buffer)
     write_atomically(path, buffer.getvalue())
 

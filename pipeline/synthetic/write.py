@@ -1,0 +1,134 @@
+"""Renders a layout's pictures over all cores and writes its lists."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.synthetic.identity import Identity, make_identity
+from pipeline.synthetic.layouts import LAYOUTS, Job, LandmarkList, Layout, MatFile, folder_of
+from pipeline.synthetic.render import photo_generator, render
+from shards.command import UserError
+from shards.writer import write_atomically
+
+_CHUNK = 64
+
+
+def write_dataset(
+    out: Path, layout: str, *, identities: int, photos: int, seed: int, workers: int = 1
+) -> int:
+    """Render a data set.
+
+    Args:
+        out: folder below which the data set's own folder and `lists/` appear.
+        layout: a name in `LAYOUTS`.
+        identities: number of people.
+        photos: photos of each, where the layout leaves it open.
+        seed: of everything; the same seed gives the same bytes.
+        workers: processes.
+
+    Returns:
+        number of pictures.
+
+    Raises:
+        UserError: the data set's folder exists already, or a number is too small.
+    """
+    if identities < 2 or photos < 2:
+        raise UserError(f"{identities} identities with {photos} photos; give at least 2 of each")
+    target = out / folder_of(layout)
+    if target.exists():
+        raise UserError(f"{target} exists already; name a new folder for --out")
+    plan = LAYOUTS[layout](identities, photos, seed)
+    for folder in {(out / job.path).parent for job in plan.jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    landmarks = _render_all(out, plan.jobs, seed, workers, layout)
+    _write_lists(out, plan, landmarks)
+    return len(plan.jobs)
+
+
+def _render_all(
+    out: Path, jobs: list[Job], seed: int, workers: int, layout: str
+) -> dict[str, NDArray[np.float64]]:
+    """Render every picture; return the landmarks by path."""
+    chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+    landmarks: dict[str, NDArray[np.float64]] = {}
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"rendering {layout}", total=len(jobs))
+        for done in _map(partial(render_chunk, out, seed), chunks, workers):
+            landmarks.update(done)
+            bar.update(task, completed=len(landmarks))
+    return landmarks
+
+
+def _map(
+    function: partial, chunks: list[list[Job]], workers: int
+) -> Iterator[dict[str, NDArray[np.float64]]]:
+    if workers == 1:
+        yield from map(function, chunks)
+        return
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(function, chunks)
+
+
+def render_chunk(out: Path, seed: int, jobs: list[Job]) -> dict[str, NDArray[np.float64]]:
+    """Render and write some pictures; return their landmarks by path."""
+    cv2.setNumThreads(1)
+    people: dict[int, Identity] = {}
+    landmarks = {}
+    for job in jobs:
+        person = people.setdefault(job.person, make_identity(seed, job.person))
+        photo = render(person, job.shot, photo_generator(seed, job.person, job.photo))
+        bgr = cv2.cvtColor(photo.picture, cv2.COLOR_RGB2BGR)
+        done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, job.quality])
+        assert done
+        (out / job.path).write_bytes(encoded.tobytes())
+        landmarks[job.path] = photo.landmarks
+    return landmarks
+
+
+def _write_lists(out: Path, plan: Layout, landmarks: dict[str, NDArray[np.float64]]) -> None:
+    for listing in plan.landmarks:
+        _write(out / listing.path, _landmark_text(listing, landmarks).encode())
+    for mat in plan.mats:
+        _write_mat(out / mat.path, mat)
+    for path, text in plan.texts:
+        _write(out / path, text.encode())
+
+
+def _landmark_text(listing: LandmarkList, landmarks: dict[str, NDArray[np.float64]]) -> str:
+    lines = [f"{name},{','.join(f'{v:.3f}' for v in landmarks[path].ravel())}" for name, path in listing.rows]
+    if listing.header:
+        columns = ",".join(f"P{point}{axis}" for point in range(1, 6) for axis in "XY")
+        # VGGFace2 quotes its names.
+        lines = [
+            f"NAME_ID,{columns}",
+            *(f'"{line.split(",", 1)[0]}",{line.split(",", 1)[1]}' for line in lines),
+        ]
+    return "\n".join(lines) + ("\n" if listing.final_newline else "")
+
+
+def _write_mat(path: Path, mat: MatFile) -> None:
+    variables = {}
+    for name, values in mat.variables.items():
+        width = 1 if not values or isinstance(values[0], str) else 2
+        # (N,) or (N, 2) text -> an N x 1 or N x 2 cell array
+        cells = np.empty((len(values), width), dtype=object)
+        for row, value in enumerate(values):
+            cells[row] = [value] if isinstance(value, str) else list(value)
+        variables[name] = cells
+    scipy.io.savemat(path, variables)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
