@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.batch import to_network_range
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone, load_backbone
+from training.model import channels_last
 
 
 class PictureError(Exception):
@@ -48,7 +49,8 @@ class Embedded:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """(N,) whether the picture has an embedding."""
-        return np.isfinite(self.vectors).all(axis=1)
+        finite: NDArray[np.bool_] = np.isfinite(self.vectors)
+        return np.asarray(finite.all(axis=1))
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -85,7 +87,7 @@ class Embedder:
     def __init__(self, loaded: LoadedBackbone, *, device: str, flip: bool = False, batch: int = 64) -> None:
         self.preprocessing: Preprocessing = loaded.preprocessing
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
-        self._backbone = loaded.backbone.to(self._device, memory_format=torch.channels_last)
+        self._backbone = channels_last(loaded.backbone).to(self._device)
         self._flip, self._batch = flip, batch
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:

@@ -59,9 +59,7 @@ class MatedRanks:
     best: NDArray[np.int64]
 
 
-def mated_ranks(
-    probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike
-) -> MatedRanks:
+def mated_ranks(probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike) -> MatedRanks:
     """Rank the gallery for every mated probe, in blocks of bounded memory.
 
     The rank is one more than the number of gallery entries of other identities that score at least as high as

@@ -41,9 +41,7 @@ def evaluate(
     places = [*lists, root, folder, Path("data")]
     landmarks = landmarks_by_name(find_list("LFW.csv", places))
     pairs = read_lfw_pairs(find_list("lfw_pairs.txt", places))
-    without = {
-        name: "no landmarks" for pair in pairs for name in (pair.left, pair.right) if name not in landmarks
-    }
+    without = {name: "no landmarks" for pair in pairs for name in (pair.left, pair.right) if name not in landmarks}
     usable = [pair for pair in pairs if pair.left not in without and pair.right not in without]
     left = sorted({pair.left for pair in usable})
     right = sorted({pair.right for pair in usable})
@@ -57,9 +55,7 @@ def evaluate(
         low = None if size == form.size else size
         reduced = embedder.embed([aligned(n, folder / n, landmarks[n], form, low) for n in right])
         missing.update(reduced.faults)
-        scored = score_pairs(
-            full, [left_row[p.left] for p in usable], reduced, [right_row[p.right] for p in usable]
-        )
+        scored = score_pairs(full, [left_row[p.left] for p in usable], reduced, [right_row[p.right] for p in usable])
         left_out = len(pairs) - len(scored.rows)
         figures.append(_figure(size, scored, usable))
         same = np.array([usable[row].same for row in scored.rows], dtype=bool)
@@ -84,9 +80,7 @@ def _figure(size: int, scored: PairScores, pairs: Sequence[LfwPair]) -> Figure:
     name = f"accuracy, second photo at {size} px"
     paper, rerun = (known.paper, known.rerun) if known else (None, None)
     if len(set(folds)) < 2:
-        return Figure(
-            name, float("nan"), len(same), paper=paper, rerun=rerun, note="fewer than two folds left"
-        )
+        return Figure(name, float("nan"), len(same), paper=paper, rerun=rerun, note="fewer than two folds left")
     accuracies = ten_fold_accuracy(scored.scores, same, folds)
     mean = float(accuracies.mean())
     return Figure(name, mean, len(same), wilson(mean, len(same)), float(accuracies.std()), paper, rerun)

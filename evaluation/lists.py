@@ -50,13 +50,11 @@ def landmarks_by_name(path: Path) -> dict[str, NDArray[np.float64]]:
     values = table[LANDMARK_COLUMNS].to_numpy()
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise UserError(
-            f"{path} line {row + 1}: landmarks of {table['name'][row]} are not ten numbers; mend the row"
-        )
+        raise UserError(f"{path} line {row + 1}: landmarks of {table['name'][row]} are not ten numbers; mend the row")
     found: dict[str, NDArray[np.float64]] = {}
-    for name, row in zip(table["name"], values, strict=True):
+    for name, points in zip(table["name"], values, strict=True):
         # (10,) -> (5, 2)
-        found.setdefault(name.replace("\\", "/"), row.reshape(5, 2))
+        found.setdefault(name.replace("\\", "/"), points.reshape(5, 2))
     return found
 
 
@@ -82,25 +80,19 @@ def read_lfw_pairs(path: Path) -> list[LfwPair]:
         raise UserError(f"{path} cannot be read as text ({error}); expected LFW's pairs.txt") from error
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows or len(rows[0][1]) not in (1, 2) or not all(part.isdecimal() for part in rows[0][1]):
-        raise UserError(
-            f"{path} line 1 must be two numbers, folds and pairs of each kind, such as 10 and 300"
-        )
+        raise UserError(f"{path} line 1 must be two numbers, folds and pairs of each kind, such as 10 and 300")
     header = [int(part) for part in rows[0][1]]
     folds, each = (header[0], header[1]) if len(header) == 2 else (1, header[0])
     if folds < 1 or each < 1 or len(rows) - 1 != 2 * folds * each:
         raise UserError(
             f"{path} has {len(rows) - 1} pairs; its first line announces {folds} x 2 x {each} = {2 * folds * each}"
         )
-    return [
-        _lfw_pair(path, number, parts, place // (2 * each)) for place, (number, parts) in enumerate(rows[1:])
-    ]
+    return [_lfw_pair(path, number, parts, place // (2 * each)) for place, (number, parts) in enumerate(rows[1:])]
 
 
 def _lfw_pair(path: Path, number: int, parts: list[str], fold: int) -> LfwPair:
     form = "`name i j` for one person or `name1 i name2 j` for two"
-    if len(parts) not in (3, 4) or not all(
-        parts[i].isdecimal() for i in ((1, 2) if len(parts) == 3 else (1, 3))
-    ):
+    if len(parts) not in (3, 4) or not all(parts[i].isdecimal() for i in ((1, 2) if len(parts) == 3 else (1, 3))):
         raise UserError(f"{path} line {number}: {' '.join(parts)[:60]!r} is no pair; expected {form}")
     left, i, *rest = parts
     right, j = (left, rest[0]) if len(parts) == 3 else (rest[0], rest[1])
@@ -170,7 +162,5 @@ def read_named_identities(path: Path, names: str, identities: str) -> list[tuple
     files = strings_of(read_mat(path, names))
     owners = strings_of(read_mat(path, identities))
     if len(files) != len(owners):
-        raise UserError(
-            f"{path}: {names} has {len(files)} entries, {identities} {len(owners)}; expected as many"
-        )
+        raise UserError(f"{path}: {names} has {len(files)} entries, {identities} {len(owners)}; expected as many")
     return list(zip(files, owners, strict=True))

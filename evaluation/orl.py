@@ -59,9 +59,7 @@ def evaluate(embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> O
         other_photo = ~np.eye(len(people), dtype=bool)
         positives, negatives = scores[same & other_photo], scores[~same]
         figures.append(Figure(f"{size} px: AUC", auc(positives, negatives), scores.size - len(people)))
-        figures.append(
-            Figure(f"{size} px: EER", equal_error_rate(positives, negatives), scores.size - len(people))
-        )
+        figures.append(Figure(f"{size} px: EER", equal_error_rate(positives, negatives), scores.size - len(people)))
         figures += [
             Figure(
                 f"{size} px: TAR at FAR {100 * far:g} %",

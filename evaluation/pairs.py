@@ -36,9 +36,7 @@ class PairScores:
     left_out: int
 
 
-def score_pairs(
-    left: Embedded, left_rows: Sequence[int], right: Embedded, right_rows: Sequence[int]
-) -> PairScores:
+def score_pairs(left: Embedded, left_rows: Sequence[int], right: Embedded, right_rows: Sequence[int]) -> PairScores:
     """Score pairs given by the rows of their pictures; a picture named by many pairs was embedded once."""
     a, b = np.asarray(left_rows, dtype=np.int64), np.asarray(right_rows, dtype=np.int64)
     rows = np.flatnonzero(left.usable[a] & right.usable[b])
@@ -84,15 +82,15 @@ def verification_figures(
     return [
         *figures,
         Figure(
-            f"AUC",
+            "AUC",
             area,
             n,
             bootstrap_of(resampled_auc, n),
             paper=published_auc.paper if published_auc else None,
             rerun=published_auc.rerun if published_auc else None,
         ),
-        Figure(f"EER", eer, n, wilson(eer, n)),
-        Figure(f"best accuracy", accuracy, n, wilson(accuracy, n)),
+        Figure("EER", eer, n, wilson(eer, n)),
+        Figure("best accuracy", accuracy, n, wilson(accuracy, n)),
     ]
 
 

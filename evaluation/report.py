@@ -62,14 +62,10 @@ def _markdown(report: Report, tables: list[FigureTable], plots: list[Plot]) -> s
     for model in report.models:
         about = f"`{model.file}`, {model.backbone}, recipe {model.recipe or 'unknown'}, SHA-256 `{model.sha256[:16]}`"
         form = model.preprocessing
-        parts.append(
-            f"**{model.label}**: {about}; template {form.template}, {form.size} x {form.size} pixels."
-        )
+        parts.append(f"**{model.label}**: {about}; template {form.template}, {form.size} x {form.size} pixels.")
     for table, protocol in zip(tables, report.outcomes, strict=True):
         parts += [f"## {table.protocol}", markdown(table)]
-        parts += [
-            f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.title.startswith(f"{protocol}:")
-        ]
+        parts += [f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.title.startswith(f"{protocol}:")]
         parts += [f"- {note}" for note in _notes(report, protocol)]
     if report.skipped:
         parts.append("## Skipped")

@@ -41,9 +41,7 @@ class Model:
         """Describe a loaded checkpoint."""
         step = "" if loaded.step is None else f", step {loaded.step}"
         label = "untrained" if loaded.step == 0 else f"{path.stem}{step}"
-        return Model(
-            label, path.name, loaded.sha256, loaded.name, loaded.step, loaded.recipe, loaded.preprocessing
-        )
+        return Model(label, path.name, loaded.sha256, loaded.name, loaded.step, loaded.recipe, loaded.preprocessing)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,4 @@ def write_results(path: Path, report: Report) -> None:
 
 def _figure(figure: Figure) -> dict[str, Any]:
     data = asdict(figure)
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in data.items()
-    }
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}

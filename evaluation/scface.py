@@ -86,9 +86,7 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
         tuple(curves),
         counts,
         tuple(sorted(missing.items())),
-        notes=(
-            "Figures with another n are not comparable: many papers train on subjects 1-50 and test on 80.",
-        ),
+        notes=("Figures with another n are not comparable: many papers train on subjects 1-50 and test on 80.",),
         incomplete=bool(missing),
     )
 
@@ -153,6 +151,4 @@ def _unlisted(folder: Path, listed: set[str]) -> int:
     cameras = folder / "surveillance_cameras_all"
     if not cameras.is_dir():
         return 0
-    return sum(
-        f"{cameras.name}/{p.name}" not in listed for p in cameras.iterdir() if p.suffix.lower() == ".jpg"
-    )
+    return sum(f"{cameras.name}/{p.name}" not in listed for p in cameras.iterdir() if p.suffix.lower() == ".jpg")

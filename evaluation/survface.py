@@ -41,23 +41,18 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
     places = [*lists, folder, root, Path("data")]
     kinds = ("positive", "negative")
     pairs = {
-        kind: read_name_pairs(find_list(f"{kind}_pairs_names.mat", places), f"{kind}_pairs_names")
-        for kind in kinds
+        kind: read_name_pairs(find_list(f"{kind}_pairs_names.mat", places), f"{kind}_pairs_names") for kind in kinds
     }
     names = sorted({name for kind in kinds for pair in pairs[kind] for name in pair})
     form = embedder.preprocessing
     embedded = embedder.embed([whole(name, folder / "verification_images" / name, form) for name in names])
     row = {name: number for number, name in enumerate(names)}
     scored = {
-        kind: score_pairs(
-            embedded, [row[a] for a, _ in pairs[kind]], embedded, [row[b] for _, b in pairs[kind]]
-        )
+        kind: score_pairs(embedded, [row[a] for a, _ in pairs[kind]], embedded, [row[b] for _, b in pairs[kind]])
         for kind in kinds
     }
     positives, negatives = scored["positive"].scores, scored["negative"].scores
-    figures = verification_figures(
-        positives, negatives, FARS, published_tar=SURVFACE_TAR, published_auc=SURVFACE_AUC
-    )
+    figures = verification_figures(positives, negatives, FARS, published_tar=SURVFACE_TAR, published_auc=SURVFACE_AUC)
     left_out = sum(scored[kind].left_out for kind in kinds)
     return Outcome(
         PROTOCOL,

@@ -154,24 +154,16 @@ def ten_fold_accuracy(
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     numbers, fold = np.unique(np.asarray(folds), return_inverse=True)
     if len(numbers) < 2:
-        raise ValueError(
-            f"{len(numbers)} fold; a threshold is chosen on the other folds, so there must be two"
-        )
-    right = np.stack(
-        [_right_decisions(values[fold == f], truth[fold == f], grid) for f in range(len(numbers))]
-    )
+        raise ValueError(f"{len(numbers)} fold; a threshold is chosen on the other folds, so there must be two")
+    right = np.stack([_right_decisions(values[fold == f], truth[fold == f], grid) for f in range(len(numbers))])
     elsewhere = right.sum(axis=0) - right
     # The last of the best is the largest threshold among equals.
     chosen = grid.size - 1 - np.argmax(elsewhere[:, ::-1], axis=1)
     return right[np.arange(len(numbers)), chosen] / np.bincount(fold)
 
 
-def _right_decisions(
-    scores: FloatArray, same: NDArray[np.bool_], thresholds: FloatArray
-) -> NDArray[np.int64]:
+def _right_decisions(scores: FloatArray, same: NDArray[np.bool_], thresholds: FloatArray) -> NDArray[np.int64]:
     """Count the right decisions at every threshold: (T,)."""
-    accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), thresholds, side="right")).astype(
-        np.int64
-    )
+    accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), thresholds, side="right")).astype(np.int64)
     rejected_other = np.searchsorted(np.sort(scores[~same]), thresholds, side="right").astype(np.int64)
     return accepted_same + rejected_other

@@ -97,9 +97,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align(
-    photo: NDArray[np.uint8], landmarks: ArrayLike, size: int, template: str = "paper"
-) -> NDArray[np.uint8]:
+def align(photo: NDArray[np.uint8], landmarks: ArrayLike, size: int, template: str = "paper") -> NDArray[np.uint8]:
     """Cut the aligned face out of a photo.
 
     Args:

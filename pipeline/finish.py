@@ -68,9 +68,7 @@ def _relabel(tar: Path, record: UnitRecord, final_of: NDArray[np.int64]) -> Unit
         for row in moved:
             offset, size = (int(record.photos[row][name]) for name in ("offset", "size"))
             # The label is the next member: its header follows the face, padded to whole blocks.
-            os.pwrite(
-                file.fileno(), label_bytes(int(final[row])), offset + -(-size // _BLOCK) * _BLOCK + _BLOCK
-            )
+            os.pwrite(file.fileno(), label_bytes(int(final[row])), offset + -(-size // _BLOCK) * _BLOCK + _BLOCK)
         os.fsync(file.fileno())
     with tar.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,9 +81,7 @@ def _all_rejects(plan: Plan, records: list[UnitRecord]) -> list[tuple[str, str, 
     return sorted([*before, *(reject for record in records for reject in record.rejects)])
 
 
-def _manifest(
-    plan: Plan, records: list[UnitRecord], identities: int, rejects: list[tuple[str, str, str]]
-) -> Manifest:
+def _manifest(plan: Plan, records: list[UnitRecord], identities: int, rejects: list[tuple[str, str, str]]) -> Manifest:
     settings = plan.settings
     dropped = set(plan.too_few["identity"]).union(*(record.dropped for record in records))
     return Manifest(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
+from nvidia.dali.data_node import DataNode
 
 Samples = list[NDArray[np.uint8]]
 Mirrors = list[NDArray[np.int32]]
@@ -51,15 +52,13 @@ def build_graph(
     with pipeline:
         inputs = fn.external_source(source=source, num_outputs=2 * views, batch=True)
         decoded = [decode(photo, device) for photo in inputs[:views]]
-        faces = [
-            fn.flip(face, horizontal=mirrored) for face, mirrored in zip(decoded, inputs[views:], strict=True)
-        ]
+        faces = [fn.flip(face, horizontal=mirrored) for face, mirrored in zip(decoded, inputs[views:], strict=True)]
         pipeline.set_outputs(*faces)
     pipeline.build()
     return pipeline
 
 
-def decode(photo: object, device: str) -> object:
+def decode(photo: DataNode, device: str) -> DataNode:
     """Decode JPEG, PNG or WebP bytes to (H, W, 3) uint8 RGB on the device.
 
     The GPU's decoder is told to interpolate colour as the host's does, so that both see the same face.
@@ -67,6 +66,6 @@ def decode(photo: object, device: str) -> object:
     return fn.decoders.image(
         photo,
         device="cpu" if device == "cpu" else "mixed",
-        output_type=types.RGB,
+        output_type=types.DALIImageType.RGB,
         jpeg_fancy_upsampling=True,
     )

@@ -79,9 +79,7 @@ class Loader:
         self.identities = index.identities
         self.preprocessing: Preprocessing = index.manifest.preprocessing
         self.steps_per_epoch = steps_per_epoch(index.identities, global_batch)
-        self.reader = PhotoReader(
-            index, seed=seed, quarantine=quarantine, largest_damaged_share=largest_damaged_share
-        )
+        self.reader = PhotoReader(index, seed=seed, quarantine=quarantine, largest_damaged_share=largest_damaged_share)
         self._index = index
         self._views = views
         self._share = (seed, global_batch, rank, world)

@@ -100,7 +100,7 @@ class Plan:
         if self._records.empty:
             raise UserError(
                 f"no identity in {source.root} has {settings.min_photos} usable photos "
-                f"({source.inputs} photos, {counts.size} identities); check --root and --landmarks or lower --min-photos"
+                f"({source.inputs} photos, {counts.size} identities); check --root, --landmarks and --min-photos"
             )
         labels, names = pd.factorize(self._records["identity"], sort=True)
         self._labels = labels.astype(np.int64)

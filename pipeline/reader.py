@@ -27,9 +27,7 @@ class PhotoReader:
         largest_damaged_share: of all photos; more end the run with a message.
     """
 
-    def __init__(
-        self, index: ShardIndex, *, seed: int, quarantine: Path | None, largest_damaged_share: float
-    ) -> None:
+    def __init__(self, index: ShardIndex, *, seed: int, quarantine: Path | None, largest_damaged_share: float) -> None:
         self._index = index
         self._seed = seed
         self._quarantine = quarantine
@@ -65,7 +63,10 @@ class PhotoReader:
         """Compare a photo's bytes with its CRC-32, once."""
         if not self._checked[photo]:
             self._checked[photo] = True
-            found, written = zlib.crc32(self._index.read(photo)), int(self._index.records["crc32"][photo])
+            found, written = (
+                zlib.crc32(self._index.read(photo).data),
+                int(self._index.records["crc32"][photo]),
+            )
             if found != written:
                 self._report(photo, f"CRC-32 {found:08x} where {written:08x} was written")
         return photo not in self.damaged

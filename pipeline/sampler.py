@@ -57,7 +57,8 @@ def epoch_order(places: NDArray[np.int64], identities: int, *, seed: int, epoch:
         (N,) int64.
     """
     half_bits = max(1, (max(identities - 1, 1).bit_length() + 1) // 2)
-    keys = np.random.SeedSequence((seed, _ORDER_STREAM, epoch)).generate_state(_FEISTEL_ROUNDS, np.uint64)
+    state = np.random.SeedSequence((seed, _ORDER_STREAM, epoch))
+    keys = state.generate_state(_FEISTEL_ROUNDS, np.uint64).astype(np.uint64)
     order = _feistel(places.astype(np.uint64), half_bits, keys)
     while (outside := order >= identities).any():
         order[outside] = _feistel(order[outside], half_bits, keys)
@@ -105,9 +106,7 @@ def draw(
     return Draw(labels[mine], photos[mine], mirrored[mine], first_row=mine.start)
 
 
-def substitutes(
-    first_photo: int, last_photo: int, *, seed: int, step: int, row: int, view: int
-) -> NDArray[np.int64]:
+def substitutes(first_photo: int, last_photo: int, *, seed: int, step: int, row: int, view: int) -> NDArray[np.int64]:
     """Return an identity's photos in the order in which they stand in for an unusable one.
 
     Args:

@@ -7,7 +7,7 @@ killed at any moment: the same command continues, and the finished folder is the
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shards.command import Parser, UserError, run
 
@@ -68,14 +68,14 @@ def main() -> None:
     _summary(manifest, options.out, already)
 
 
-def _source(options: object, settings: "Settings") -> "Source":
+def _source(options: Any, settings: "Settings") -> "Source":
     """Read the chosen data set's records."""
     from pipeline import sources
 
-    dataset, root = options.dataset, options.root  # type: ignore[attr-defined]
-    lists, aligned = options.landmarks, options.aligned  # type: ignore[attr-defined]
+    dataset, root = options.dataset, options.root
+    lists, aligned = options.landmarks, options.aligned
     if dataset == "orl":
-        return sources.orl(options.people)  # type: ignore[attr-defined]
+        return sources.orl(options.people)
     if root is None:
         raise UserError(f"--dataset {dataset} needs --root, the folder of the data set")
     if dataset == "vggface2":

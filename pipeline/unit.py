@@ -175,6 +175,4 @@ def read_record(path: Path) -> UnitRecord:
     with np.load(path, allow_pickle=False) as data:
         about = json.loads(data["about"].tobytes())
         rejects = [(str(p), str(i), str(r)) for p, i, r in about["rejects"]]
-        return UnitRecord(
-            data["photos"], data["labels"], rejects, about["dropped"], about["sha256"], about["bytes"]
-        )
+        return UnitRecord(data["photos"], data["labels"], rejects, about["dropped"], about["sha256"], about["bytes"])

@@ -21,9 +21,7 @@ class ShardIndex:
         first: (identities + 1,) int64, the row of each label's first photo; memory-mapped.
     """
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, records: NDArray[np.void], first: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, records: NDArray[np.void], first: NDArray[np.int64]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.records = records
@@ -42,9 +40,7 @@ class ShardIndex:
             records = np.load(folder / PHOTOS, mmap_mode="r", allow_pickle=False)
             first = np.load(folder / IDENTITIES, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(
-                f"the index of {folder} cannot be read ({error}); write the folder again"
-            ) from error
+            raise UserError(f"the index of {folder} cannot be read ({error}); write the folder again") from error
         if (
             records.dtype != PHOTO_DTYPE
             or first.dtype != np.int64
@@ -71,7 +67,11 @@ class ShardIndex:
     @cached_property
     def names(self) -> list[str]:
         """The name of each label."""
-        return (self.folder / NAMES).read_text(encoding="utf-8").splitlines()
+        path = self.folder / NAMES
+        try:
+            return path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read ({error}); write the folder again") from error
 
     def read(self, photo: int) -> NDArray[np.uint8]:
         """Return the encoded bytes of a photo as a view of the memory-mapped tar: (size,) uint8.

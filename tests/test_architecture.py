@@ -29,9 +29,7 @@ def is_entry_point(path: Path) -> bool:
     return 'if __name__ == "__main__"' in path.read_text(encoding="utf-8") or path.stem == "__main__"
 
 
-ENTRY_POINTS = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if is_entry_point(path)
-}
+ENTRY_POINTS = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if is_entry_point(path)}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -151,9 +151,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
         raise UserError(
             f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
         ) from error
-    return LoadedBackbone(
-        backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256
-    )
+    return LoadedBackbone(backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256)
 
 
 def _load(path: Path) -> dict[str, Any]:

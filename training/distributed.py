@@ -16,7 +16,7 @@ _TIMEOUT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class World:
-    """This process among all processes of the run.
+    """A process among all processes of the run.
 
     Attributes:
         rank: 0..size - 1.

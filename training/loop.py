@@ -1,6 +1,7 @@
 """The run: from a shard folder to a final checkpoint, continued wherever it was interrupted."""
 
 import json
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from training.checkpoint import (
 from training.config import Config, refuse_changes
 from training.distributed import World, any_rank, mean_over_ranks
 from training.metrics_log import MetricsLog
+from training.model import channels_last
 from training.schedule import learning_rate
 from training.step import Learner, build_learner, step_losses
 
@@ -73,7 +75,7 @@ def train(run: Run, world: World) -> int:
     loader = _open_loader(run, world, start_step)
     _check_shards(run, loader, begun)
     _claim_run_dir(run, world)
-    learner = build_learner(config, loader.identities).to(world.device, memory_format=torch.channels_last)
+    learner = channels_last(build_learner(config, loader.identities)).to(world.device)
     optimizer = torch.optim.SGD(
         learner.parameters(),
         lr=config.optimizer.learning_rate,
@@ -134,9 +136,9 @@ def _steps(
                     waiting = 0.0
                 if log is not None:
                     log.advance(step)
-                if stopping or step % config.checkpoint_every == 0 or step == config.steps:
-                    if world.is_main:
-                        _save(run, loader, learner, optimizer, step)
+                due = stopping or step % config.checkpoint_every == 0 or step == config.steps
+                if due and world.is_main:
+                    _save(run, loader, learner, optimizer, step)
                 if stopping:
                     break
     finally:
@@ -154,7 +156,7 @@ def _read_losses(values: Tensor, config: Config, step: int) -> dict[str, float]:
     names = ["loss", "triplet", "hardest_positive", "hardest_negative", *views]
     read = dict(zip(names, numbers, strict=True))
     for name, value in read.items():
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise UserError(
                 f"{name} is {value} at step {step}; lower --optimizer.learning_rate or resume from an earlier "
                 "checkpoint with other data"
@@ -214,9 +216,7 @@ def _claim_run_dir(run: Run, world: World) -> None:
             about = {"recipe": run.recipe, "config": run.config.to_dict()}
             write_atomically(run.run_dir / CONFIG, (json.dumps(about, indent=1) + "\n").encode())
         except OSError as error:
-            raise UserError(
-                f"{run.run_dir} cannot be written ({error.strerror}); name another --run-dir"
-            ) from error
+            raise UserError(f"{run.run_dir} cannot be written ({error.strerror}); name another --run-dir") from error
 
 
 def _open_loader(run: Run, world: World, start_step: int) -> Loader:
@@ -248,9 +248,7 @@ def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None) -> None:
     if begun is None:
         return
     if differences := begun.preprocessing.differences(loader.preprocessing):
-        raise UserError(
-            f"the checkpoint and {run.shards} differ in {differences[0]}; name the run's own shards"
-        )
+        raise UserError(f"the checkpoint and {run.shards} differ in {differences[0]}; name the run's own shards")
     if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
         raise UserError(
             f"the run was begun on other shards of {begun.identities} identities, {run.shards} holds "

@@ -21,9 +21,7 @@ def parser(defaults: Config) -> Parser:
     command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
     command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
     command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
-    command.add_argument(
-        "--resume", action="store_true", help="continue the run, or start it if there is none"
-    )
+    command.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
     command.add_argument(
         "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
     )

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 
-def learning_rate(
-    step: int, *, base: float, milestones: Sequence[int], factor: float, warmup_steps: int = 0
-) -> float:
+def learning_rate(step: int, *, base: float, milestones: Sequence[int], factor: float, warmup_steps: int = 0) -> float:
     """Return the learning rate of a step, counted from 0.
 
     >>> [learning_rate(s, base=0.1, milestones=(4, 6), factor=0.1) for s in (0, 3, 4, 6)]

@@ -18,9 +18,7 @@ def parser() -> Parser:
     command = Parser(prog="python -m pipeline.synthetic", description=__doc__)
     command.add_argument("--out", type=Path, required=True, help="folder to write the data sets into")
     command.add_argument("--identities", type=int, default=100, help="people in each data set")
-    command.add_argument(
-        "--photos", type=int, default=10, help="photos of each, where the layout leaves it open"
-    )
+    command.add_argument("--photos", type=int, default=10, help="photos of each, where the layout leaves it open")
     command.add_argument("--layout", choices=[*_LAYOUTS, "all"], default="vggface2", help="which data set")
     command.add_argument("--seed", type=int, default=0, help="of everything")
     command.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
@@ -43,9 +41,7 @@ def main() -> None:
             workers=max(1, options.workers),
         )
         seconds = time.monotonic() - start
-        print(
-            f"{layout}: {pictures:,} pictures in {seconds:.1f} s, {pictures / seconds:,.0f}/s: {options.out}"
-        )
+        print(f"{layout}: {pictures:,} pictures in {seconds:.1f} s, {pictures / seconds:,.0f}/s: {options.out}")
 
 
 if __name__ == "__main__":

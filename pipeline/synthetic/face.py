@@ -8,9 +8,7 @@ from pipeline.synthetic.identity import Identity
 from pipeline.synthetic.pose import MOUTH_DEPTH, NOSE_DEPTH, Pose, mouth_corners
 
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
-_CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 25)[:-1]), np.sin(np.linspace(0, 2 * np.pi, 25)[:-1])], axis=1
-)
+_CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 25)[:-1]), np.sin(np.linspace(0, 2 * np.pi, 25)[:-1])], axis=1)
 
 
 class Painter:
@@ -23,9 +21,7 @@ class Painter:
         rng: of the photo, for what is neither the person's nor the pose's.
     """
 
-    def __init__(
-        self, picture: NDArray[np.uint8], person: Identity, pose: Pose, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, picture: NDArray[np.uint8], person: Identity, pose: Pose, rng: np.random.Generator) -> None:
         self.picture, self.person, self.pose, self.rng = picture, person, pose, rng
 
     def paint(self) -> None:
@@ -63,13 +59,9 @@ class Painter:
         """Return the head's outline: round above the eyes, tapering to the chin."""
         p = self.person
         angle = np.linspace(0, np.pi, 15)
-        top = np.stack(
-            [-(p.face_width + grow) * np.cos(angle), -(p.forehead + 0.35 + grow) * np.sin(angle)], axis=1
-        )
+        top = np.stack([-(p.face_width + grow) * np.cos(angle), -(p.forehead + 0.35 + grow) * np.sin(angle)], axis=1)
         right = np.array([(1.0, 0.3), (0.985, 0.62)]) * (p.face_width, 1.0)
-        jaw = np.array(
-            [(p.jaw_width, p.mouth_drop), (0.72 * p.jaw_width, p.chin - 0.26), (0.3 * p.jaw_width, p.chin)]
-        )
+        jaw = np.array([(p.jaw_width, p.mouth_drop), (0.72 * p.jaw_width, p.chin - 0.26), (0.3 * p.jaw_width, p.chin)])
         side = np.concatenate([right, jaw]) + (grow, grow)
         return np.concatenate([top, side, side[::-1] * (-1, 1)])
 
@@ -81,12 +73,8 @@ class Painter:
         p = self.person
         cloth = self.rng.integers(10, 240, 3)
         neck = 0.62 * p.jaw_width
-        self._fill(
-            [(-neck, p.mouth_drop), (neck, p.mouth_drop), (neck, 3.1), (-neck, 3.1)], 0.8 * p.skin, -0.5
-        )
-        self._fill(
-            [(-neck, 2.35), (neck, 2.35), (2.6, 3.0), (2.9, 6.5), (-2.9, 6.5), (-2.6, 3.0)], cloth, -0.5
-        )
+        self._fill([(-neck, p.mouth_drop), (neck, p.mouth_drop), (neck, 3.1), (-neck, 3.1)], 0.8 * p.skin, -0.5)
+        self._fill([(-neck, 2.35), (neck, 2.35), (2.6, 3.0), (2.9, 6.5), (-2.9, 6.5), (-2.6, 3.0)], cloth, -0.5)
 
     def _head(self) -> None:
         p = self.person

@@ -131,9 +131,7 @@ def lfw(identities: int, photos: int, seed: int) -> Layout:
             jobs.append(Job(f"LFW/lfw/{path}", person, photo, shot, 90))
             rows.append((path, f"LFW/lfw/{path}"))
     pairs = _lfw_pairs(names, photos, _rng(seed, _PEOPLE["lfw"]))
-    return Layout(
-        jobs, (LandmarkList("lists/LFW.csv", tuple(rows)),), texts=(("lists/lfw_pairs.txt", pairs),)
-    )
+    return Layout(jobs, (LandmarkList("lists/LFW.csv", tuple(rows)),), texts=(("lists/lfw_pairs.txt", pairs),))
 
 
 def _lfw_pairs(names: list[str], photos: int, rng: np.random.Generator) -> str:
@@ -178,14 +176,11 @@ def scface(identities: int, photos: int, seed: int) -> Layout:
                 roll = (3.4, 4.0, 4.8, 5.5, 6.2)[camera - 1]
                 shot = Shot(width, height, eyes, centre, roll_sd=roll, turn=0.8, wear=1.8)
                 name = f"surveillance_cameras_all/{subject:03d}_cam{camera}_{distance}.jpg"
-                jobs.append(
-                    Job(f"SCface/SCface_database/{name}", person, 5 * int(distance) + camera, shot, 75)
-                )
+                jobs.append(Job(f"SCface/SCface_database/{name}", person, 5 * int(distance) + camera, shot, 75))
                 rows[distance].append((name, f"SCface/SCface_database/{name}"))
     lists = [LandmarkList("lists/scface_mugshot.csv", tuple(rows["frontal"]))]
     lists += [
-        LandmarkList(f"lists/scface_distance{d}.csv", tuple(rows[d]), final_newline=False)
-        for d in ("1", "2", "3")
+        LandmarkList(f"lists/scface_distance{d}.csv", tuple(rows[d]), final_newline=False) for d in ("1", "2", "3")
     ]
     return Layout(jobs, tuple(lists))
 
@@ -195,9 +190,7 @@ def _surveillance(rng: np.random.Generator) -> Shot:
     height = int(np.clip(np.rint(27 * np.exp(rng.normal(0, 0.38))), 7, 117))
     width = int(np.clip(np.rint(height * rng.normal(0.82, 0.08)), 5, 106))
     eyes = 0.38 * width * rng.uniform(0.9, 1.1)
-    return Shot(
-        width, height, eyes, (width * rng.uniform(0.45, 0.55), height * rng.uniform(0.36, 0.46)), 5, 1, 1.6
-    )
+    return Shot(width, height, eyes, (width * rng.uniform(0.45, 0.55), height * rng.uniform(0.36, 0.46)), 5, 1, 1.6)
 
 
 def survface(identities: int, photos: int, seed: int) -> Layout:
@@ -209,9 +202,7 @@ def survface(identities: int, photos: int, seed: int) -> Layout:
         person = _PEOPLE[f"survface/{group}"] + number
         rng = _rng(seed, person, photo)
         stem = name or f"{number + 1}_cam{photo % 4 + 1}_{photo + 1}.jpg"
-        jobs.append(
-            Job(f"{top}/{folder}/{stem}", person, photo, _surveillance(rng), int(rng.integers(60, 90)))
-        )
+        jobs.append(Job(f"{top}/{folder}/{stem}", person, photo, _surveillance(rng), int(rng.integers(60, 90))))
         return stem
 
     for number in range(identities):
@@ -219,21 +210,19 @@ def survface(identities: int, photos: int, seed: int) -> Layout:
             shoot(f"training_set/{number + 1}", "train", number, photo)
     verification = "Face_Verification_Test_Set"
     names = [
-        [
-            shoot(f"{verification}/verification_images", "verification", number, k)
-            for k in range(max(2, photos))
-        ]
+        [shoot(f"{verification}/verification_images", "verification", number, k) for k in range(max(2, photos))]
         for number in range(identities)
     ]
     rng = _rng(seed, _PEOPLE["survface/verification"])
     positive = [(own[i], own[j]) for own in names for i in range(len(own)) for j in range(i + 1, len(own))]
     positive = [positive[row] for row in rng.permutation(len(positive))[:5320]]
-    negative = []
+    negative: list[tuple[str, str]] = []
     while len(negative) < len(positive) and identities > 1:
         a, b = rng.choice(identities, 2, replace=False)
         negative.append((names[a][rng.integers(len(names[a]))], names[b][rng.integers(len(names[b]))]))
     identification = "Face_Identification_Test_Set"
-    gallery, mated = [], []
+    gallery: list[tuple[str, str]] = []
+    mated: list[tuple[str, str]] = []
     for number in range(identities):
         half = max(1, photos // 2)
         for k in range(max(2, photos)):
@@ -261,12 +250,11 @@ def tinyface(identities: int, photos: int, seed: int) -> Layout:
         person = _PEOPLE[f"tinyface/{group}"] + number
         rng = _rng(seed, person, photo)
         name = f"{number + 1}_{photo + 1}.jpg"
-        jobs.append(
-            Job(f"TinyFace/{folder}/{name}", person, photo, _surveillance(rng), int(rng.integers(70, 95)))
-        )
+        jobs.append(Job(f"TinyFace/{folder}/{name}", person, photo, _surveillance(rng), int(rng.integers(70, 95))))
         return name
 
-    gallery, probes = [], []
+    gallery: list[tuple[str, str]] = []
+    probes: list[tuple[str, str]] = []
     for number in range(identities):
         for photo in range(photos):
             shoot(f"Training_Set/{number + 1}", "train", number, photo)
@@ -299,7 +287,5 @@ LAYOUTS: dict[str, Callable[[int, int, int], Layout]] = {
 def folder_of(layout: str) -> Path:
     """Return the folder that a layout's pictures lie in, below the output folder."""
     return Path(
-        {"vggface2": "VGGFace2", "lfw": "LFW", "scface": "SCface", "survface": "QMUL-SurvFace"}.get(
-            layout, "TinyFace"
-        )
+        {"vggface2": "VGGFace2", "lfw": "LFW", "scface": "SCface", "survface": "QMUL-SurvFace"}.get(layout, "TinyFace")
     )

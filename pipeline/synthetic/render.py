@@ -61,9 +61,7 @@ def render(person: Identity, shot: Shot, rng: np.random.Generator) -> Photo:
     painter.paint()
     picture = _light(picture, rng, shot.wear)
     if factor > 1:
-        picture = cv2.resize(picture, (shot.width, shot.height), interpolation=cv2.INTER_AREA).astype(
-            np.uint8
-        )
+        picture = cv2.resize(picture, (shot.width, shot.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
     # A pixel's centre is at +0.5 in both grids.
     landmarks = (pose.landmarks(person) + 0.5) / factor - 0.5
     return Photo(_camera(picture, rng, shot.wear), landmarks)
@@ -106,9 +104,7 @@ def _camera(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) -
     else:
         noise = texture[top : top + _NOISE_SIDE][rows][:, left : left + _NOISE_SIDE][:, columns]
     strength = wear * rng.uniform(1, 5)
-    return cv2.addWeighted(picture, 1.0, noise, strength / 16, -8 * strength, dtype=cv2.CV_8U).astype(
-        np.uint8
-    )
+    return cv2.addWeighted(picture, 1.0, noise, strength / 16, -8 * strength, dtype=cv2.CV_8U).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

@@ -22,9 +22,7 @@ from shards.writer import write_atomically
 _CHUNK = 64
 
 
-def write_dataset(
-    out: Path, layout: str, *, identities: int, photos: int, seed: int, workers: int = 1
-) -> int:
+def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed: int, workers: int = 1) -> int:
     """Render a data set.
 
     Args:
@@ -54,9 +52,7 @@ def write_dataset(
     return len(plan.jobs)
 
 
-def _render_all(
-    out: Path, jobs: list[Job], seed: int, workers: int, layout: str
-) -> dict[str, NDArray[np.float64]]:
+def _render_all(out: Path, jobs: list[Job], seed: int, workers: int, layout: str) -> dict[str, NDArray[np.float64]]:
     """Render every picture; return the landmarks by path."""
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     landmarks: dict[str, NDArray[np.float64]] = {}
@@ -69,9 +65,7 @@ def _render_all(
     return landmarks
 
 
-def _map(
-    function: partial, chunks: list[list[Job]], workers: int
-) -> Iterator[dict[str, NDArray[np.float64]]]:
+def _map(function: partial, chunks: list[list[Job]], workers: int) -> Iterator[dict[str, NDArray[np.float64]]]:
     if workers == 1:
         yield from map(function, chunks)
         return

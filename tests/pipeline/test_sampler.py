@@ -54,9 +54,7 @@ def test_an_epoch_visits_identities_at_most_once(identities: int, batch: int) ->
     first = first_photos(identities)
     steps = steps_per_epoch(identities, batch)
     for epoch in range(3):
-        visited = np.concatenate(
-            [draw_all(first, epoch * steps + s, batch, 1)[0].identities for s in range(steps)]
-        )
+        visited = np.concatenate([draw_all(first, epoch * steps + s, batch, 1)[0].identities for s in range(steps)])
         assert len(np.unique(visited)) == len(visited) == steps * batch
 
 

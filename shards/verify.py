@@ -1,0 +1,185 @@
+"""Check a shard folder: `python -m shards.verify DIR`.
+
+Compares every tar's size and SHA-256 with the manifest, walks its members, and holds names, labels, places,
+CRC-32 and DALI's index against the shard index; decodes every face, or a sample. Each fault is named with
+its tar and key. Exit status 0: no fault; 1: faults; 2: the folder cannot be checked.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from shards.command import Parser, run
+from shards.format import TarEntry
+from shards.writer import Member, dali_index
+
+if TYPE_CHECKING:
+    from shards.index import ShardIndex
+
+
+class Fault(NamedTuple):
+    """Something wrong: in which file, at which key (empty for the whole file), and what."""
+
+    file: str
+    key: str
+    what: str
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m shards.verify", description=__doc__)
+    command.add_argument("folder", type=Path, help="shard folder")
+    command.add_argument("--sample", type=int, help="decode only this many faces, evenly spread (default: all)")
+    return command
+
+
+def find_faults(folder: Path, sample: int | None = None) -> Iterator[Fault]:
+    """Yield every fault of a shard folder.
+
+    Args:
+        folder: the shard folder.
+        sample: number of faces to decode, or None for all.
+
+    Raises:
+        UserError: there is no readable manifest or index.
+    """
+    from shards.index import ShardIndex
+
+    index = ShardIndex.open(folder)
+    yield from _check_index(index)
+    every = 1 if not sample else max(1, index.photos // sample)
+    for number, entry in enumerate(index.manifest.tars):
+        yield from _check_tar(index, number, entry, every)
+
+
+def _check_index(index: "ShardIndex") -> Iterator[Fault]:
+    """Check what the index says of itself."""
+    import numpy as np
+
+    from shards.format import IDENTITIES, NAMES, PHOTOS
+
+    manifest = index.manifest
+    if len(index.names) != index.identities or len(set(index.names)) != index.identities:
+        yield Fault(NAMES, "", f"{len(set(index.names))} names for {index.identities} identities")
+    if index.first[0] != 0 or (np.diff(index.first) < manifest.min_photos).any():
+        yield Fault(IDENTITIES, "", f"an identity has fewer than {manifest.min_photos} photos")
+    tars = np.asarray(index.records["tar"])
+    if len(tars) and not 0 <= tars.min() <= tars.max() < len(manifest.tars):
+        yield Fault(PHOTOS, "", f"names tar {tars.max()} of {len(manifest.tars)}")
+    counts = np.bincount(tars.clip(0), minlength=len(manifest.tars))
+    for entry, count in zip(manifest.tars, counts, strict=False):
+        if entry.photos != count:
+            yield Fault(PHOTOS, "", f"holds {count} photos of {entry.name}, the manifest says {entry.photos}")
+    total = manifest.photos + sum(manifest.rejects.values())
+    if total != manifest.input_records:
+        yield Fault("manifest.json", "", f"photos and rejects are {total}, the input {manifest.input_records}")
+
+
+def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) -> Iterator[Fault]:
+    """Check one tar against manifest and index."""
+    import numpy as np
+
+    path = index.folder / entry.name
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        yield Fault(entry.name, "", f"cannot be read: {error.strerror}")
+        return
+    if size != entry.bytes:
+        yield Fault(entry.name, "", f"has {size} bytes, the manifest says {entry.bytes}")
+    if digest != entry.sha256:
+        yield Fault(entry.name, "", f"has SHA-256 {digest[:16]}, the manifest says {entry.sha256[:16]}")
+    mine = np.flatnonzero(index.records["tar"] == number)
+    rows = {int(index.records["offset"][row]): int(row) for row in mine}
+    members: list[Member] = []
+    try:
+        for key, sample in _samples(path, members):
+            yield from (Fault(entry.name, key, what) for what in _check_sample(index, sample, rows, every))
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        yield Fault(entry.name, "", f"is no whole tar: {error}")
+    for row in rows.values():
+        yield Fault(entry.name, index.key(row)[1], f"photos.npy names this face in row {row}; it is not there")
+    listing = path.with_suffix(".idx")
+    if not listing.is_file() or listing.read_text(errors="replace") != dali_index(members):
+        yield Fault(listing.name, "", "is not the index of its tar")
+
+
+def _samples(path: Path, members: list[Member]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
+    """Yield every photo's key and its files by extension: place and bytes. Fills the list of members."""
+    with tarfile.open(path, "r:") as tar:
+        for key, group in groupby(tar, lambda member: member.name.partition(".")[0]):
+            sample = {}
+            for member in group:
+                content = tar.extractfile(member)
+                data = content.read() if content else b""
+                members.append(Member(member.name, member.offset_data, member.size))
+                sample[member.name.partition(".")[2]] = (member.offset_data, data)
+            yield key, sample
+
+
+def _check_sample(
+    index: "ShardIndex", sample: dict[str, tuple[int, bytes]], rows: dict[int, int], every: int
+) -> Iterator[str]:
+    """Check the files of one photo; the photo is taken out of `rows`."""
+    import numpy as np
+
+    codec = index.manifest.codec
+    if sample.keys() != {codec, "label", "json"}:
+        yield f"has the files {', '.join(sorted(sample))}; expected {codec}, json, label"
+    offset, face = sample.get(codec, (-1, b""))
+    row = rows.pop(offset, None)
+    if row is None:
+        yield "is not in photos.npy"
+        return
+    size, crc = int(index.records["size"][row]), int(index.records["crc32"][row])
+    if len(face) != size or zlib.crc32(face) != crc:
+        yield (f"has {len(face)} bytes with CRC-32 {zlib.crc32(face):08x}; photos.npy says {size} with {crc:08x}")
+    if row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
+        yield problem
+    label = int(np.searchsorted(index.first, row, side="right")) - 1
+    if (found := int.from_bytes(sample.get("label", (0, b""))[1], "little", signed=True)) != label:
+        yield f"has label {found}, the index says {label}"
+    try:
+        name = json.loads(sample.get("json", (0, b""))[1])["identity"]
+    except (ValueError, KeyError, TypeError):
+        yield "has a json that names no identity"
+        return
+    if label < len(index.names) and name != index.names[label]:
+        yield f"shows {name}, label {label} is {index.names[label]}"
+
+
+def _undecodable(face: bytes, size: int) -> str:
+    """Return why a face cannot be decoded to the stored size; nothing where it can."""
+    from PIL import Image
+
+    try:
+        picture = Image.open(io.BytesIO(face))
+        picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"cannot be decoded: {error}"
+    if picture.size != (size, size):
+        return f"has {picture.size[0]} x {picture.size[1]} pixels, the manifest says {size} x {size}"
+    return ""
+
+
+def main() -> None:
+    """Check a folder and print its faults."""
+    options = parser().parse_args()
+    faults = 0
+    for fault in find_faults(options.folder, options.sample):
+        faults += 1
+        print(f"{fault.file} {fault.key}: {fault.what}" if fault.key else f"{fault.file}: {fault.what}")
+    print(f"{options.folder}: {faults or 'no'} fault{'s' * (faults != 1)}")
+    raise SystemExit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    run(main)
