@@ -77,7 +77,8 @@ def markdown(table: FigureTable) -> str:
 def print_tables(tables: Iterable[FigureTable], skipped: dict[str, str], console: Console) -> None:
     """Print the tables and what was skipped; shares are in per cent."""
     for table in tables:
-        shown = Table(title=f"{table.protocol}; per cent, 95 % interval in brackets", title_justify="left")
+        console.print(f"\n{table.protocol}; per cent, 95 % interval in brackets", highlight=False)
+        shown = Table()
         for number, column in enumerate(table.columns):
             shown.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
         for row in table.rows:

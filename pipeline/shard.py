@@ -5,7 +5,6 @@ killed at any moment: the same command continues, and the finished folder is the
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,8 @@ def _summary(manifest: "Manifest", out: Path, already: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{out}: {'was finished already' if already else 'finished'}", title_justify="left")
+    print(f"{out}: {'was finished already' if already else 'finished'}")
+    table = Table()
     table.add_column("photos")
     table.add_column("count", justify="right")
     table.add_row("in the input", f"{manifest.input_records:,}")
@@ -100,7 +100,7 @@ def _summary(manifest: "Manifest", out: Path, already: bool) -> None:
     table.add_row("written + rejected = input", f"{total:,} = {manifest.input_records:,}")
     table.add_row("tars", f"{len(manifest.tars):,}")
     table.add_row("MiB", f"{sum(tar.bytes for tar in manifest.tars) / 2**20:,.1f}")
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def main() -> None:
     index = ShardIndex.open(options.folder)
     manifest, form = index.manifest, index.manifest.preprocessing
     counts = np.diff(index.first)
-    table = Table(title=str(options.folder), show_header=False, title_justify="left")
+    print(options.folder)
+    table = Table(show_header=False)
     rows = [
         ("identities", f"{index.identities:,}"),
         ("photos", f"{index.photos:,}"),

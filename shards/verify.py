@@ -106,7 +106,7 @@ def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) ->
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         yield Fault(entry.name, "", f"is no whole tar: {error}")
     for row in rows.values():
-        yield Fault(entry.name, index.key(row)[1], f"photos.npy names this face in row {row}; it is not there")
+        yield Fault(entry.name, "", f"lacks the face that photos.npy names in row {row}")
     listing = path.with_suffix(".idx")
     if not listing.is_file() or listing.read_text(errors="replace") != dali_index(members):
         yield Fault(listing.name, "", "is not the index of its tar")

@@ -70,7 +70,7 @@ def test_landmarks_land_on_the_template(name: str, size: int) -> None:
     landmarks = TEMPLATES[name].points @ turn.T + (90, 40)
     for place, point in zip(template_points(name, size), landmarks, strict=True):
         photo = np.zeros((480, 420, 3), np.uint8)
-        cv2.circle(photo, (round(16 * point[0]), round(16 * point[1])), 80, (255, 255, 255), -1, shift=4)
+        cv2.circle(photo, (round(16 * point[0]), round(16 * point[1])), 400, (255, 255, 255), -1, shift=4)
         face = align(photo, landmarks, size, name)
         mass = face[..., 0].astype(float)
         y, x = np.indices(mass.shape)

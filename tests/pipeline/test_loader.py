@@ -1,5 +1,8 @@
 """Batches of real shards, against Pillow and the sampler."""
 
+import io
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.batch import Batch, to_network_range
+from pipeline.loader import Loader
+from pipeline.sampler import draw
 from pipeline.views import Views
+from shards.command import UserError
 from shards.index import ShardIndex
 
 DEVICES = [
@@ -20,13 +27,152 @@ DEVICES = [
 VIEWS = Views(sizes=(64, 8, 12, 16))
 
 
-@pytest.fixture(scope="session")
-def batches(orl_shards: Path) -> ShardIndex:
-    return ShardIndex.open(orl_shards)
+def batches(folder: Path, count: int, views: Views = VIEWS, **settings: object) -> list[Batch]:
+    loader = Loader(folder, views, **{"seed": 5, "global_batch": 12, **settings})  # type: ignore[arg-type]
+    try:
+        return [next(loader) for _ in range(count)]
+    finally:
+        loader.close()
 
 
 def decoded(index: ShardIndex, photo: int) -> np.ndarray:
-    """Decode a photo with Pillow: (S, S, 3) uint8."""
-    import io
-
     return np.asarray(Image.open(io.BytesIO(bytes(index.read(photo)))).convert("RGB"))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_views_equal_pillow_on_real_faces(orl_shards: Path, device: str) -> None:
+    """From the stored photo to the network's input: decode, mirror, reduce, enlarge, scale."""
+    index = ShardIndex.open(orl_shards)
+    for batch in batches(orl_shards, 3, device=device):
+        drawn = draw(index.first, views=4, mirror=0.5, seed=5, step=batch.step, global_batch=12)
+        np.testing.assert_array_equal(batch.labels.cpu(), drawn.identities)
+        np.testing.assert_array_equal(batch.photos, drawn.photos)
+        # (V B, 3, S, S) -> (V, B, S, S, 3)
+        found = batch.network_input().cpu().unflatten(0, (4, 12)).permute(0, 1, 3, 4, 2).numpy()
+        for view, low in enumerate(VIEWS.sizes):
+            for row in range(12):
+                face = Image.fromarray(decoded(index, int(drawn.photos[row, view])))
+                if drawn.mirrored[row, view]:
+                    face = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+                if low < 64:
+                    face = face.resize((low, low), Image.Resampling.BICUBIC)
+                    face = face.resize((64, 64), Image.Resampling.BICUBIC)
+                expected = np.asarray(face).astype(np.float32) / 127.5 - 1
+                np.testing.assert_allclose(found[view, row], expected, atol=1e-6)
+
+
+def test_world_sizes_share_one_global_batch(orl_shards: Path) -> None:
+    whole = batches(orl_shards, 3)
+    for world in (2, 3):
+        parts = [batches(orl_shards, 3, rank=rank, world=world) for rank in range(world)]
+        for step in range(3):
+            labels = torch.cat([part[step].labels for part in parts])
+            assert torch.equal(labels, whole[step].labels)
+            for view in range(4):
+                pixels = torch.cat([part[step].views[view] for part in parts])
+                assert torch.equal(pixels, whole[step].views[view])
+
+
+def test_any_step_can_be_the_first(orl_shards: Path) -> None:
+    whole = batches(orl_shards, 5)
+    for start in (1, 3):
+        resumed = batches(orl_shards, 2, start_step=start)
+        assert [batch.step for batch in resumed] == [start, start + 1]
+        for one, other in zip(resumed, whole[start:], strict=False):
+            assert torch.equal(one.labels, other.labels)
+            assert all(torch.equal(a, b) for a, b in zip(one.views, other.views, strict=True))
+
+
+def test_shapes_types_and_ranges(shards: Path) -> None:
+    (batch,) = batches(shards, 1, Views(sizes=(32, 7)), global_batch=6)
+    assert [view.shape for view in batch.views] == [(6, 32, 32, 3), (6, 7, 7, 3)]
+    assert {view.dtype for view in batch.views} == {torch.uint8}
+    inputs = batch.network_input()
+    assert inputs.shape == (12, 3, 32, 32)
+    assert inputs.dtype == torch.float32
+    assert -1 <= inputs.min() < inputs.max() <= 1
+    assert torch.equal(batch.view_labels(), torch.cat([batch.labels, batch.labels]))
+    assert to_network_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
+
+
+def damage(folder: Path, photos: range) -> list[tuple[str, str]]:
+    """Change a byte of some photos; return their tars and keys."""
+    index = ShardIndex.open(folder)
+    named = [index.key(photo) for photo in photos]
+    for photo, (tar, _) in zip(photos, named, strict=True):
+        with (folder / tar).open("r+b") as file:
+            file.seek(int(index.records["offset"][photo]) + 2)
+            file.write(b"\0\0\0\0")
+    return named
+
+
+def test_a_damaged_photo_is_replaced_by_arithmetic(shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
+    named = damage(folder, range(0, 2))
+    settings = {"views": Views(sizes=(32, 8)), "global_batch": 12, "largest_damaged_share": 0.5}
+    quarantine = tmp_path / "quarantine.csv"
+    whole = batches(folder, 12, quarantine=quarantine, **settings)
+    assert sorted(quarantine.read_text().splitlines()) == sorted(
+        line for line in quarantine.read_text().splitlines() if line.startswith(tuple(f"{t},{k}," for t, k in named))
+    )
+    assert len(quarantine.read_text().splitlines()) == 2
+    assert not any(np.isin(batch.photos.numpy(), [0, 1]).any() for batch in whole)
+    halves = [batches(folder, 12, rank=rank, world=2, **settings) for rank in range(2)]
+    resumed = batches(folder, 5, start_step=7, **settings)
+    for step in range(12):
+        joined = torch.cat([half[step].photos for half in halves])
+        assert torch.equal(joined, whole[step].photos)
+    assert torch.equal(resumed[0].photos, whole[7].photos)
+
+
+def test_too_much_damage_ends_with_a_message(shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
+    damage(folder, range(0, 30))
+    with pytest.raises(UserError, match=r"of 60 photos in .* are damaged, the last one shard-"):
+        batches(folder, 20, Views(sizes=(32, 8)), largest_damaged_share=0.05)
+
+
+def test_an_identity_without_a_sound_photo_ends_with_a_message(shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
+    damage(folder, range(0, 5))
+    with pytest.raises(UserError, match="no undamaged photo left"):
+        batches(folder, 20, Views(sizes=(32, 8)), largest_damaged_share=1.0)
+
+
+@pytest.mark.parametrize(
+    ("views", "settings", "says"),
+    [
+        (VIEWS, {"global_batch": 26}, "26 identities asked of .* holds 25"),
+        (VIEWS, {"global_batch": 10, "world": 4}, "10 identities for 4 processes"),
+        (Views(sizes=(128, 8)), {}, "a view of 128 pixels .* 64 x 64"),
+        pytest.param(
+            VIEWS,
+            {"device": "gpu"},
+            "finds no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_impossible_requests_are_refused(orl_shards: Path, views: Views, settings: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        batches(orl_shards, 1, views, **settings)
+
+
+@pytest.mark.parametrize("arguments", [{"sizes": ()}, {"sizes": (8, 0)}, {"mirror": 1.5}])
+def test_impossible_views_are_refused(arguments: dict) -> None:
+    with pytest.raises(UserError):
+        Views(**arguments)
+
+
+def test_memory_stays_flat_over_epochs(shards: Path) -> None:
+    loader = Loader(shards, Views(sizes=(32, 8)), seed=0, global_batch=12)
+    for _ in range(20):
+        next(loader)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(100):
+        next(loader)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    loader.close()
+    assert grown < 200_000, "bytes after a hundred epochs"

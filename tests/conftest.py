@@ -1,0 +1,87 @@
+"""Real inputs, made once: rendered people, the ORL faces, shards of both."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import Plan, Settings
+from pipeline.sharding import shard
+from pipeline.sources import orl, vggface2
+from pipeline.synthetic.write import write_dataset
+
+ROOT = Path(__file__).parents[1]
+# Tests start processes of their own: one thread each keeps two cores fair.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All data sets with a few rendered people each: VGGFace2, LFW, SCface, QMUL-SurvFace, TinyFace, lists."""
+    out = tmp_path_factory.mktemp("rendered")
+    for layout in ("vggface2", "lfw", "survface", "tinyface"):
+        write_dataset(out, layout, identities=12, photos=5, seed=1)
+    write_dataset(out, "scface", identities=5, photos=5, seed=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def train_list(rendered: Path) -> Path:
+    return rendered / "VGGFace2" / "bb_landmark" / "loose_landmark_train.csv"
+
+
+@pytest.fixture(scope="session")
+def shards(rendered: Path, train_list: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered VGGFace2 training people, 32 x 32, in three tars."""
+    out = tmp_path_factory.mktemp("shards") / "vggface2"
+    plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=3))
+    shard(plan, out, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def orl_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 25 training people of ORL, 64 x 64, lossless."""
+    out = tmp_path_factory.mktemp("shards") / "orl"
+    shard(Plan(orl("train"), Settings(size=64, codec="png")), out, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run a Python module or script of the project and return what it printed."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        start = [sys.executable] if words[0].endswith(".py") else [sys.executable, "-m"]
+        return subprocess.run(
+            [*start, *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            timeout=240,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def refused(command: Command) -> Callable[..., str]:
+    """Run a command that must end in one line on stderr with exit status 2, and return the line."""
+
+    def run(*arguments: object) -> str:
+        done = command(*arguments)
+        assert done.returncode == 2, done.stdout + done.stderr
+        lines = done.stderr.splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run

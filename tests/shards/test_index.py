@@ -1,0 +1,60 @@
+"""Random access gives the photo that the tar holds."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.command import UserError
+from shards.index import ShardIndex
+
+
+def test_every_row_is_its_photo(shards: Path) -> None:
+    index = ShardIndex.open(shards)
+    held = {}
+    for tar in index.manifest.tars:
+        with tarfile.open(shards / tar.name) as file:
+            for member in file:
+                held[tar.name, member.name] = file.extractfile(member).read()  # type: ignore[union-attr]
+    for label, name in enumerate(index.names):
+        for photo in range(index.first[label], index.first[label + 1]):
+            tar, key = index.key(photo)
+            assert bytes(index.read(photo)) == held[tar, f"{key}.jpg"]
+            assert int.from_bytes(held[tar, f"{key}.label"], "little") == label
+            assert json.loads(held[tar, f"{key}.json"])["identity"] == name
+            assert Image.open(io.BytesIO(bytes(index.read(photo)))).size == (32, 32)
+    assert index.names == sorted(index.names)
+
+
+def test_reading_copies_nothing(shards: Path) -> None:
+    index = ShardIndex.open(shards)
+    assert not index.read(0).flags.owndata
+    assert not index.read(0).flags.writeable
+    assert isinstance(index.records, np.memmap)
+
+
+def test_an_identity_stands_in_one_tar(shards: Path) -> None:
+    index = ShardIndex.open(shards)
+    for label in range(index.identities):
+        assert len(set(index.records["tar"][index.first[label] : index.first[label + 1]])) == 1
+
+
+def test_a_tar_shorter_than_the_index_is_refused(shards: Path, tmp_path: Path) -> None:
+    for path in shards.iterdir():
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data[:2048] if path.suffix == ".tar" else data)
+    index = ShardIndex.open(tmp_path)
+    with pytest.raises(UserError, match="ends at 2048 bytes"):
+        index.read(index.photos - 1)
+
+
+def test_contradicting_files_are_refused(shards: Path, tmp_path: Path) -> None:
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    np.save(tmp_path / "identities.npy", np.arange(5))
+    with pytest.raises(UserError, match="its manifest"):
+        ShardIndex.open(tmp_path)
