@@ -20,6 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-losses", action="store_true", help="write the pinned losses of the tiny recipe anew")
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All data sets with a few rendered people each: VGGFace2, LFW, SCface, QMUL-SurvFace, TinyFace, lists."""

@@ -98,6 +98,9 @@ def cross_resolution_triplet(
         margin: in units of 1 - cosine.
     """
     wide = torch.promote_types(anchors.dtype, torch.float32)
+    if not len(candidates):
+        nothing = anchors.new_empty(0, dtype=wide)
+        return Triplets(anchors.to(wide).sum(), nothing, nothing)
     distances = cosine_distances(anchors.to(wide), candidates.to(wide))
     same = anchor_labels[:, None] == candidate_labels[None, :]
     positive = hardest_positive(distances, same, rows)

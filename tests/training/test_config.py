@@ -1,0 +1,66 @@
+"""Recipes and the command line."""
+
+import json
+
+import pytest
+
+from shards.command import UserError
+from training.config import Config, refuse_changes
+from training.main import read_command_line
+from training.recipes import PAPER, RECIPES, recipe
+from training.schedule import learning_rate
+
+WHERE = ["--shards", "a", "--run-dir", "b"]
+
+
+def test_the_paper_recipe_is_the_published_method() -> None:
+    assert PAPER.model.backbone == "spherenet20"
+    assert (PAPER.size, PAPER.views.sizes, PAPER.views.mirror) == (128, (128, 8, 12, 16), 0.5)
+    assert (PAPER.head.name, PAPER.head.scale, PAPER.head.margin) == ("am-softmax", 30, 0.35)
+    assert (PAPER.losses.triplet_weight, PAPER.losses.triplet_margin) == (1, 1)
+    assert (PAPER.batch, PAPER.steps) == (128, 100_000)
+    optimizer = PAPER.optimizer
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 5e-4)
+    schedule = {"base": optimizer.learning_rate, "milestones": optimizer.milestones, "factor": optimizer.factor}
+    rates = [learning_rate(step, **schedule) for step in (0, 39_999, 40_000, 60_000, 80_000, 99_999)]  # type: ignore[arg-type]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001, 0.0001])
+
+
+def test_warm_up_rises_to_the_base() -> None:
+    rates = [learning_rate(s, base=1.0, milestones=(), factor=0.1, warmup_steps=4) for s in range(6)]
+    assert rates == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_passes_through_the_command_line_unchanged(name: str) -> None:
+    options, config = read_command_line(["--recipe", name, *WHERE])
+    assert config == RECIPES[name]
+    assert options.recipe == name
+
+
+def test_settings_can_be_given_anew() -> None:
+    _, config = read_command_line(
+        ["--recipe", "tiny", *WHERE, "--optimizer.learning_rate", "0.5", "--views.sizes", "[32,9]", "--steps", "3"]
+    )
+    assert (config.optimizer.learning_rate, config.views.sizes, config.steps) == (0.5, (32, 9), 3)
+    assert config.head == RECIPES["tiny"].head
+
+
+def test_unknown_recipes_list_the_known() -> None:
+    with pytest.raises(UserError, match="choose one of paper, quickstart, tiny"):
+        recipe("nothing")
+
+
+@pytest.mark.parametrize("arguments", [["--batch", "0"], ["--views.mirror", "2"], ["--steps", "x"], ["--nothing", "1"]])
+def test_impossible_settings_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((UserError, SystemExit)) as raised:
+        read_command_line(["--recipe", "tiny", *WHERE, *arguments])
+    message = str(raised.value) if isinstance(raised.value, UserError) else capsys.readouterr().err
+    assert len(message.strip().splitlines()) == 1
+
+
+def test_changes_that_matter_are_refused_with_both_values() -> None:
+    begun = json.loads(json.dumps(Config().to_dict()))
+    refuse_changes(begun, Config(steps=5, log_every=1).to_dict())
+    with pytest.raises(UserError, match="batch 128, now 64"):
+        refuse_changes(begun, Config(batch=64).to_dict())
