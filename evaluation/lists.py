@@ -1,7 +1,9 @@
 """Pair lists, landmark lists and .mat files as they are found: tolerant of form, strict about sense."""
 
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.sources import LANDMARK_COLUMNS, read_landmarks
 from shards.command import UserError
+
+_MAT_SECONDS = 120
 
 
 def find_folder(root: Path, *inner: str) -> Path:
@@ -109,14 +113,44 @@ def read_mat(path: Path, variable: str) -> NDArray[Any]:
     Raises:
         UserError: the file cannot be read or lacks the variable; names those it has.
     """
-    try:
-        content = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises anything between struct.error and MemoryError for damaged files
-        raise UserError(f"{path} cannot be read as a .mat file ({type(error).__name__}: {error})") from error
+    content = _load_apart(path)
     if variable not in content:
         held = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
         raise UserError(f"{path} holds {held}; expected the variable {variable}")
     return np.asarray(content[variable])
+
+
+def _load_apart(path: Path) -> dict[str, Any]:
+    """Load a .mat file in a process of its own: a damaged file can crash or stall scipy's reader."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["scipy.io"])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_load_and_send, args=(path, sender))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(_MAT_SECONDS):
+            raise UserError(f"{path} is damaged: it could not be read in {_MAT_SECONDS} s; copy the file anew")
+        content: dict[str, Any] | str = receiver.recv()
+    except EOFError:
+        raise UserError(f"{path} is damaged: its reader crashed; copy the file anew") from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(content, str):
+        raise UserError(f"{path} cannot be read as a .mat file: {content}")
+    return content
+
+
+def _load_and_send(path: Path, sender: Connection) -> None:
+    """Send the variables, or why there are none."""
+    content: dict[str, Any] | str
+    try:
+        content = scipy.io.loadmat(path)
+    except Exception as error:  # scipy raises anything between struct.error and MemoryError for damaged files
+        content = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    sender.send(content)
 
 
 def strings_of(array: NDArray[Any]) -> list[str]:

@@ -67,7 +67,7 @@ def kernel_weights(source: int, target: int) -> NDArray[np.int64]:
         (target, source) int64 in units of 1 / `WEIGHT_ONE`; read-only.
 
     >>> (kernel_weights(4, 2) / WEIGHT_ONE).round(3).tolist()
-    [[0.566, 0.497, 0.0, -0.063], [-0.063, 0.0, 0.497, 0.566]]
+    [[0.459, 0.459, 0.12, -0.037], [-0.037, 0.12, 0.459, 0.459]]
     """
     scale = source / target
     widening = max(scale, 1.0)
