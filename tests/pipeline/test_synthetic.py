@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.align import align
 from pipeline.synthetic.identity import make_identity
-from pipeline.synthetic.render import Shot, photo_generator, render
+from pipeline.synthetic.render import Photo, Shot, photo_generator, render
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 
@@ -38,10 +38,10 @@ def test_a_photo_does_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> No
     assert all(many[name] == content for name, content in few.items())
 
 
-def pixels_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """(N, 2) x, y of the pixels of about a colour."""
-    near = (np.abs(picture.astype(int) - colour) < 90).all(axis=2)
-    return np.argwhere(near)[:, ::-1]
+def pixels_of(photo: Photo, colour: tuple[int, int, int], centre: np.ndarray, reach: float) -> np.ndarray:
+    """(N, 2) x, y of the pixels of about a colour; clothes and background may have it too, further away."""
+    near = np.argwhere((np.abs(photo.picture.astype(int) - colour) < 90).all(axis=2))[:, ::-1]
+    return near[np.linalg.norm(near - centre, axis=1) < reach]
 
 
 @pytest.mark.parametrize("eyes", [150.0, 20.0])
@@ -53,7 +53,8 @@ def test_landmarks_are_where_the_face_is(eyes: float) -> None:
         side = int(4 * eyes)
         shot = Shot(side, side, eyes, (side / 2, side / 2.5), wear=0.0)
         photo = render(person, shot, photo_generator(5, number, 0))
-        irises, lips = pixels_of(photo.picture, (255, 0, 255)), pixels_of(photo.picture, (0, 255, 0))
+        irises = pixels_of(photo, (255, 0, 255), photo.landmarks[:2].mean(axis=0), 0.75 * eyes)
+        lips = pixels_of(photo, (0, 255, 0), photo.landmarks[3:].mean(axis=0), 0.7 * eyes)
         middle = photo.landmarks[:2].mean(axis=0)[0]
         for eye, mine in zip(photo.landmarks, (irises[:, 0] < middle, irises[:, 0] >= middle), strict=False):
             if mine.sum() < 3:
@@ -63,7 +64,7 @@ def test_landmarks_are_where_the_face_is(eyes: float) -> None:
             np.testing.assert_allclose(irises[mine].mean(axis=0), eye, atol=0.13 * eyes)
         along = (photo.landmarks[4] - photo.landmarks[3]) / np.linalg.norm(photo.landmarks[4] - photo.landmarks[3])
         corners = lips[[np.argmin(lips @ along), np.argmax(lips @ along)]]
-        np.testing.assert_allclose(corners, photo.landmarks[3:], atol=0.13 * eyes)
+        np.testing.assert_allclose(corners, photo.landmarks[3:], atol=0.1 * eyes + 2)  # thin at their ends
         nose, mouth = photo.landmarks[2], photo.landmarks[3:].mean(axis=0)
         assert middle - eyes < nose[0] < middle + eyes
         assert photo.landmarks[:2, 1].mean() < nose[1] < mouth[1]
