@@ -11,5 +11,6 @@ set -- --checkpoint "$checkpoint" --out /reports --orl
 if [ -d /datasets/LFW ]; then set -- "$@" --lfw /datasets/LFW; fi
 if [ -d /datasets/SCface ]; then set -- "$@" --scface /datasets/SCface; fi
 if [ -d /datasets/QMUL-SurvFace ]; then set -- "$@" --survface /datasets/QMUL-SurvFace; fi
+if [ -d /datasets/TinyFace ]; then set -- "$@" --tinyface /datasets/TinyFace; fi
 if [ -d /datasets/lists ]; then set -- "$@" --lists /datasets/lists; fi
 exec python -m evaluation "$@"

@@ -25,6 +25,7 @@ def parser() -> Parser:
     add("--lfw", type=Path, metavar="DIR", help="folder LFW")
     add("--scface", type=Path, metavar="DIR", help="folder SCface")
     add("--survface", type=Path, metavar="DIR", help="folder QMUL-SurvFace")
+    add("--tinyface", type=Path, metavar="DIR", help="folder TinyFace")
     add("--orl", action="store_true", help="the ORL people that the quickstart holds out")
     add("--lists", type=Path, nargs="+", default=[], metavar="DIR", help="folders of landmark and pair lists")
     add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
@@ -71,8 +72,8 @@ def main() -> None:
 
 
 def _check(options: Any) -> None:
-    if not (options.lfw or options.scface or options.survface or options.orl):
-        raise UserError("no data set given; give at least one of --lfw, --scface, --survface, --orl")
+    if not (options.lfw or options.scface or options.survface or options.tinyface or options.orl):
+        raise UserError("no data set given; give at least one of --lfw, --scface, --survface, --tinyface, --orl")
     if too_small := [size for size in options.sizes if size < 1]:
         raise UserError(f"a size of {too_small[0]} pixels; give sizes of at least 1")
     for folder in options.lists:
@@ -82,9 +83,12 @@ def _check(options: Any) -> None:
 
 def _protocols(options: Any) -> "tuple[list[Callable[[Embedder], Outcome]], dict[str, str]]":
     """Return the protocols to run, and those without data with the option that gives it."""
-    from evaluation import lfw, orl, scface, survface
+    from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
+    from evaluation.lists import has_folder
 
     lists, sizes = options.lists, options.sizes
+    # QMUL-SurvFace comes in parts: its main task is run where it was unpacked.
+    openset = bool(options.survface) and has_folder(options.survface, *survface_openset.FOLDERS)
     known: list[tuple[str, str, bool, Callable[[Embedder], Outcome]]] = [
         (
             lfw.PROTOCOL,
@@ -103,6 +107,18 @@ def _protocols(options: Any) -> "tuple[list[Callable[[Embedder], Outcome]], dict
             "--survface",
             bool(options.survface),
             lambda embedder: survface.evaluate(options.survface, lists, embedder),
+        ),
+        (
+            survface_openset.PROTOCOL,
+            "--survface, a folder with Face_Identification_Test_Set",
+            openset,
+            lambda embedder: survface_openset.evaluate(options.survface, lists, embedder),
+        ),
+        (
+            tinyface.PROTOCOL,
+            "--tinyface",
+            bool(options.tinyface),
+            lambda embedder: tinyface.evaluate(options.tinyface, lists, embedder),
         ),
         (orl.PROTOCOL, "--orl", options.orl, lambda embedder: orl.evaluate(embedder, sizes=sizes)),
     ]

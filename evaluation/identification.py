@@ -85,6 +85,36 @@ def mated_ranks(probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gal
     return MatedRanks(ranks, true_scores, best)
 
 
+def average_precisions(
+    probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike
+) -> FloatArray:
+    """Return every probe's average precision over the gallery, in blocks of bounded memory; their mean is mAP.
+
+    The mean, over the gallery entries of the true identity, of the share of true entries among all that score
+    at least as high: sum of precision at each true entry over their number. Among equal scores the true
+    entries stand last. A probe without a true entry has 0.
+
+    >>> average_precisions([[1.0, 0.0]], ["a"], [[1.0, 0.1], [1.0, 0.2], [0.0, 1.0]], ["b", "a", "a"]).round(4)
+    array([0.5833])
+
+    Half of the two entries down to the second are true, two thirds of the three down to the third.
+    """
+    rows, columns = l2_normalised(probes), l2_normalised(gallery)
+    ids, owners = np.asarray(probe_ids), np.asarray(gallery_ids)
+    precisions = np.zeros(len(rows))
+    for block in _blocks(len(rows), len(columns)):
+        scores = rows[block] @ columns.T
+        for row, mine in enumerate(scores):
+            true = owners == ids[block][row]
+            if not true.any():
+                continue
+            hits, others = -np.sort(-mine[true]), np.sort(mine[~true])
+            found = np.arange(1, len(hits) + 1)
+            before = len(others) - np.searchsorted(others, hits, side="left")
+            precisions[block.start + row] = (found / (found + before)).mean()
+    return precisions
+
+
 def best_scores(probes: ArrayLike, gallery: ArrayLike) -> FloatArray:
     """Return every probe's best score against the gallery, in blocks of bounded memory: (P,)."""
     rows, columns = l2_normalised(probes), l2_normalised(gallery)

@@ -31,6 +31,11 @@ def find_folder(root: Path, *inner: str) -> Path:
     raise UserError(f"{root} holds none of {', '.join(inner)}; name the data set's folder as it was unpacked")
 
 
+def has_folder(root: Path, *inner: str) -> bool:
+    """Tell whether any of root / inner is a folder."""
+    return any((root / name).is_dir() for name in inner)
+
+
 def find_list(name: str, places: Sequence[Path]) -> Path:
     """Return the first of the places' files of a name.
 

@@ -1,5 +1,6 @@
 """Picture files to what the network sees, as each protocol prescribes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from pipeline.align import TEMPLATES, DegenerateLandmarks, align, native_size
 from pipeline.resample import reduce_and_enlarge, resize
 from shards.command import UserError
 from shards.format import Preprocessing
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 
 def require_template(preprocessing: Preprocessing, protocol: str) -> None:
@@ -65,6 +68,11 @@ def aligned_at_native_size(
 def whole(name: str, path: Path, preprocessing: Preprocessing) -> Picture:
     """Resize the whole picture to the network's size."""
     return Picture(name, lambda: resize(read_picture(path), preprocessing.size, preprocessing.size))
+
+
+def whole_folder(preprocessing: Preprocessing, folder: Path, names: Sequence[str]) -> list[Picture]:
+    """Resize pictures of a folder whole; their names carry the folder's."""
+    return [whole(f"{folder.name}/{name}", folder / name, preprocessing) for name in names]
 
 
 def _align(path: Path, landmarks: NDArray[np.float64], size: int, template: str) -> NDArray[np.uint8]:

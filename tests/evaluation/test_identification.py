@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from evaluation import identification
 from evaluation.identification import (
     MatedRanks,
+    average_precisions,
     best_scores,
     l2_normalised,
     mated_ranks,
@@ -45,6 +47,25 @@ def test_ranks_equal_the_slow_loop(seed: int, coarse: bool, people: int) -> None
         assert found.ranks[row] == 1 + ahead
         assert found.scores[row] == max(true)
         assert cosines[row, found.best[row]] == cosines[row].max()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_average_precision_equals_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probes, gallery = embeddings(6, seed, False), embeddings(15, seed + 1, False)
+    probe_ids, gallery_ids = rng.integers(0, 4, 6), rng.integers(0, 4, 15)
+    found = average_precisions(probes, probe_ids, gallery, gallery_ids)
+    cosines = l2_normalised(probes) @ l2_normalised(gallery).T
+    for row in range(6):
+        truth = gallery_ids == probe_ids[row]
+        expected = average_precision_score(truth, cosines[row]) if truth.any() else 0.0
+        assert math.isclose(found[row], expected, abs_tol=1e-9)
+
+
+def test_among_equal_scores_the_true_ones_stand_last() -> None:
+    same = np.ones((3, 2))
+    assert average_precisions(same[:1], ["a"], same, ["a", "b", "c"]).tolist() == [1 / 3]
 
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

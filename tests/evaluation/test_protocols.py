@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from evaluation import lfw, orl, scface, survface
+from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
 from evaluation.embed import Embedder
 from evaluation.figures import Outcome
 from pipeline.align import preprocessing, similarity, template_points
@@ -129,6 +129,48 @@ def test_survface_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.
     wins = [(p > n) + 0.5 * (p == n) for p in scores["positive"] for n in scores["negative"]]
     assert found["AUC"] == pytest.approx(np.mean(wins), abs=1e-4)
     assert "5,319" in " ".join(outcome.notes), "the list's length differs from the published one"
+
+
+def test_survface_openset_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
+    outcome = survface_openset.evaluate(rendered / "QMUL-SurvFace", [], embedder)
+    folder = rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Identification_Test_Set"
+
+    def embedded(part: str) -> list[tuple[str, np.ndarray]]:
+        paths = sorted((folder / part).iterdir())
+        return [(path.name.split("_")[0], vector(backbone, resized(read(path), SIZE))) for path in paths]
+
+    people: dict[str, list[np.ndarray]] = {}
+    for person, e in embedded("gallery"):
+        people.setdefault(person, []).append(e)
+    templates = {person: np.mean(own, axis=0) / np.linalg.norm(np.mean(own, axis=0)) for person, own in people.items()}
+    unmated = sorted((max(t @ e for t in templates.values()) for _, e in embedded("unmated_probe")), reverse=True)
+    mated = embedded("mated_probe")
+    assert (len(people), len(mated), len(unmated)) == (12, 36, 60)
+    for fpir, name in ((30, "TPIR20 at FPIR 30 %"), (10, "TPIR20 at FPIR 10 %"), (1, "TPIR20 at FPIR 1 %")):
+        threshold = unmated[fpir * len(unmated) // 100]
+        hits = 0
+        for person, e in mated:
+            true = templates[person] @ e
+            rank = 1 + sum(t @ e >= true for other, t in templates.items() if other != person)
+            hits += rank <= 20 and true > threshold
+        assert figures(outcome)[name] == pytest.approx(hits / len(mated))
+
+
+def test_tinyface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
+    outcome = tinyface.evaluate(rendered / "TinyFace", [], embedder)
+    folder = rendered / "TinyFace" / "Testing_Set"
+    gallery = [
+        (path.name.split("_")[0] if part == "Gallery_Match" else None, vector(backbone, resized(read(path), SIZE)))
+        for part in ("Gallery_Match", "Gallery_Distractor")
+        for path in (folder / part).iterdir()
+    ]
+    hits = []
+    for path in (folder / "Probe").iterdir():
+        e = vector(backbone, resized(read(path), SIZE))
+        best = max(gallery, key=lambda entry: entry[1] @ e)
+        hits.append(best[0] == path.name.split("_")[0])
+    assert figures(outcome)["rank-1"] == pytest.approx(np.mean(hits))
+    assert outcome.counts == {"probes": 24, "mated gallery": 36, "distractors": 60}
 
 
 def read(path: Path) -> Image.Image:
