@@ -1,10 +1,12 @@
 """Reduce and enlarge whole batches on their own device, bit by bit as Pillow does.
 
-Resampling along an axis is a product with a small matrix of integer weights (`resample.kernel_weights`).
-Products and sums of these integers stay below 2**53, so float64 holds them exactly: the result does not
-depend on the device, on the order of summation or on a matrix unit's reduced precision, and equals Pillow's.
+Resampling along an axis is a product with a small matrix of weights that are multiples of 2**-22
+(`resample.kernel_weights`). Sums of their products with levels 0..255 need fewer than 53 bits, so float64
+holds them exactly: the result does not depend on the device, on the order of summation or on a matrix unit's
+reduced precision, and equals Pillow's.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +15,8 @@ from torch import Tensor
 
 from pipeline.resample import WEIGHT_ONE, kernel_weights
 
-# On a CPU a handful of pictures at a time keeps the intermediate rows in the cache.
-_CPU_CHUNK = 8
+# On a CPU as many pictures at a time as keep the intermediate rows in the cache.
+_CPU_RUN = 16
 
 
 def reduce(faces: Tensor, low: int) -> Tensor:
@@ -27,62 +29,81 @@ def reduce(faces: Tensor, low: int) -> Tensor:
     Returns:
         (N, low, low, 3) uint8, equal to `resample.resize`.
     """
-    count, size = faces.shape[:2]
-    if low == size:
+    if low == faces.shape[1]:
         return faces
-    across = _interleaved_weights(size, low, faces.device)
-    down = _weights(size, low, faces.device)
-    reduced = torch.empty((count, low, low, 3), dtype=torch.uint8, device=faces.device)
-    for start, stop in _chunks(count, faces.device):
-        # (n, S, S, 3) -> (n S, 3 S): a row of pixels with its channels interleaved, as it lies in memory
-        rows = faces[start:stop].reshape(-1, 3 * size).double()
-        narrow = _to_levels(rows @ across).view(-1, size, 3 * low)
-        # (low, S) @ (n, S, 3 low) -> (n, low, 3 low) -> (n, low, low, 3)
-        reduced[start:stop] = _to_levels(down @ narrow).reshape(-1, low, low, 3)
-    return reduced
+    return _resample(faces, torch.empty((len(faces), low, low, 3), dtype=torch.uint8, device=faces.device))
 
 
-def enlarge(faces: Tensor, size: int) -> Tensor:
-    """Enlarge square faces and put their channels first, as the network takes them.
+def enlarge(
+    faces: Tensor, size: int, out: Tensor | None = None, finish: Callable[[Tensor], object] | None = None
+) -> Tensor:
+    """Enlarge square faces.
 
     Args:
         faces: (N, s, s, 3) uint8.
         size: side of the enlarged faces in pixels.
+        out: where to write the result, or None for a new tensor.
+        finish: changes the result in place, run by run while it is in the cache.
 
     Returns:
-        (N, 3, size, size) float32 with the whole numbers 0..255 that `resample.resize` gives.
+        (N, size, size, 3) float32; before `finish` with the whole numbers 0..255 that `resample.resize` gives.
     """
-    count, low = faces.shape[:2]
-    planes = faces.permute(0, 3, 1, 2)
-    if low == size:
-        return planes.float().contiguous()
-    weights = _weights(low, size, faces.device)
-    enlarged = torch.empty((count, 3, size, size), dtype=torch.float32, device=faces.device)
-    for start, stop in _chunks(count, faces.device):
-        # (n, 3, s, s) @ (s, size) -> (n, 3, s, size); (size, s) @ that -> (n, 3, size, size)
-        wide = _to_levels(planes[start:stop].double() @ weights.T)
-        enlarged[start:stop] = _to_levels(weights @ wide)
-    return enlarged
+    if out is None:
+        out = torch.empty((len(faces), size, size, 3), dtype=torch.float32, device=faces.device)
+    if faces.shape[1] != size:
+        return _resample(faces, out, finish)
+    for start, stop in _cache_runs(len(faces), faces.device):
+        out[start:stop] = faces[start:stop]
+        if finish is not None:
+            finish(out[start:stop])
+    return out
 
 
-def _to_levels(sums: Tensor) -> Tensor:
-    """Round weighted sums to whole levels 0..255 in place, halves upwards as Pillow does."""
-    return sums.add_(WEIGHT_ONE // 2).div_(WEIGHT_ONE).floor_().clamp_(0, 255)
-
-
-def _chunks(count: int, device: torch.device) -> list[tuple[int, int]]:
-    step = _CPU_CHUNK if device.type == "cpu" else max(count, 1)
+def _cache_runs(count: int, device: torch.device) -> list[tuple[int, int]]:
+    """Cut `count` pictures into runs whose intermediate rows stay in a CPU's cache; one run on a GPU."""
+    step = _CPU_RUN if device.type == "cpu" else max(count, 1)
     return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _resample(faces: Tensor, out: Tensor, finish: Callable[[Tensor], object] | None = None) -> Tensor:
+    """Resample (N, s, s, 3) uint8 to the side of out, (N, t, t, 3) of any type, and return out."""
+    count, source = faces.shape[:2]
+    target, device = out.shape[1], faces.device
+    across = _interleaved_weights(source, target, device)
+    down = _weights(source, target, device)
+    half = torch.tensor(0.5, dtype=torch.float64, device=device)
+    runs = _cache_runs(count, device)
+    most = runs[0][1] if runs else 0
+    # Memory that is used again for every run: fresh pages would cost more than the arithmetic.
+    rows, narrow, levels = (
+        torch.empty(shape, dtype=torch.float64, device=device)
+        for shape in ((most * source, 3 * source), (most * source, 3 * target), (most, target, 3 * target))
+    )
+    for start, stop in runs:
+        n = stop - start
+        # (n, s, s, 3) -> (n s, 3 s): a row of pixels with its channels interleaved, as it lies in memory
+        wide = rows[: n * source].copy_(faces[start:stop].reshape(n * source, 3 * source))
+        # Pillow goes along the rows first, and rounds to whole levels, halves upwards, after each direction.
+        slim = torch.addmm(half, wide, across, out=narrow[: n * source]).clamp_(0, 255).floor_()
+        # (t, s) @ (n, s, 3 t) -> (n, t, 3 t)
+        torch.baddbmm(half, down.expand(n, target, source), slim.view(n, source, 3 * target), out=levels[:n]).clamp_(
+            0, 255
+        ).floor_()
+        # (n, t, 3 t) -> (n, t, t, 3)
+        out[start:stop] = levels[:n].view(n, target, target, 3)
+        if finish is not None:
+            finish(out[start:stop])
+    return out
 
 
 @lru_cache(maxsize=256)
 def _weights(source: int, target: int, device: torch.device) -> Tensor:
     """Return the (target, source) float64 weights on the device."""
-    return torch.tensor(kernel_weights(source, target), dtype=torch.float64, device=device)
+    return torch.tensor(kernel_weights(source, target) / WEIGHT_ONE, dtype=torch.float64, device=device)
 
 
 @lru_cache(maxsize=256)
 def _interleaved_weights(source: int, target: int, device: torch.device) -> Tensor:
     """Return the (3 source, 3 target) weights that treat three interleaved channels alike."""
-    interleaved = np.kron(kernel_weights(source, target).T, np.eye(3))
+    interleaved = np.kron(kernel_weights(source, target).T / WEIGHT_ONE, np.eye(3))
     return torch.tensor(interleaved, dtype=torch.float64, device=device)

@@ -79,7 +79,7 @@ def step_losses(learner: nn.Module, batch: Batch, config: Config, world: World) 
         world: this process among all.
     """
     labels = batch.view_labels().to(world.device)
-    pictures = batch.network_input().contiguous(memory_format=torch.channels_last)
+    pictures = batch.network_input()
     with torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         embeddings, logits = learner(pictures, labels)
     if config.losses.classification == "focal":

@@ -166,13 +166,13 @@ def test_impossible_views_are_refused(arguments: dict) -> None:
 
 def test_memory_stays_flat_over_epochs(shards: Path) -> None:
     loader = Loader(shards, Views(sizes=(32, 8)), seed=0, global_batch=12)
-    for _ in range(20):
+    for _ in range(50):
         next(loader)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(100):
+    for _ in range(300):
         next(loader)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     loader.close()
-    assert grown < 200_000, "bytes after a hundred epochs"
+    assert grown < 1_000_000, "bytes after three hundred epochs"
