@@ -28,19 +28,22 @@ class FaceFormat:
         size: side of the face in pixels.
         codec: "jpg", "png" or "webp" (lossless).
         quality: of JPEG, 1..100.
+        stored_views: sides in pixels of the reduced views to store beside the face.
     """
 
     template: str | None
     size: int
     codec: str
     quality: int
+    stored_views: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Face:
-    """An encoded face and the size in pixels at which it stood in its photo."""
+    """An encoded face, the bytes of its stored views, and the size in pixels at which it stood in its photo."""
 
     encoded: bytes
+    views: bytes
     native: int
 
 
@@ -59,7 +62,7 @@ def make_face(path: Path, landmarks: NDArray[np.float64] | None, form: FaceForma
     height, width = photo.shape[:2]
     if form.template is None:
         # The resampling is per channel, so the order of channels does not matter.
-        return Face(_encode(resize(photo, form.size, form.size), form), min(height, width, _NATIVE_LIMIT))
+        return _face(resize(photo, form.size, form.size), min(height, width), form)
     assert landmarks is not None
     if (landmarks < 0).any() or (landmarks > (width, height)).any():
         raise UnusablePhoto("landmarks outside the picture")
@@ -67,7 +70,18 @@ def make_face(path: Path, landmarks: NDArray[np.float64] | None, form: FaceForma
         face = align(photo, landmarks, form.size, form.template)
     except DegenerateLandmarks as error:
         raise UnusablePhoto("landmarks degenerate") from error
-    return Face(_encode(face, form), min(native_size(landmarks), _NATIVE_LIMIT))
+    return _face(face, native_size(landmarks), form)
+
+
+def _face(face: NDArray[np.uint8], native: int, form: FaceFormat) -> Face:
+    """Encode a BGR face and reduce its views."""
+    encoded = _encode(face, form)
+    views = b""
+    if form.stored_views:
+        # Training would reduce the face as it is decoded, with the marks of its compression.
+        rgb = cv2.cvtColor(decode(encoded), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        views = b"".join(resize(rgb, side, side).tobytes() for side in form.stored_views)
+    return Face(encoded, views, min(native, _NATIVE_LIMIT))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -24,11 +24,11 @@ from shards.format import (
     REJECTS,
     Manifest,
     TarEntry,
+    next_member,
     tar_name,
+    views_size,
 )
 from shards.writer import write_atomically
-
-_BLOCK = 512
 
 
 def finish(plan: Plan, out: Path) -> Manifest:
@@ -39,7 +39,9 @@ def finish(plan: Plan, out: Path) -> Manifest:
     # Identities that lost too many photos left holes in the labels.
     final_of = np.full(len(plan.names), -1, dtype=np.int64)
     final_of[kept] = np.arange(len(kept))
-    records = [_relabel(out / tar_name(n), record, final_of) for n, record in enumerate(records)]
+    records = [
+        _relabel(out / tar_name(n), record, final_of, plan.settings.stored_views) for n, record in enumerate(records)
+    ]
     labels = final_of[planned]
     order = np.argsort(labels, kind="stable")
     photos = np.concatenate([record.photos for record in records])[order]
@@ -55,7 +57,7 @@ def finish(plan: Plan, out: Path) -> Manifest:
     return manifest
 
 
-def _relabel(tar: Path, record: UnitRecord, final_of: NDArray[np.int64]) -> UnitRecord:
+def _relabel(tar: Path, record: UnitRecord, final_of: NDArray[np.int64], stored_views: tuple[int, ...]) -> UnitRecord:
     """Write the final labels over the planned ones where they differ.
 
     Only absolute values are written, so a repetition after an interruption does no harm.
@@ -64,11 +66,13 @@ def _relabel(tar: Path, record: UnitRecord, final_of: NDArray[np.int64]) -> Unit
     moved = np.flatnonzero(final != record.labels)
     if not moved.size:
         return record
+    views = views_size(stored_views)
     with tar.open("r+b") as file:
         for row in moved:
-            offset, size = (int(record.photos[row][name]) for name in ("offset", "size"))
-            # The label is the next member: its header follows the face, padded to whole blocks.
-            os.pwrite(file.fileno(), label_bytes(int(final[row])), offset + -(-size // _BLOCK) * _BLOCK + _BLOCK)
+            offset = next_member(*(int(record.photos[row][name]) for name in ("offset", "size")))
+            if views:
+                offset = next_member(offset, views)
+            os.pwrite(file.fileno(), label_bytes(int(final[row])), offset)
         os.fsync(file.fileno())
     with tar.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -89,6 +93,7 @@ def _manifest(plan: Plan, records: list[UnitRecord], identities: int, rejects: l
         codec=settings.codec,
         quality=settings.quality if settings.codec == "jpg" else 0,
         resampling=RESAMPLING,
+        stored_views=settings.stored_views,
         seed=settings.seed,
         min_photos=settings.min_photos,
         tar_mb=settings.tar_mb,

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch import Tensor
 
@@ -33,6 +35,7 @@ class _Drawn:
     step: int
     labels: Tensor
     photos: Tensor
+    stored: dict[int, Tensor]
 
 
 class Loader:
@@ -79,7 +82,14 @@ class Loader:
         self.identities = index.identities
         self.preprocessing: Preprocessing = index.manifest.preprocessing
         self.steps_per_epoch = steps_per_epoch(index.identities, global_batch)
-        self.reader = PhotoReader(index, seed=seed, quarantine=quarantine, largest_damaged_share=largest_damaged_share)
+        self._stored_sides = _stored_sides(index, views)
+        self._reader = PhotoReader(
+            index,
+            self._stored_sides,
+            seed=seed,
+            quarantine=quarantine,
+            largest_damaged_share=largest_damaged_share,
+        )
         self._index = index
         self._views = views
         self._share = (seed, global_batch, rank, world)
@@ -89,7 +99,7 @@ class Loader:
         self._failure: UserError | None = None
         self._graph = build_graph(
             self._source,
-            views=len(views.sizes),
+            views=self._stored_sides.count(None),
             batch=global_batch // world,
             device=device,
             device_id=device_id if device == "gpu" else None,
@@ -129,15 +139,22 @@ class Loader:
             world=world,
         )
         try:
-            encoded, photos = self.reader.read(drawn, step)
+            read = self._reader.read(drawn, step)
         except UserError as failure:
             # DALI would wrap it in a message of its own.
             self._failure = failure
             raise
-        self._drawn.append(_Drawn(step, torch.from_numpy(drawn.identities), torch.from_numpy(photos)))
+        stored = {
+            view: _mirror(np.stack(read.columns[view]), drawn.mirrored[:, view])
+            for view, side in enumerate(self._stored_sides)
+            if side is not None
+        }
+        labels, photos = torch.from_numpy(drawn.identities), torch.from_numpy(read.photos)
+        self._drawn.append(_Drawn(step, labels, photos, stored))
         self._next_step += 1
-        mirrors = [list(column.astype(np.int32)) for column in drawn.mirrored.T]
-        return [*encoded, *mirrors]
+        decoded = [view for view, side in enumerate(self._stored_sides) if side is None]
+        mirrors = [list(drawn.mirrored[:, view].astype(np.int32)) for view in decoded]
+        return [*(read.columns[view] for view in decoded), *mirrors]
 
     def _finish(self) -> Batch:
         """Wait for the graph's next batch, copy it out and reduce its views."""
@@ -147,15 +164,33 @@ class Loader:
             if self._failure is not None:
                 raise self._failure from None
             raise
-        size = self.preprocessing.size
-        views = []
-        for output, low in zip(outputs, self._views.sizes, strict=True):
-            faces = output.as_tensor()
-            decoded = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
-            feed_ndarray(faces, decoded)
-            views.append(reduce(decoded, low))
         drawn = self._drawn.popleft()
-        return Batch(drawn.step, drawn.labels, tuple(views), drawn.photos, size)
+        decoded = iter(outputs)
+        views = [
+            drawn.stored[view].to(self._device) if view in drawn.stored else reduce(self._copy(next(decoded)), low)
+            for view, low in enumerate(self._views.sizes)
+        ]
+        return Batch(drawn.step, drawn.labels, tuple(views), drawn.photos, self.preprocessing.size)
+
+    def _copy(self, output: Any) -> Tensor:
+        """Copy the graph's (B, S, S, 3) uint8 output to a tensor on the loader's device."""
+        faces = output.as_tensor()
+        copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
+        feed_ndarray(faces, copied)
+        return copied
+
+
+def _stored_sides(index: ShardIndex, views: Views) -> list[int | None]:
+    """Return for every view the side of the stored view that serves it, or None where a photo is decoded."""
+    sides = [side if side in index.manifest.stored_views else None for side in views.sizes]
+    # The graph needs something to decode.
+    return sides if None in sides else [None, *sides[1:]]
+
+
+def _mirror(faces: NDArray[np.uint8], mirrored: NDArray[np.bool_]) -> Tensor:
+    """Mirror some of (B, s, s, 3) left-right, in place."""
+    faces[mirrored] = faces[mirrored, :, ::-1]
+    return torch.from_numpy(faces)
 
 
 def _check_request(index: ShardIndex, views: Views, global_batch: int, world: int, device: str) -> None:

@@ -16,8 +16,8 @@ from shards.command import UserError
 from shards.format import Preprocessing
 
 _MEBIBYTE = 1 << 20
-# Two headers, the label and a JSON text, each padded to blocks of 512 bytes, beside every face.
-_OVERHEAD = 3072
+# Headers, the label, a JSON text and stored views, each padded to blocks of 512 bytes, beside every face.
+_OVERHEAD = 4096
 _SAMPLED_FACES = 200
 # Faces differ in size: a tar planned to this share of its bound stays below it.
 _FILL = 0.85
@@ -36,6 +36,7 @@ class Settings:
         min_photos: identities with fewer are dropped.
         tar_mb: bound of a tar in MiB.
         min_tars: fewest tars.
+        stored_views: sides in pixels of reduced views to store beside each face.
     """
 
     template: str = "paper"
@@ -46,19 +47,22 @@ class Settings:
     min_photos: int = 4
     tar_mb: int = 256
     min_tars: int = 1
+    stored_views: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         lowest = {"size": 8, "quality": 1, "min_photos": 1, "tar_mb": 1, "min_tars": 1}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name} {getattr(self, name)}; give at least {least}")
+        if any(not 0 < side < self.size for side in self.stored_views):
+            raise UserError(f"views of {self.stored_views} pixels to store; give sides from 1 to {self.size - 1}")
         if self.quality > 100:
             raise UserError(f"quality {self.quality}; give 1 to 100")
 
     def face_format(self) -> FaceFormat:
         """Return how a face is cut out and encoded."""
         template = self.template if self.template in TEMPLATES else None
-        return FaceFormat(template, self.size, self.codec, self.quality)
+        return FaceFormat(template, self.size, self.codec, self.quality, self.stored_views)
 
     def preprocessing(self) -> Preprocessing:
         """Return what the manifest says of the photos."""
@@ -110,7 +114,7 @@ class Plan:
 
     def parameters(self) -> dict[str, Any]:
         """Return everything that shapes the folder's bytes, to tell one run from another."""
-        return {**asdict(self.settings), "sources": [self.source.description()]}
+        return {**plain_settings(self.settings), "sources": [self.source.description()]}
 
     def unit(self, number: int) -> Unit:
         """Return the work of one tar."""
@@ -155,11 +159,17 @@ class Plan:
         for row in self._records.iloc[rows].itertuples(index=False):
             landmarks = np.array(row[2:12], dtype=np.float64).reshape(-1, 2) if len(row) > 2 else None
             try:
-                sizes.append(len(make_face(self.source.root / str(row[1]), landmarks, form).encoded))
+                face = make_face(self.source.root / str(row[1]), landmarks, form)
+                sizes.append(len(face.encoded) + len(face.views))
             except UnusablePhoto:
                 continue
         largest = 3 * form.size**2
         return (float(np.mean(sizes)) if sizes else largest) + _OVERHEAD
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return settings as they come back from JSON."""
+    return {**asdict(settings), "stored_views": list(settings.stored_views)}
 
 
 def _at_least(dealt: NDArray[np.int64], tars: int) -> NDArray[np.int64]:

@@ -34,6 +34,14 @@ def parser() -> Parser:
     add("--min-photos", type=int, default=4, help="identities with fewer photos are dropped")
     add("--tar-mb", type=int, default=256, help="bound of a tar in MiB")
     add("--min-tars", type=int, default=1, help="fewest tars")
+    add(
+        "--store-views",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="SIDE",
+        help="store views of these sides in pixels beside each face, so that training need not decode to make them",
+    )
     add("--workers", type=int, default=os.cpu_count(), help="processes")
     return command
 
@@ -53,6 +61,7 @@ def main() -> None:
         min_photos=options.min_photos,
         tar_mb=options.tar_mb,
         min_tars=options.min_tars,
+        stored_views=tuple(options.store_views),
     )
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.finish import finish
-from pipeline.plan import Plan, Settings
+from pipeline.plan import Plan, Settings, plain_settings
 from pipeline.unit import WORK, Job, do_unit, prepare_worker, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
@@ -164,8 +163,9 @@ def _finished_parameters(manifest: Manifest) -> dict[str, Any]:
         min_photos=manifest.min_photos,
         tar_mb=manifest.tar_mb,
         min_tars=manifest.min_tars,
+        stored_views=manifest.stored_views,
     )
-    return {**asdict(settings), "sources": list(manifest.sources)}
+    return {**plain_settings(settings), "sources": list(manifest.sources)}
 
 
 def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:

@@ -82,7 +82,7 @@ def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
     placed, sha256 = write_tar(job.out / name, _members(unit, job, faces))
     write_atomically(index_path(job.out, name), dali_index(placed).encode())
     record = UnitRecord(
-        _photo_records(unit.number, faces, placed),
+        _photo_records(unit.number, faces, placed, members=4 if job.form.stored_views else 3),
         labels,
         rejects,
         dropped,
@@ -114,7 +114,7 @@ def _make_faces(unit: Unit, job: Job) -> tuple[list[tuple[int, Face]], list[tupl
 
 
 def _members(unit: Unit, job: Job, faces: list[tuple[int, Face]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the three files of every face."""
+    """Yield the files of every face."""
     for row, face in faces:
         key = f"{unit.labels[row]:08d}-{row:08d}"
         about = {
@@ -124,6 +124,8 @@ def _members(unit: Unit, job: Job, faces: list[tuple[int, Face]]) -> Iterator[tu
             "native": face.native,
         }
         yield f"{key}.{job.form.codec}", face.encoded
+        if face.views:
+            yield f"{key}.views", face.views
         yield f"{key}.label", label_bytes(int(unit.labels[row]))
         yield f"{key}.json", json.dumps(about, ensure_ascii=False).encode()
 
@@ -133,12 +135,15 @@ def label_bytes(label: int) -> bytes:
     return label.to_bytes(4, "little", signed=True)
 
 
-def _photo_records(number: int, faces: list[tuple[int, Face]], placed: list[Member]) -> NDArray[np.void]:
+def _photo_records(
+    number: int, faces: list[tuple[int, Face]], placed: list[Member], *, members: int
+) -> NDArray[np.void]:
     photos = np.zeros(len(faces), dtype=PHOTO_DTYPE)
-    for record, (_, face), member in zip(photos, faces, placed[::3], strict=True):
+    for record, (_, face), member in zip(photos, faces, placed[::members], strict=True):
         assert member.size == len(face.encoded)
         record["offset"], record["size"], record["tar"] = member.offset, member.size, number
         record["crc32"], record["native"] = zlib.crc32(face.encoded), face.native
+        record["views_crc32"] = zlib.crc32(face.views)
     return photos
 
 

@@ -1,8 +1,10 @@
 """The whole on-disk layout of a shard folder and its version.
 
     manifest.json        how the folder was made and what it holds; written last
-    shard-000000.tar     USTAR tar by the webdataset conventions, three members a photo:
+    shard-000000.tar     USTAR tar by the webdataset conventions, three or four members a photo, in this order:
                              KEY.jpg    the aligned face, encoded (.png or .webp by the manifest's codec)
+                             KEY.views  where the manifest names stored views: their bytes, s x s x 3 RGB each,
+                                        reduced by Pillow from the face as it is decoded
                              KEY.label  int32, little endian, 4 bytes
                              KEY.json   source path, identity, data set, native size
     shard-000000.idx     the same members for DALI's webdataset reader (its text index, v1.2)
@@ -29,6 +31,7 @@ PHOTOS = "photos.npy"
 IDENTITIES = "identities.npy"
 NAMES = "identities.txt"
 REJECTS = "rejects.csv"
+TAR_BLOCK = 512
 
 PHOTO_DTYPE = np.dtype(
     [
@@ -36,6 +39,7 @@ PHOTO_DTYPE = np.dtype(
         ("size", "<i4"),  # of the encoded face, in bytes
         ("tar", "<i4"),  # number of the tar
         ("crc32", "<u4"),  # of the encoded face
+        ("views_crc32", "<u4"),  # of the stored views, 0 where there are none
         ("native", "<u2"),  # size in pixels at which the face stood in its photo
     ]
 )
@@ -91,7 +95,8 @@ class Manifest:
         preprocessing: what the photos went through.
         codec: "jpg", "png" or "webp" (lossless); also the extension in the tars.
         quality: of JPEG, 1..100; 0 where the codec is lossless.
-        resampling: how low-resolution views are to be made of these photos.
+        resampling: how low-resolution views are made of these photos.
+        stored_views: sides in pixels of the views stored beside each photo.
         seed: of the order of identities over the tars.
         min_photos: identities with fewer were dropped.
         tar_mb: bound of a tar in MiB, as planned.
@@ -111,6 +116,7 @@ class Manifest:
     codec: str
     quality: int
     resampling: str
+    stored_views: tuple[int, ...]
     seed: int
     min_photos: int
     tar_mb: int
@@ -139,9 +145,20 @@ class Manifest:
         data = json.loads(text)
         data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
         data["tars"] = tuple(TarEntry(**tar) for tar in data["tars"])
+        data["stored_views"] = tuple(int(side) for side in data["stored_views"])
         data["sources"] = tuple(data["sources"])
         data["dropped_identities"] = tuple(data["dropped_identities"])
         return Manifest(**data)
+
+
+def next_member(offset: int, size: int) -> int:
+    """Return where the bytes of the member after one begin: its header follows the padding to whole blocks."""
+    return offset + -(-size // TAR_BLOCK) * TAR_BLOCK + TAR_BLOCK
+
+
+def views_size(sides: tuple[int, ...]) -> int:
+    """Return the number of bytes of stored views of these sides."""
+    return sum(3 * side * side for side in sides)
 
 
 def tar_name(number: int) -> str:

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.command import UserError
-from shards.format import IDENTITIES, NAMES, PHOTO_DTYPE, PHOTOS, Manifest, read_manifest
+from shards.format import (
+    IDENTITIES,
+    NAMES,
+    PHOTO_DTYPE,
+    PHOTOS,
+    TAR_BLOCK,
+    Manifest,
+    next_member,
+    read_manifest,
+    views_size,
+)
 
 
 class ShardIndex:
@@ -80,21 +90,41 @@ class ShardIndex:
             UserError: the tar is missing or shorter than the index says.
         """
         record = self.records[photo]
-        tar = self._tar(int(record["tar"]))
         start = int(record["offset"])
-        stop = start + int(record["size"])
+        return self._slice(int(record["tar"]), start, start + int(record["size"]))
+
+    def _slice(self, number: int, start: int, stop: int) -> NDArray[np.uint8]:
+        tar = self._tar(number)
         if start < 0 or stop > len(tar):
             raise UserError(
-                f"{self._tar_path(int(record['tar']))} ends at {len(tar)} bytes, the index names bytes up to "
+                f"{self._tar_path(number)} ends at {len(tar)} bytes, the index names bytes up to "
                 f"{stop}; run `python -m shards.verify {self.folder}`"
             )
         return tar[start:stop]
+
+    def read_view(self, photo: int, side: int) -> NDArray[np.uint8]:
+        """Return a stored view of a photo, as a view of the memory-mapped tar: (side, side, 3) uint8 RGB."""
+        sides = self.manifest.stored_views
+        start = views_size(sides[: sides.index(side)])
+        pixels = self.read_views(photo)[start : start + 3 * side * side]
+        # (3 side side,) -> (side, side, 3)
+        return pixels.reshape(side, side, 3)
+
+    def read_views(self, photo: int) -> NDArray[np.uint8]:
+        """Return the bytes of all stored views of a photo.
+
+        Raises:
+            UserError: the tar is missing or shorter than the index says.
+        """
+        record = self.records[photo]
+        start = next_member(int(record["offset"]), int(record["size"]))
+        return self._slice(int(record["tar"]), start, start + views_size(self.manifest.stored_views))
 
     def key(self, photo: int) -> tuple[str, str]:
         """Return the tar's name and the key of a photo, read from the header in front of its bytes."""
         record = self.records[photo]
         number = int(record["tar"])
-        header = self._tar(number)[int(record["offset"]) - 512 :][:100]
+        header = self._tar(number)[int(record["offset"]) - TAR_BLOCK :][:100]
         name = bytes(header).split(b"\0", 1)[0].decode("ascii", errors="replace")
         return self._tar_path(number).name, name.split(".", 1)[0]
 

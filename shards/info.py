@@ -34,6 +34,7 @@ def main() -> None:
         ("photos per identity", f"{counts.min()} to {counts.max()}, median {np.median(counts):g}"),
         ("tars", f"{len(manifest.tars):,}, {sum(tar.bytes for tar in manifest.tars) / 2**20:,.1f} MiB"),
         ("face", f"{form.size} x {form.size} pixels, template {form.template}, {form.warp}"),
+        ("stored views", ", ".join(f"{side} px" for side in manifest.stored_views) or "none"),
         ("codec", f"{manifest.codec}{f', quality {manifest.quality}' if manifest.quality else ''}"),
         ("sources", "; ".join(str(source["dataset"]) for source in manifest.sources)),
         ("seed", str(manifest.seed)),

@@ -132,8 +132,9 @@ def _check_sample(
     import numpy as np
 
     codec = index.manifest.codec
-    if sample.keys() != {codec, "label", "json"}:
-        yield f"has the files {', '.join(sorted(sample))}; expected {codec}, json, label"
+    expected = {codec, "label", "json"} | ({"views"} if index.manifest.stored_views else set())
+    if sample.keys() != expected:
+        yield f"has the files {', '.join(sorted(sample))}; expected {', '.join(sorted(expected))}"
     offset, face = sample.get(codec, (-1, b""))
     row = rows.pop(offset, None)
     if row is None:
@@ -142,6 +143,8 @@ def _check_sample(
     size, crc = int(index.records["size"][row]), int(index.records["crc32"][row])
     if len(face) != size or zlib.crc32(face) != crc:
         yield (f"has {len(face)} bytes with CRC-32 {zlib.crc32(face):08x}; photos.npy says {size} with {crc:08x}")
+    if (found := zlib.crc32(sample.get("views", (0, b""))[1])) != index.records["views_crc32"][row]:
+        yield f"has stored views with CRC-32 {found:08x}; photos.npy says {index.records['views_crc32'][row]:08x}"
     if row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
         yield problem
     label = int(np.searchsorted(index.first, row, side="right")) - 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-_BLOCK = tarfile.BLOCKSIZE
+from shards.format import TAR_BLOCK, next_member
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -86,13 +86,14 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> tuple[list[Me
         with tarfile.open(
             fileobj=cast(BinaryIO, hashing), mode="w|", format=tarfile.USTAR_FORMAT, bufsize=1 << 20
         ) as tar:
-            offset = 0
+            # The bytes of a member begin after its header.
+            offset = TAR_BLOCK
             for name, content in members:
                 header = tarfile.TarInfo(name)
                 header.size = len(content)
                 tar.addfile(header, io.BytesIO(content))
-                placed.append(Member(name, offset + _BLOCK, len(content)))
-                offset += _BLOCK + -(-len(content) // _BLOCK) * _BLOCK
+                placed.append(Member(name, offset, len(content)))
+                offset = next_member(offset, len(content))
         digest = hashing.sha256.hexdigest()
 
     write_atomically(path, write)

@@ -12,10 +12,15 @@ from PIL import Image
 
 from pipeline.batch import Batch, to_network_range
 from pipeline.loader import Loader
+from pipeline.plan import Plan, Settings
 from pipeline.sampler import draw
+from pipeline.sharding import shard
+from pipeline.sources import orl
 from pipeline.views import Views
 from shards.command import UserError
+from shards.format import next_member
 from shards.index import ShardIndex
+from shards.verify import find_faults
 
 DEVICES = [
     "cpu",
@@ -59,6 +64,38 @@ def test_views_equal_pillow_on_real_faces(orl_shards: Path, device: str) -> None
                     face = face.resize((64, 64), Image.Resampling.BICUBIC)
                 expected = np.asarray(face).astype(np.float32) / 127.5 - 1
                 np.testing.assert_allclose(found[view, row], expected, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def stored_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same people as `orl_shards`, with their views stored."""
+    out = tmp_path_factory.mktemp("stored") / "orl"
+    shard(Plan(orl("train"), Settings(size=64, codec="png", stored_views=(8, 12, 16))), out, workers=1)
+    return out
+
+
+@pytest.mark.parametrize("sizes", [(64, 8, 12, 16), (64, 16, 20), (8, 12)])
+def test_stored_views_are_the_views(orl_shards: Path, stored_shards: Path, sizes: tuple[int, ...]) -> None:
+    assert list(find_faults(stored_shards)) == []
+    made, read = (batches(folder, 4, Views(sizes=sizes)) for folder in (orl_shards, stored_shards))
+    for one, other in zip(made, read, strict=True):
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.photos, other.photos)
+        assert all(torch.equal(a, b) for a, b in zip(one.views, other.views, strict=True))
+
+
+def test_damaged_stored_views_are_replaced(stored_shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stored_shards, tmp_path / "copy"))
+    index = ShardIndex.open(folder)
+    tar, key = index.key(3)
+    with (folder / tar).open("r+b") as file:
+        file.seek(next_member(int(index.records["offset"][3]), int(index.records["size"][3])) + 5)
+        file.write(b"\1\2\3")
+    assert any(fault.key == key and "stored views" in fault.what for fault in find_faults(folder))
+    views = Views(sizes=(64, 8))
+    seen = torch.cat([b.photos for b in batches(folder, 60, views, global_batch=25, largest_damaged_share=0.1)])
+    assert 3 in seen[:, 0], "the photo itself is sound"
+    assert 3 not in seen[:, 1]
 
 
 def test_world_sizes_share_one_global_batch(orl_shards: Path) -> None:

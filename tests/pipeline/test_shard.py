@@ -55,9 +55,12 @@ def damaged(rendered: Path, train_list: Path, tmp_path_factory: pytest.TempPathF
     return root, path
 
 
-def test_every_photo_is_written_or_rejected(damaged: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored_views", [(), (8, 12)])
+def test_every_photo_is_written_or_rejected(
+    damaged: tuple[Path, Path], tmp_path: Path, stored_views: tuple[int, ...]
+) -> None:
     root, path = damaged
-    plan = Plan(vggface2(root, [path]), Settings(size=32, min_tars=3))
+    plan = Plan(vggface2(root, [path]), Settings(size=32, min_tars=3, stored_views=stored_views))
     manifest, already = shard(plan, tmp_path / "out", workers=2)
     assert not already
     with (tmp_path / "out" / "rejects.csv").open() as file:
