@@ -116,6 +116,10 @@ class Plan:
         """Return everything that shapes the folder's bytes, to tell one run from another."""
         return {**plain_settings(self.settings), "sources": [self.source.description()]}
 
+    def unit_sizes(self) -> NDArray[np.int64]:
+        """Return the number of photos of every tar's work: (tars,)."""
+        return np.bincount(self._tar_of[self._labels], minlength=self.tars)
+
     def unit(self, number: int) -> Unit:
         """Return the work of one tar."""
         mine = np.flatnonzero(self._tar_of[self._labels] == number)

@@ -6,6 +6,7 @@ is found here, named, and another photo of the identity stands in, chosen by ari
 """
 
 import csv
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class PhotoReader:
         self._stored_sides = tuple(stored_sides)
         self._seed = seed
         self._quarantine = quarantine
-        self._most_damaged = int(largest_damaged_share * index.photos)
+        self._most_damaged = math.ceil(largest_damaged_share * index.photos)
         # Photos and stored views are checked apart: one may be sound where the other is not.
         self._checked = {stored: np.zeros(index.photos, dtype=np.bool_) for stored in (False, True)}
         self._damaged: dict[bool, set[int]] = {False: set(), True: set()}

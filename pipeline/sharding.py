@@ -66,10 +66,9 @@ def _do_units(plan: Plan, out: Path, workers: int) -> None:
     ]
     form, source = plan.settings.face_format(), plan.source
     job = Job(source.root, out, source.name, form, source.aligned, plan.settings.min_photos)
-    photos_in = [len(plan.unit(number).paths) for number in left]
     context = get_context("forkserver")
     with (
-        _progress(sum(photos_in)) as advance,
+        _progress(int(plan.unit_sizes()[left].sum())) as advance,
         ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool,
     ):
         running: set[Future[tuple[int, int]]] = set()

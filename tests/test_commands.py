@@ -1,0 +1,40 @@
+"""Every command answers --help without loading what it does not need for that."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+COMMANDS = [
+    "pipeline.shard",
+    "pipeline.preview",
+    "pipeline.bench",
+    "pipeline.synthetic",
+    "shards.verify",
+    "shards.info",
+    "evaluation",
+    "training/main.py",
+]
+HEAVY = {"torch", "cv2", "nvidia.dali", "pandas", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_describes_every_option(name: str, command: Callable) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+    assert len(done.stdout) > 400
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_parsing_loads_nothing_heavy(name: str) -> None:
+    module = {"training/main.py": "training.main", "evaluation": "evaluation.__main__"}.get(name, name)
+    module = "pipeline.synthetic.__main__" if module == "pipeline.synthetic" else module
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_an_unknown_option_ends_in_one_line(refused: Callable[..., str]) -> None:
+    assert "--nothing" in refused("shards.verify", "folder", "--nothing")
