@@ -16,17 +16,30 @@ if TYPE_CHECKING:
     from shards.format import Manifest
 
 
+_LOW_RESOLUTION = ("survface", "tinyface")
+
+
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.shard", description=__doc__)
     add = command.add_argument
-    add("--dataset", choices=["vggface2", "orl", "folder"], required=True, help="layout of the input")
+    add(
+        "--dataset",
+        choices=["vggface2", "orl", "folder", "survface", "tinyface"],
+        required=True,
+        help="layout of the input",
+    )
     add("--root", type=Path, help="folder of the data set; not needed for orl")
     add("--landmarks", type=Path, nargs="+", default=[], metavar="CSV", help="landmark lists")
     add("--aligned", action="store_true", help="folder: the photos are aligned faces, no landmarks needed")
     add("--people", choices=["train", "held-out", "all"], default="train", help="orl: which people")
     add("--out", type=Path, required=True, help="shard folder to write or to continue")
-    add("--template", choices=["paper", "centred", "whole"], default="paper", help="where the landmarks go")
+    add("--exclude", type=Path, metavar="FILE", help="identities to leave out, one a line")
+    add(
+        "--template",
+        choices=["paper", "centred", "whole"],
+        help="where the landmarks go; whole: no alignment (default: paper, for survface and tinyface whole)",
+    )
     add("--size", type=int, default=128, help="side of a face in pixels")
     add("--codec", choices=["jpg", "png", "webp"], default="jpg", help="png and webp are lossless")
     add("--quality", type=int, default=95, help="of JPEG, 1 to 100")
@@ -51,9 +64,10 @@ def main() -> None:
     options = parser().parse_args()
     from pipeline.plan import Plan, Settings
     from pipeline.sharding import shard
+    from pipeline.sources import without_identities
 
     settings = Settings(
-        template=options.template,
+        template=options.template or ("whole" if options.dataset in _LOW_RESOLUTION else "paper"),
         size=options.size,
         codec=options.codec,
         quality=options.quality,
@@ -65,7 +79,10 @@ def main() -> None:
     )
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
-    plan = Plan(_source(options, settings), settings)
+    source = _source(options, settings)
+    if options.exclude:
+        source = without_identities(source, options.exclude)
+    plan = Plan(source, settings)
     try:
         manifest, already = shard(plan, options.out, workers=options.workers)
     except OSError as error:
@@ -86,6 +103,12 @@ def _source(options: Any, settings: "Settings") -> "Source":
         return sources.orl(options.people)
     if root is None:
         raise UserError(f"--dataset {dataset} needs --root, the folder of the data set")
+    if dataset in _LOW_RESOLUTION:
+        if settings.template != "whole":
+            raise UserError(
+                f"{dataset} has no landmarks, so template {settings.template} cannot be; leave --template out"
+            )
+        return sources.low_resolution(dataset, root)
     if dataset == "vggface2":
         return sources.vggface2(root, lists)
     return sources.folder(root, lists, aligned=aligned or settings.template == "whole")

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".
 
 ORL_TRAIN_PEOPLE = tuple(f"s{number}" for number in range(1, 26))
 ORL_HELD_OUT_PEOPLE = tuple(f"s{number}" for number in range(26, 41))
+_LOW_RESOLUTION = {
+    "survface": ("training_set", "QMUL-SurvFace/training_set", "QMUL-SurvFace/QMUL-SurvFace/training_set"),
+    "tinyface": ("Training_Set", "TinyFace/Training_Set"),
+}
 _ORL_LANDMARKS = Path(__file__).parent / "data" / "orl_landmarks.csv"
 
 
@@ -155,6 +159,47 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
     table = table.rename(columns={"name": "path"})
     table.insert(0, "identity", table["path"].str.rsplit("/", n=1).str[0])
     return _with_disk("folder", root, table, [""], {"landmarks": [path.name for path in lists]})
+
+
+def low_resolution(name: str, root: Path) -> Source:
+    """Read a training set that is low-resolution by nature: `survface` or `tinyface`, pictures to be used whole.
+
+    Args:
+        name: of the data set.
+        root: its folder as unpacked, or the folder of identities itself.
+    """
+    expected = f"the folder of {name} with {_LOW_RESOLUTION[name][0]} in it"
+    _require_folder(root, expected)
+    found = next((root / inner for inner in _LOW_RESOLUTION[name] if (root / inner).is_dir()), None)
+    if found is None:
+        raise UserError(f"{root} holds none of {', '.join(_LOW_RESOLUTION[name])}; expected {expected}")
+    return replace(folder(found, [], aligned=True), name=name, choice={})
+
+
+def without_identities(source: Source, listed: Path) -> Source:
+    """Leave out the identities that a file names, one a line, such as those of a test set.
+
+    Raises:
+        UserError: the file cannot be read, or names nobody in the source.
+    """
+    try:
+        names = {line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{listed} cannot be read ({error}); expected the names of identities, one a line") from error
+    out = source.records["identity"].isin(names)
+    if not out.any():
+        raise UserError(
+            f"{listed} names {len(names)} identities, none of them in {source.root}; names are those of the folders, "
+            f"such as {source.records['identity'].iloc[0]}"
+        )
+    excluded = source.records.loc[out, ["path", "identity"]].assign(reason="excluded identity")
+    rejects = pd.concat([source.rejects, excluded], ignore_index=True)
+    return replace(
+        source,
+        records=source.records[~out].reset_index(drop=True),
+        rejects=rejects.sort_values(["identity", "path", "reason"], ignore_index=True),
+        choice={**source.choice, "excluded": listed.name},
+    )
 
 
 def _with_disk(

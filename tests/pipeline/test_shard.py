@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.align import align
 from pipeline.plan import Plan, Settings
@@ -99,6 +100,23 @@ def test_the_number_of_processes_does_not_show(rendered: Path, train_list: Path,
     plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=3))
     shard(plan, tmp_path / "out", workers=3)
     assert contents(tmp_path / "out") == contents(shards)
+
+
+def test_low_resolution_pictures_keep_their_native_size(rendered: Path, tmp_path: Path, command: Callable) -> None:
+    out = tmp_path / "out"
+    options = ["--dataset", "survface", "--root", rendered / "QMUL-SurvFace", "--size", 32, "--codec", "png"]
+    done = command("pipeline.shard", *options, "--out", out)
+    assert done.returncode == 0, done.stderr
+    index = ShardIndex.open(out)
+    assert index.manifest.preprocessing.template == "whole"
+    first = sorted((rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "training_set" / index.names[0]).iterdir())[0]
+    picture = Image.open(first)
+    assert index.records["native"][0] == min(picture.size)
+    expected = np.asarray(picture.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
+    stored = cv2.imdecode(index.read(0), cv2.IMREAD_COLOR_RGB)
+    # Pillow and OpenCV may decode a JPEG a level apart.
+    assert stored is not None
+    assert np.abs(stored.astype(int) - expected).max() <= 3
 
 
 def test_lossless_codecs_hold_the_same_pixels(rendered: Path, train_list: Path, tmp_path: Path) -> None:

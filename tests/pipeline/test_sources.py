@@ -81,6 +81,27 @@ def test_a_folder_with_a_landmark_list(rendered: Path) -> None:
     assert source.rejects.empty
 
 
+def test_low_resolution_training_sets_are_used_whole(rendered: Path) -> None:
+    for name, folder in (("survface", "QMUL-SurvFace"), ("tinyface", "TinyFace")):
+        source = sources.low_resolution(name, rendered / folder)
+        assert (source.name, source.aligned, len(source.records)) == (name, True, 60)
+    with pytest.raises(UserError, match="holds none of training_set"):
+        sources.low_resolution("survface", rendered / "LFW")
+
+
+def test_excluded_identities_are_rejects(rendered: Path, train_list: Path, tmp_path: Path) -> None:
+    whole = sources.vggface2(rendered / "VGGFace2", [train_list])
+    listed = tmp_path / "overlap.txt"
+    listed.write_text("n000002\nn000004\nnobody\n")
+    source = sources.without_identities(whole, listed)
+    assert reasons(source) == {"excluded identity": 10}
+    assert source.inputs == whole.inputs
+    assert not {"n000002", "n000004"} & set(source.records["identity"])
+    listed.write_text("nobody\n")
+    with pytest.raises(UserError, match="none of them in"):
+        sources.without_identities(whole, listed)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
