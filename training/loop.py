@@ -129,15 +129,18 @@ def _steps(
                 optimizer.step()
                 step += 1
                 stopping = any_rank(stop_requested())
-                if step % config.log_every == 0 or step == config.steps:
+                log_due = step % config.log_every == 0 or step == config.steps
+                save_due = stopping or step % config.checkpoint_every == 0 or step == config.steps
+                if log_due or save_due:
+                    # No checkpoint is written of weights whose loss is not finite.
                     values = _read_losses(losses.values(), config, step)
-                    if log is not None:
-                        log.log(step, {**values, "learning_rate": rate}, waiting)
+                if log_due and log is not None:
+                    log.log(step, {**values, "learning_rate": rate}, waiting)
+                if log_due:
                     waiting = 0.0
                 if log is not None:
                     log.advance(step)
-                due = stopping or step % config.checkpoint_every == 0 or step == config.steps
-                if due and world.is_main:
+                if save_due and world.is_main:
                     _save(run, loader, learner, optimizer, step)
                 if stopping:
                     break
@@ -268,7 +271,8 @@ def _save(run: Run, loader: Loader, learner: Learner, optimizer: torch.optim.Opt
         head=learner.head.state_dict(),
         optimizer=optimizer.state_dict(),
     )
-    save_checkpoint(checkpoint_path(run.run_dir, step), checkpoint)
+    # A run counts as finished by its last numbered checkpoint, so the final one must be there before it.
     if step >= run.config.steps:
         save_checkpoint(run.run_dir / FINAL, checkpoint)
+    save_checkpoint(checkpoint_path(run.run_dir, step), checkpoint)
     remove_old_checkpoints(run.run_dir, run.config.keep_checkpoints)

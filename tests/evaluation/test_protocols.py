@@ -210,6 +210,7 @@ def test_missing_and_unreadable_pictures_are_counted_and_named(copy: Path, embed
     (copy / "SCface" / "SCface_database" / "surveillance_cameras_all" / "001_cam8.jpg").write_bytes(b"infrared")
     outcome = scface.evaluate(copy / "SCface", [copy / "lists"], embedder)
     assert outcome.incomplete
+    assert outcome.figures[0].n == 20, "the five probes of subject 1 are left out"
     assert outcome.counts["pictures beside that no list names (other cameras)"] == 1
     images = copy / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Verification_Test_Set" / "verification_images"
     next(images.iterdir()).unlink()
