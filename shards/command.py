@@ -1,10 +1,13 @@
 """What every command of the project shares: its parser, and how a user's mistake ends."""
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class UserError(Exception):
@@ -28,13 +31,18 @@ def fail(message: str) -> NoReturn:
 def run(main: Callable[[], None]) -> None:
     """Run a command's main function; a `UserError` ends it in one line with exit status 2.
 
-    Ctrl-C ends it with status 130 and a closed pipe quietly; any other exception is a defect of ours and
-    keeps its traceback.
+    So does a disk that is full or may not be written. Ctrl-C ends it with status 130; any other exception is a
+    defect of ours and keeps its traceback.
     """
     try:
         main()
     except UserError as mistake:
         fail(str(mistake))
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        where = error.filename or "the output folder"
+        fail(f"{where}: {error.strerror}; make room there or name another folder, then run the command again")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
