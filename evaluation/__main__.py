@@ -43,7 +43,7 @@ def main() -> None:
 
     from evaluation.embed import open_checkpoint
     from evaluation.report import write_report
-    from evaluation.results import Model, Report
+    from evaluation.results import Model, Report, Settings, library_versions
     from evaluation.tables import figure_tables, print_tables
 
     gpu = torch.cuda.is_available()
@@ -54,21 +54,31 @@ def main() -> None:
     paths = [Path(name) for name in options.checkpoint]
     opened = [open_checkpoint(path, device=device, flip=options.flip) for path in paths]
     models = [Model.of(path, loaded) for path, (_, loaded) in zip(paths, opened, strict=True)]
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(options.out, error) from error
     outcomes = {}
     for evaluate in protocols:
         results = tuple(evaluate(embedder) for embedder, _ in opened)
         outcomes[results[0].protocol] = results
-    report = Report(_unlike(models), outcomes, skipped)
+    settings = Settings(device, options.flip, tuple(options.sizes))
+    report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
     try:
         page = write_report(options.out, report)
     except OSError as error:
-        raise UserError(f"{options.out} cannot be written ({error.strerror}); name another --out") from error
+        raise _unwritable(options.out, error) from error
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    print_tables(figure_tables(report), skipped, console)
+    print_tables(report, figure_tables(report), console)
     for path in paths:
         print(f"checkpoint  {path}")
     print(f"report      {page}")
+    print(f"results     {page.with_name('results.json')}")
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} cannot be written ({error.strerror}); name another --out")
 
 
 def _check(options: Any) -> None:

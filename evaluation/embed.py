@@ -1,7 +1,8 @@
 """Pictures to embeddings: every picture is read, prepared and embedded once."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.batch import to_network_range
+from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone, load_backbone
 from training.model import channels_last
@@ -89,22 +91,38 @@ class Embedder:
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
         self._backbone = channels_last(loaded.backbone).to(self._device)
         self._flip, self._batch = flip, batch
+        self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
-        """Embed pictures, reading them in threads; memory is bounded by a few batches."""
+        """Embed pictures, reading the next batch in threads meanwhile; memory is bounded by a few batches.
+
+        Raises:
+            UserError: the network's output is not finite, or not one picture can be used, as where the data set
+                lies somewhere else.
+        """
         vectors: list[NDArray[np.float32]] = []
         faults: dict[str, str] = {}
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for chunk in _chunks(pictures, self._batch):
-                loaded = list(pool.map(_load, chunk))
-                good = [picture for picture in loaded if not isinstance(picture, str)]
+            for chunk, loaded in _read_ahead(pool, pictures, self._batch):
+                good = [pixels for pixels in loaded if not isinstance(pixels, str)]
                 embedded = iter(self._forward(np.stack(good)) if good else ())
-                for picture, result in zip(chunk, loaded, strict=True):
-                    if isinstance(result, str):
-                        faults[picture.name] = result
+                for picture, pixels in zip(chunk, loaded, strict=True):
+                    if isinstance(pixels, str):
+                        faults[picture.name] = pixels
                         vectors.append(np.empty(0, dtype=np.float32))
-                    else:
-                        vectors.append(next(embedded))
+                        continue
+                    vectors.append(next(embedded))
+                    if not np.isfinite(vectors[-1]).all():
+                        raise UserError(
+                            f"{self._model} gives numbers that are not finite, first for {picture.name}; "
+                            "its training diverged: evaluate an earlier checkpoint"
+                        )
+        if pictures and not any(map(len, vectors)):
+            name, reason = next(iter(faults.items()))
+            raise UserError(
+                f"none of {len(pictures)} pictures can be used, such as {name} ({reason}); "
+                "check that the data set's folder is the one its lists belong to"
+            )
         return Embedded(_stacked(vectors), faults)
 
     @torch.inference_mode()
@@ -137,12 +155,24 @@ def _load(picture: Picture) -> NDArray[np.uint8] | str:
         return picture.load()
     except PictureError as error:
         return str(error)
+    except (cv2.error, MemoryError):
+        # Landmarks far outside the photo can ask for a face that no memory holds.
+        return "cannot be aligned"
 
 
-def _chunks(pictures: Sequence[Picture], size: int) -> Iterator[list[Picture]]:
+def _read_ahead(
+    pool: Executor, pictures: Sequence[Picture], size: int
+) -> Iterator[tuple[list[Picture], list[NDArray[np.uint8] | str]]]:
+    """Yield batches of pictures with their pixels or faults; the next batch is read while one is in use."""
     rest = iter(pictures)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+    waiting: deque[tuple[list[Picture], Iterator[NDArray[np.uint8] | str]]] = deque()
+    while True:
+        while len(waiting) < 2 and (chunk := list(islice(rest, size))):
+            waiting.append((chunk, pool.map(_load, chunk)))
+        if not waiting:
+            return
+        pictures_read, results = waiting.popleft()
+        yield pictures_read, list(results)
 
 
 def _stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:

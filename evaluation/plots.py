@@ -2,91 +2,206 @@
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from evaluation.figures import Curve
 from evaluation.results import Report
 
-_COLOURS = ["#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#e08e1d", "#3c4856"]
-_STYLES = ["-", "--", ":", "-."]
-_AXES = {
-    "roc": ("false accept rate", "true accept rate"),
-    "cmc": ("rank", "share of probes identified"),
-    "resolution": ("size of the low-resolution picture in pixels", "share right"),
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#e08e1d", "#3c4856")
+_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+_INK, _MUTED, _GRID = "#1d2733", "#56616d", "#e3e6ea"
+_LABEL_GAP = 0.05
+"""Least distance between two labels at the ends of lines, as a share of the axis."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of curve is drawn: what the plot shows, and what its axes are."""
+
+    title: str
+    x: str
+    y: str
+
+
+_KINDS = {
+    "roc": Kind("ROC", "false accept rate (FAR)", "true accept rate (TAR)"),
+    "cmc": Kind("CMC", "rank", "probes identified"),
+    "resolution": Kind("by resolution", "side of the low-resolution picture in pixels", ""),
 }
+_OPEN_SET = Kind(
+    "TPIR over FPIR", "false positive identification rate (FPIR)", "true positive identification rate (TPIR)"
+)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of curves: file name, what it shows, and its PNG bytes."""
+    """A picture of curves: the protocol it belongs to, file name, what it shows, and its PNG bytes."""
 
+    protocol: str
     name: str
     title: str
     png: bytes
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A curve of a model, with the points that can be shown."""
+
+    model: int
+    label: str
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
 def draw_plots(report: Report) -> list[Plot]:
-    """Draw one plot per protocol and kind of curve; a model has its line style, a curve its colour."""
+    """Draw one plot per protocol and kind of curve; a curve has its colour, a model its style of line."""
     plots = []
     for number, (protocol, outcomes) in enumerate(report.outcomes.items()):
-        for kind in _AXES:
+        for kind, usual in _KINDS.items():
             lines = [
-                (model.label, model_number, curve)
-                for model_number, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True))
+                line
+                for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True))
                 for curve in outcome.curves
-                if curve.kind == kind
+                if curve.kind == kind and (line := _line(place, model.label, curve)) is not None
             ]
             if lines:
-                title = f"{protocol}: {_AXES[kind][1]}"
-                plots.append(Plot(f"{number:02d}-{kind}.png", title, _draw(title, kind, lines)))
+                dress = _OPEN_SET if kind == "roc" and "FPIR" in lines[0].name else usual
+                title = f"{protocol}: {dress.title}"
+                plots.append(Plot(protocol, f"{number:02d}-{kind}.png", title, _draw(title, kind, dress, lines)))
     return plots
 
 
-def _draw(title: str, kind: str, lines: list[tuple[str, int, Curve]]) -> bytes:
-    canvas = Canvas(figsize=(7.2, 4.6), layout="constrained")
+def _line(model: int, label: str, curve: Curve) -> _Line | None:
+    """Keep the points that are numbers and that a logarithmic axis can show; None where there are none."""
+    shown = np.isfinite(curve.y) & ((curve.x > 0) | (curve.kind == "cmc"))
+    return _Line(model, label, curve.name, curve.x[shown], curve.y[shown]) if shown.any() else None
+
+
+def _draw(title: str, kind: str, dress: Kind, lines: list[_Line]) -> bytes:
+    canvas = Canvas(figsize=(7.6, 4.4), layout="constrained")
     axes = canvas.subplots()
-    names = list(dict.fromkeys(curve.name for _, _, curve in lines))
-    several_models = len({label for label, _, _ in lines}) > 1
-    for label, model, curve in lines:
-        parts = [curve.name] if len(names) > 1 or not several_models else []
+    names = list(dict.fromkeys(line.name for line in lines))
+    for line in lines:
         axes.plot(
-            *_points(curve),
-            color=_COLOURS[(names.index(curve.name) if len(names) > 1 else model) % len(_COLOURS)],
-            linestyle=_STYLES[model % len(_STYLES)],
-            marker="o" if kind == "resolution" else "",
+            line.x,
+            line.y,
+            color=_colour(line, names),
+            linestyle=_STYLES[line.model % len(_STYLES)],
+            linewidth=1.8 if line.model == 0 else 1.3,
+            marker={"resolution": "o", "cmc": "."}.get(kind, ""),
+            markersize=5,
             drawstyle="steps-post" if kind == "roc" else "default",
-            label=", ".join([*parts, *([label] if several_models else [])]),
         )
-    _dress(axes, kind, lines)
-    axes.set_title(title, loc="left", fontsize=10)
+    _dress(axes, kind, dress, lines)
+    axes.set_title(title, loc="left", fontsize=10.5, color=_INK, pad=10)
+    if kind == "roc":
+        _legend(axes, names, lines)
+    else:
+        _label_ends(axes, names, lines)
     buffer = io.BytesIO()
     # Without the software's version the same figures give the same bytes.
-    canvas.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    canvas.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Drop the points that a logarithmic axis cannot show."""
-    shown = curve.x > 0 if curve.kind == "roc" else np.ones(len(curve.x), dtype=bool)
-    return curve.x[shown], curve.y[shown]
+def _colour(line: _Line, names: list[str]) -> str:
+    """Curves of one model differ by colour; where each model has one curve, models do."""
+    return COLOURS[(names.index(line.name) if len(names) > 1 else line.model) % len(COLOURS)]
 
 
-def _dress(axes: Axes, kind: str, lines: list[tuple[str, int, Curve]]) -> None:
-    x_label, y_label = _AXES[kind]
-    axes.set(xlabel=x_label, ylabel=y_label)
+def _dress(axes: Axes, kind: str, dress: Kind, lines: list[_Line]) -> None:
+    """Set scales, ticks and labels."""
+    axes.set_xlabel(dress.x, color=_MUTED)
+    axes.set_ylabel(dress.y or lines[0].name, color=_MUTED)
     axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    xs = np.unique(np.concatenate([line.x for line in lines]))
     if kind == "roc":
         axes.set_xscale("log")
-        smallest = min(curve.x[curve.x > 0].min() for _, _, curve in lines)
-        axes.set_xlim(max(smallest, 1e-5), 1)
-    if kind == "resolution":
-        sizes = sorted({float(size) for _, _, curve in lines for size in curve.x})
+        axes.set_xlim(min(max(float(xs[0]), 1e-5), 0.1), 1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+    elif kind == "resolution":
         axes.set_xscale("log", base=2)
-        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.set_xticks(xs, [f"{size:g}" for size in xs])
         axes.minorticks_off()
-    axes.grid(True, color="#e3e6ea", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        axes.set_xlim(0.5, float(xs[-1]) + 0.5)
+    axes.grid(True, color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, labelcolor=_INK, labelsize=9)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_MUTED)
+
+
+def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
+    """Explain colours and styles apart, so that ten lines need seven entries, not ten."""
+    models = {line.model: line.label for line in lines}
+    entries = []
+    if len(names) > 1:
+        entries += [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2, label=name) for n, name in enumerate(names)]
+    if len(models) > 1:
+        entries += [
+            Line2D(
+                [],
+                [],
+                color=_INK if len(names) > 1 else COLOURS[model % len(COLOURS)],
+                lw=1.6,
+                linestyle=_STYLES[model % len(_STYLES)],
+                label=label,
+            )
+            for model, label in models.items()
+        ]
+    if entries:
+        # A ROC rises to the right: good ones leave the lower corner free, poor ones the upper.
+        at_ten_percent = [float(np.interp(0.1, line.x, line.y)) for line in lines]
+        corner: Literal["lower right", "upper left"] = "lower right" if min(at_ten_percent) > 0.45 else "upper left"
+        axes.legend(handles=entries, loc=corner, frameon=False, fontsize=8.5, labelcolor=_INK)
+
+
+def _label_ends(axes: Axes, names: list[str], lines: list[_Line]) -> None:
+    """Write each line's name beside its last point, moved up or down so that no two overlap."""
+    several_models = len({line.model for line in lines}) > 1
+    places = spread_out([float(line.y[-1]) for line in lines], _LABEL_GAP, 1.0)
+    for line, place in zip(lines, places, strict=True):
+        parts = [line.name] if len(names) > 1 or not several_models else []
+        parts += [line.label] if several_models else []
+        axes.annotate(
+            ", ".join(parts),
+            (float(line.x[-1]), place),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=_colour(line, names),
+            annotation_clip=False,
+        )
+
+
+def spread_out(places: list[float], gap: float, top: float) -> list[float]:
+    """Move numbers as little upwards, then downwards, as keeps them a gap apart and below the top.
+
+    >>> spread_out([0.5, 0.5], 0.25, 1.0)
+    [0.75, 0.5]
+    >>> spread_out([1.0, 1.0], 0.25, 1.0)
+    [1.0, 0.75]
+    """
+    # Of equal ones the first stands highest.
+    order = sorted(range(len(places)), key=lambda number: (places[number], -number))
+    moved = list(places)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + gap)
+    limit = top
+    for number in reversed(order):
+        moved[number] = min(moved[number], limit)
+        limit = moved[number] - gap
+    return moved

@@ -6,13 +6,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.figures import Outcome
-from evaluation.plots import Plot, draw_plots
+from evaluation.plots import COLOURS, Plot, draw_plots
 from evaluation.results import Report, write_results
-from evaluation.tables import FigureTable, figure_tables, markdown
+from evaluation.tables import FigureTable, figure_tables, interval, markdown, percent, spread
 from shards.writer import write_atomically
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_MOST_MISSING_SHOWN = 50
+_MOST_MISSING_IN_TEXT = 50
+_MOST_MISSING_ON_PAGE = 2_000
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -27,66 +28,96 @@ def write_report(folder: Path, report: Report) -> Path:
     write_results(folder / "results.json", report)
     for plot in plots:
         write_atomically(plots_folder / plot.name, plot.png)
-    write_atomically(folder / "report.md", _markdown(report, tables, plots).encode())
+    write_atomically(folder / "report.md", render_markdown(report, tables, plots).encode())
     page = folder / "report.html"
-    write_atomically(page, _html(report, tables, plots).encode())
+    write_atomically(page, render_page(report, tables, plots).encode())
     return page
 
 
-def _outcomes(report: Report) -> list[tuple[str, Outcome]]:
-    return [
-        (model.label, outcome)
-        for outcomes in report.outcomes.values()
-        for model, outcome in zip(report.models, outcomes, strict=True)
-    ]
+def notes(outcomes: tuple[Outcome, ...], table: FigureTable) -> list[str]:
+    """Return the notes of a protocol and of its figures, and its counts, each once."""
+    found: list[str] = []
+    for outcome in outcomes:
+        found += outcome.notes
+        found += [f"{figure.name}: {figure.note}." for figure in outcome.figures if figure.note]
+        if outcome.counts:
+            found.append("; ".join(f"{name}: {count:,}" for name, count in outcome.counts.items()) + ".")
+    if table.sources:
+        found.append(f"Best known: {'; '.join(table.sources)}.")
+    return list(dict.fromkeys(found))
 
 
-def _notes(report: Report, protocol: str) -> list[str]:
-    """Return the notes of a protocol, of its figures and of what is missing, each once."""
-    notes: list[str] = []
-    for _, outcome in _outcomes(report):
-        if outcome.protocol != protocol:
-            continue
-        notes += outcome.notes
-        notes += [f"{figure.name}: {figure.note}." for figure in outcome.figures if figure.note]
-        notes.append("; ".join(f"{name}: {count:,}" for name, count in outcome.counts.items()) + ".")
-        for picture, reason in outcome.missing[:_MOST_MISSING_SHOWN]:
-            notes.append(f"Not used: {picture} ({reason}).")
-        if (more := len(outcome.missing) - _MOST_MISSING_SHOWN) > 0:
-            notes.append(f"Not used: {more:,} more pictures, all named in results.json.")
-    return [note for note in dict.fromkeys(notes) if note != "."]
+def missing(outcomes: tuple[Outcome, ...]) -> list[tuple[str, str]]:
+    """Return the pictures that some model could not use, and why, each once."""
+    return list(dict.fromkeys(pair for outcome in outcomes for pair in outcome.missing))
 
 
-def _markdown(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
-    parts = ["# Evaluation", "Figures in per cent."]
+def settings_line(report: Report) -> str:
+    """Return in one sentence what the figures depend on besides the model."""
+    flip = (
+        "mean over each picture and its mirror image"
+        if report.settings.flip
+        else "one embedding a picture, no mirror image"
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return f"Cosine similarity, {flip}; device {report.settings.device}; {versions}."
+
+
+def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
+    """Return report.md."""
+    parts = ["# Evaluation", f"Figures in per cent, 95 % intervals in brackets. {settings_line(report)}"]
     for model in report.models:
-        about = f"`{model.file}`, {model.backbone}, recipe {model.recipe or 'unknown'}, SHA-256 `{model.sha256[:16]}`"
         form = model.preprocessing
-        parts.append(f"**{model.label}**: {about}; template {form.template}, {form.size} x {form.size} pixels.")
-    for table, protocol in zip(tables, report.outcomes, strict=True):
-        parts += [f"## {table.protocol}", markdown(table)]
-        parts += [f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.title.startswith(f"{protocol}:")]
-        parts += [f"- {note}" for note in _notes(report, protocol)]
+        parts.append(
+            f"**{model.label}**: `{model.file}`, {model.backbone}, recipe {model.recipe or 'unknown'}, "
+            f"step {'unknown' if model.step is None else model.step}; template {form.template}, "
+            f"{form.size} x {form.size} pixels, {form.warp}; SHA-256 `{model.sha256}`."
+        )
+    for table in tables:
+        outcomes = report.outcomes[table.protocol]
+        parts += [f"## {table.title}", markdown(table)]
+        parts += [f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.protocol == table.protocol]
+        if lines := notes(outcomes, table):
+            parts.append("\n".join(f"- {note}" for note in lines))
+        if pictures := missing(outcomes):
+            listed = [f"- {name}: {reason}" for name, reason in pictures[:_MOST_MISSING_IN_TEXT]]
+            if (more := len(pictures) - len(listed)) > 0:
+                listed.append(f"- {more:,} more, all named in results.json")
+            parts += [f"Pictures not used ({len(pictures):,}):", "\n".join(listed)]
     if report.skipped:
-        parts.append("## Skipped")
-        parts += [f"- {protocol}: no data given ({option})." for protocol, option in report.skipped.items()]
+        lines = [f"- {protocol}: no data given ({option})." for protocol, option in report.skipped.items()]
+        parts += ["## Skipped", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def _html(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
+def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
+    """Return report.html."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters.update(percent=percent, spread=spread, interval=interval)
     sections = [
         {
+            "anchor": f"protocol-{number}",
             "table": table,
             "plots": [
                 {"title": plot.title, "data": base64.b64encode(plot.png).decode()}
                 for plot in plots
-                if plot.title.startswith(f"{protocol}:")
+                if plot.protocol == table.protocol
             ],
-            "notes": _notes(report, protocol),
+            "notes": notes(report.outcomes[table.protocol], table),
+            "missing": missing(report.outcomes[table.protocol]),
         }
-        for table, protocol in zip(tables, report.outcomes, strict=True)
+        for number, table in enumerate(tables)
     ]
-    return environment.get_template("report.html").render(report=report, sections=sections)
+    return environment.get_template("report.html").render(
+        report=report,
+        sections=sections,
+        settings=settings_line(report),
+        colours=COLOURS,
+        most_missing=_MOST_MISSING_ON_PAGE,
+    )

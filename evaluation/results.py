@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.best_known import best_known
 from evaluation.figures import Figure, Outcome
 from shards.format import Preprocessing
 from shards.writer import write_atomically
@@ -45,6 +46,21 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What was asked for, as far as figures depend on it.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        flip: whether each embedding is the mean over the picture and its mirror image.
+        sizes: of reduced pictures, in pixels.
+    """
+
+    device: str
+    flip: bool
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """All models, all protocols.
 
@@ -52,11 +68,30 @@ class Report:
         models: in the order given.
         outcomes: for every protocol that was run one outcome per model, in the models' order.
         skipped: protocols for which no data was given, with the option that gives it.
+        settings: of the evaluation.
+        versions: of the libraries that shape pictures and embeddings, by name.
     """
 
     models: tuple[Model, ...]
     outcomes: dict[str, tuple[Outcome, ...]]
     skipped: dict[str, str]
+    settings: Settings
+    versions: dict[str, str]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape pictures and embeddings."""
+    import cv2
+    import numpy as np
+    import PIL
+    import torch
+
+    return {
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "torch": str(torch.__version__),
+    }
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -64,6 +99,8 @@ def to_data(report: Report) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
         "models": [asdict(model) for model in report.models],
+        "settings": asdict(report.settings),
+        "versions": report.versions,
         "protocols": [
             {
                 "protocol": name,
@@ -71,7 +108,7 @@ def to_data(report: Report) -> dict[str, Any]:
                     {
                         "model": model.label,
                         "incomplete": outcome.incomplete,
-                        "figures": [_figure(figure) for figure in outcome.figures],
+                        "figures": [_figure(name, figure) for figure in outcome.figures],
                         "counts": outcome.counts,
                         "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
                         "notes": list(outcome.notes),
@@ -91,6 +128,11 @@ def write_results(path: Path, report: Report) -> None:
     write_atomically(path, (text + "\n").encode())
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
-    data = asdict(figure)
+def _figure(protocol: str, figure: Figure) -> dict[str, Any]:
+    best = best_known(protocol, figure.name)
+    data = {
+        **asdict(figure),
+        "best": best.value if best else None,
+        "best_source": best.source if best else None,
+    }
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}

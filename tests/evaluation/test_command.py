@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.best_known import BEST_KNOWN
 from pipeline.align import preprocessing
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.model import build_backbone
@@ -75,6 +76,11 @@ def test_results_hold_every_figure(report: Path) -> None:
     survface = {figure["name"]: figure for figure in protocols["QMUL-SurvFace verification"][0]["figures"]}
     assert survface["TAR at FAR 1 %"]["paper"] == 0.2141
     assert survface["TAR at FAR 1 %"]["rerun"] == 0.2871
+    for protocol, results in protocols.items():
+        measured = {figure["name"]: figure["best"] for figure in results[0]["figures"]}
+        for name, best in BEST_KNOWN.get(protocol, {}).items():
+            assert measured[name] == best.value
+    assert data["settings"] == {"device": "cpu", "flip": False, "sizes": [8]}
     assert [skipped["option"] for skipped in data["skipped"]] == ["--lfw", "--tinyface"]
 
 
@@ -84,13 +90,16 @@ def test_what_is_printed_is_what_was_measured(report: Path) -> None:
     value = data["protocols"][0]["results"][0]["figures"][0]["value"]
     assert f"{100 * value:.2f}" in printed
     assert f"{100 * value:.2f}" in (report / "report.md").read_text()
+    for told in (printed, (report / "report.md").read_text(), (report / "report.html").read_text()):
+        assert "inverted slope" in told, "a reader compares TARs with the published ones"
 
 
 def test_the_page_needs_nothing_else(report: Path) -> None:
     page = (report / "report.html").read_text()
     HTMLParser().feed(page)
     assert "SCface" in page
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page), "a reference to something outside"
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page), "a reference to something outside"
+    assert not re.search(r"<(script|iframe|object)|@import|url\(", page)
     assert page.count("data:image/png;base64,") >= 4
 
 
@@ -109,6 +118,8 @@ def test_mistakes_end_in_one_line(checkpoints: list[Path], tmp_path: Path, refus
     assert "no checkpoint" in refused("evaluation", "--checkpoint", tmp_path / "a.pt", "--out", tmp_path, "--orl")
     assert "no folder" in refused(*one, "--lfw", tmp_path / "nowhere")
     assert "no folder" in refused(*one, "--orl", "--lists", tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refused(*one[:3], "--out", tmp_path / "file", "--orl")
     (tmp_path / "text.pt").write_text("no checkpoint")
     assert "text.pt" in refused("evaluation", "--checkpoint", tmp_path / "text.pt", "--out", tmp_path, "--orl")
     (tmp_path / "LFW" / "lfw").mkdir(parents=True)

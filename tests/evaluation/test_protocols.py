@@ -228,6 +228,9 @@ def test_missing_folders_and_lists_are_named(rendered: Path, tmp_path: Path, emb
         lfw.evaluate(tmp_path / "nowhere", [], embedder)
     with pytest.raises(UserError, match=r"no LFW.csv in .*LFW.*data"):
         lfw.evaluate(rendered / "LFW", [], embedder)
+    (tmp_path / "LFW" / "lfw").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"none of .* pictures can be used"):
+        lfw.evaluate(tmp_path / "LFW", [rendered / "lists"], embedder)
     with pytest.raises(UserError, match="holds none of"):
         survface.evaluate(tmp_path, [], embedder)
 
