@@ -32,16 +32,18 @@ REPORTS=$scratch/runs
 SHARDS_NAME=shards
 RUN_NAME=check
 RECIPE=tiny
+PROCESSES=2
 CHECKPOINT=check/final.pt
 REPORT_NAME=evaluation
-export CONTAINER_UID CONTAINER_GID DATASETS SHARDS RUNS REPORTS SHARDS_NAME RUN_NAME RECIPE CHECKPOINT REPORT_NAME
+export CONTAINER_UID CONTAINER_GID DATASETS SHARDS RUNS REPORTS SHARDS_NAME RUN_NAME
+export RECIPE PROCESSES CHECKPOINT REPORT_NAME
 
 times=$scratch/times.txt
 timed() {
     part=$1
     shift
     begin=$(date +%s)
-    "$@"
+    timeout 3600 "$@"
     echo "$part: $(($(date +%s) - begin)) s" >>"$times"
 }
 
