@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from pipeline.sources import LANDMARK_COLUMNS, read_landmarks
+from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
 from shards.command import UserError
 
 _MAT_SECONDS = 120

@@ -1,14 +1,15 @@
-"""Benchmarks: `python -m pipeline.bench loader --shards DIR`.
+"""Benchmarks: `python -m pipeline.bench loader --shards DIR`, `... shard`, `... records`.
 
-Runs the ways of feeding a trainer in turn, round by round, each run in a process of its own, and reports
-identities per second and their ratios as a table, as JSON and as a bar chart.
+loader: ways of feeding a trainer. shard: ways of aligning photos, and where the time goes. records: memory and
+time of the offline stage's bookkeeping over ten thousand, a hundred thousand and a million records. Every run is in
+a process of its own; ways are measured in turn, round by round, and reported with their ratios.
 """
 
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shards.command import Parser, UserError, run
 
@@ -22,12 +23,18 @@ OURS = "this loader"
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.bench", description=__doc__)
-    command.add_argument("what", choices=["loader"], help="what to measure")
-    command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
-    command.add_argument("--out", type=Path, help="folder for loader.json and loader.png (default: none written)")
+    command.add_argument("what", choices=["loader", "shard", "records"], help="what to measure")
+    command.add_argument("--shards", type=Path, help="loader: folder written by pipeline.shard")
+    command.add_argument("--root", type=Path, help="shard: folder of VGGFace2 (default: rendered people)")
+    command.add_argument("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list")
+    command.add_argument(
+        "--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many"
+    )
+    command.add_argument("--size", type=int, default=128, help="shard: side of a face in pixels")
+    command.add_argument("--out", type=Path, help="folder for the figures as JSON and PNG (default: none written)")
     command.add_argument("--rounds", type=int, default=3, help="runs of every way")
-    command.add_argument("--batches", type=int, default=10, help="measured in a run")
-    command.add_argument("--batch", type=int, default=128, help="identities in a batch")
+    command.add_argument("--batches", type=int, default=10, help="loader: batches measured in a run")
+    command.add_argument("--batch", type=int, default=128, help="loader: identities in a batch")
     command.add_argument("--workers", type=int, default=os.cpu_count(), help="processes or threads of every way")
     command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where batches are wanted")
     return command
@@ -36,9 +43,21 @@ def parser() -> Parser:
 def main() -> None:
     """Measure and report."""
     options = parser().parse_args()
+    if options.what == "loader":
+        _bench_loader(options)
+    else:
+        from pipeline.bench_offline import bench_records, bench_shard
+
+        bench = {"shard": bench_shard, "records": bench_records}[options.what]
+        bench(options)
+
+
+def _bench_loader(options: Any) -> None:
     from pipeline.bench_loader import Task
     from shards.index import ShardIndex
 
+    if options.shards is None:
+        raise UserError("bench loader needs --shards, a folder written by pipeline.shard")
     index = ShardIndex.open(options.shards)
     if options.batch > index.identities:
         raise UserError(

@@ -4,9 +4,9 @@ import csv
 import hashlib
 import io
 import os
-from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from shards.format import (
     IDENTITIES,
     MANIFEST,
     NAMES,
+    PHOTO_DTYPE,
     PHOTOS,
     REJECTS,
     Manifest,
@@ -32,62 +33,72 @@ from shards.writer import write_atomically
 
 
 def finish(plan: Plan, out: Path) -> Manifest:
-    """Turn finished tars into a finished folder; may be repeated after an interruption at any point."""
-    records = [read_record(record_path(out, number)) for number in range(plan.tars)]
-    planned = np.concatenate([record.labels for record in records])
-    kept = np.unique(planned)
+    """Turn finished tars into a finished folder; may be repeated after an interruption at any point.
+
+    One tar's records are in memory at a time.
+    """
+    counts = np.zeros(len(plan.names), dtype=np.int64)
+    for number in range(plan.tars):
+        counts += np.bincount(read_record(record_path(out, number)).labels, minlength=len(counts))
+    kept = np.flatnonzero(counts)
     # Identities that lost too many photos left holes in the labels.
     final_of = np.full(len(plan.names), -1, dtype=np.int64)
     final_of[kept] = np.arange(len(kept))
-    records = [
-        _relabel(out / tar_name(n), record, final_of, plan.settings.stored_views) for n, record in enumerate(records)
-    ]
-    labels = final_of[planned]
-    order = np.argsort(labels, kind="stable")
-    photos = np.concatenate([record.photos for record in records])[order]
-    first = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(kept)))]).astype(np.int64)
-    write_atomically(out / PHOTOS, _npy(photos))
+    first = np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64)
+    tars, dropped = [], set(plan.too_few)
+
+    def write_photos(file: BinaryIO) -> None:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": PHOTO_DTYPE.descr, "fortran_order": False, "shape": (int(first[-1]),)}
+        )
+        start = file.tell()
+        for number in range(plan.tars):
+            record = read_record(record_path(out, number))
+            labels = final_of[record.labels]
+            tars.append(_relabel(out / tar_name(number), number, record, labels, plan.settings.stored_views))
+            plan.records.add_rejects(record.rejects)
+            dropped.update(record.dropped)
+            # An identity's photos stand together, in the tar as in the table.
+            for rows in np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1):
+                if rows.size:
+                    file.seek(start + int(first[labels[rows[0]]]) * PHOTO_DTYPE.itemsize)
+                    file.write(record.photos[rows].tobytes())
+
+    write_atomically(out / PHOTOS, write_photos)
     write_atomically(out / IDENTITIES, _npy(first))
     write_atomically(out / NAMES, "".join(f"{plan.names[label]}\n" for label in kept).encode())
-    rejects = _all_rejects(plan, records)
-    write_atomically(out / REJECTS, _csv(rejects))
-    manifest = _manifest(plan, records, len(kept), rejects)
+    write_atomically(out / REJECTS, lambda file: _write_csv(file, plan.records.rejects()))
+    manifest = _manifest(plan, tars, len(kept), sorted(dropped))
     assert manifest.photos + sum(manifest.rejects.values()) == manifest.input_records
     write_atomically(out / MANIFEST, manifest.to_json().encode())
     return manifest
 
 
-def _relabel(tar: Path, record: UnitRecord, final_of: NDArray[np.int64], stored_views: tuple[int, ...]) -> UnitRecord:
+def _relabel(
+    tar: Path, number: int, record: UnitRecord, final: NDArray[np.int64], stored_views: tuple[int, ...]
+) -> TarEntry:
     """Write the final labels over the planned ones where they differ.
 
     Only absolute values are written, so a repetition after an interruption does no harm.
     """
-    final = final_of[record.labels]
+    sha256 = record.sha256
     moved = np.flatnonzero(final != record.labels)
-    if not moved.size:
-        return record
     views = views_size(stored_views)
-    with tar.open("r+b") as file:
-        for row in moved:
-            offset = next_member(*(int(record.photos[row][name]) for name in ("offset", "size")))
-            if views:
-                offset = next_member(offset, views)
-            os.pwrite(file.fileno(), label_bytes(int(final[row])), offset)
-        os.fsync(file.fileno())
-    with tar.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return replace(record, sha256=sha256)
+    if moved.size:
+        with tar.open("r+b") as file:
+            for row in moved:
+                offset = next_member(*(int(record.photos[row][name]) for name in ("offset", "size")))
+                if views:
+                    offset = next_member(offset, views)
+                os.pwrite(file.fileno(), label_bytes(int(final[row])), offset)
+            os.fsync(file.fileno())
+        with tar.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return TarEntry(tar_name(number), record.bytes, sha256, len(record.photos))
 
 
-def _all_rejects(plan: Plan, records: list[UnitRecord]) -> list[tuple[str, str, str]]:
-    tables = (plan.source.rejects, plan.too_few)
-    before = [tuple(row) for table in tables for row in table.itertuples(index=False, name=None)]
-    return sorted([*before, *(reject for record in records for reject in record.rejects)])
-
-
-def _manifest(plan: Plan, records: list[UnitRecord], identities: int, rejects: list[tuple[str, str, str]]) -> Manifest:
+def _manifest(plan: Plan, tars: list[TarEntry], identities: int, dropped: list[str]) -> Manifest:
     settings = plan.settings
-    dropped = set(plan.too_few["identity"]).union(*(record.dropped for record in records))
     return Manifest(
         preprocessing=settings.preprocessing(),
         codec=settings.codec,
@@ -98,16 +109,13 @@ def _manifest(plan: Plan, records: list[UnitRecord], identities: int, rejects: l
         min_photos=settings.min_photos,
         tar_mb=settings.tar_mb,
         min_tars=settings.min_tars,
-        sources=(plan.source.description(),),
-        input_records=plan.source.inputs,
+        sources=tuple(plan.descriptions),
+        input_records=plan.inputs,
         identities=identities,
-        photos=sum(len(record.photos) for record in records),
-        rejects=dict(sorted(Counter(reason for _, _, reason in rejects).items())),
-        dropped_identities=tuple(sorted(str(name) for name in dropped)),
-        tars=tuple(
-            TarEntry(tar_name(number), record.bytes, record.sha256, len(record.photos))
-            for number, record in enumerate(records)
-        ),
+        photos=sum(tar.photos for tar in tars),
+        rejects=plan.records.reasons(),
+        dropped_identities=tuple(dropped),
+        tars=tuple(tars),
         versions={"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__},
     )
 
@@ -118,8 +126,9 @@ def _npy(array: NDArray) -> bytes:
     return buffer.getvalue()
 
 
-def _csv(rows: list[tuple[str, str, str]]) -> bytes:
-    text = io.StringIO()
+def _write_csv(file: BinaryIO, rows: Iterable[tuple[str, str, str]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("path", "identity", "reason"), *rows])
-    return text.getvalue().encode()
+    writer.writerow(("path", "identity", "reason"))
+    writer.writerows(rows)
+    text.detach()

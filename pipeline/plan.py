@@ -1,17 +1,19 @@
 """The plan of a shard folder: which photos go into which tar. A pure function of input and settings."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.align import TEMPLATES
 from pipeline.align import preprocessing as aligned_preprocessing
-from pipeline.faces import FaceFormat, UnusablePhoto, make_face
+from pipeline.faces import FaceFormat, UnusablePhoto, make_face, read_photo
+from pipeline.landmark_list import LANDMARK_COLUMNS
+from pipeline.records import Records
 from pipeline.resample import RESAMPLING
-from pipeline.sources import LANDMARK_COLUMNS, Source
+from pipeline.sources import Source
 from shards.command import UserError
 from shards.format import Preprocessing
 
@@ -37,6 +39,7 @@ class Settings:
         tar_mb: bound of a tar in MiB.
         min_tars: fewest tars.
         stored_views: sides in pixels of reduced views to store beside each face.
+        warp: a name in `pipeline.align.WARPS`.
     """
 
     template: str = "paper"
@@ -48,6 +51,7 @@ class Settings:
     tar_mb: int = 256
     min_tars: int = 1
     stored_views: tuple[int, ...] = ()
+    warp: str = "plain"
 
     def __post_init__(self) -> None:
         lowest = {"size": 8, "quality": 1, "min_photos": 1, "tar_mb": 1, "min_tars": 1}
@@ -62,12 +66,12 @@ class Settings:
     def face_format(self) -> FaceFormat:
         """Return how a face is cut out and encoded."""
         template = self.template if self.template in TEMPLATES else None
-        return FaceFormat(template, self.size, self.codec, self.quality, self.stored_views)
+        return FaceFormat(template, self.size, self.codec, self.quality, self.stored_views, self.warp)
 
     def preprocessing(self) -> Preprocessing:
         """Return what the manifest says of the photos."""
         if self.template in TEMPLATES:
-            return aligned_preprocessing(self.template, self.size)
+            return aligned_preprocessing(self.template, self.size, self.warp)
         return Preprocessing("whole", (), self.size, RESAMPLING)
 
 
@@ -78,67 +82,89 @@ class Unit:
     Attributes:
         number: of the tar.
         labels: (N,) int64 planned label of each photo.
+        sources: (N,) int64 number of each photo's source.
         identities: name of each photo's identity.
-        paths: of the photos, relative to the root.
-        landmarks: (N, 5, 2) float64, or None.
+        paths: of the photos, relative to their source's root.
+        positions: (N,) int64 of the photos in bytes in a larger file, -1 where a photo is a file.
+        landmarks: (N, 5, 2) float64, NaN where the source has none.
     """
 
     number: int
     labels: NDArray[np.int64]
+    sources: NDArray[np.int64]
     identities: list[str]
     paths: list[str]
-    landmarks: NDArray[np.float64] | None
+    positions: NDArray[np.int64]
+    landmarks: NDArray[np.float64]
 
 
 class Plan:
-    """Every tar of a folder, made from a source and settings."""
+    """Every tar of a folder, made from sources and settings.
 
-    def __init__(self, source: Source, settings: Settings) -> None:
-        self.source, self.settings = source, settings
-        counts = source.records["identity"].value_counts()
-        enough = counts.index[counts >= settings.min_photos]
-        kept = source.records["identity"].isin(enough)
-        self._records = source.records[kept].reset_index(drop=True)
-        few = source.records[~kept]
-        self.too_few = few[["path", "identity"]].assign(reason=too_few_reason(settings.min_photos))
-        if self._records.empty:
+    Args:
+        sources: one, or several with different names; with several, identities are named SOURCE/IDENTITY.
+        settings: what shapes the bytes.
+
+    Raises:
+        UserError: a source holds nothing usable, or the settings do not fit it.
+    """
+
+    def __init__(self, sources: Source | Sequence[Source], settings: Settings) -> None:
+        self.sources = (sources,) if isinstance(sources, Source) else tuple(sources)
+        self.settings = settings
+        self.records = Records(self.sources)
+        self.inputs = self.records.inputs
+        self.descriptions = [
+            {"dataset": source.name, **source.choice, "records_sha256": self.records.digest(number)}
+            for number, source in enumerate(self.sources)
+        ]
+        names, counts = self.records.identities()
+        enough = counts >= settings.min_photos
+        if not enough.any():
+            roots = ", ".join(str(source.root) for source in self.sources)
             raise UserError(
-                f"no identity in {source.root} has {settings.min_photos} usable photos "
-                f"({source.inputs} photos, {counts.size} identities); check --root, --landmarks and --min-photos"
+                f"no identity in {roots} has {settings.min_photos} usable photos "
+                f"({self.inputs} photos, {len(names)} identities); check --root, --landmarks and --min-photos"
             )
-        labels, names = pd.factorize(self._records["identity"], sort=True)
-        self._labels = labels.astype(np.int64)
-        self.names = [str(name) for name in names]
-        self._tar_of = self._deal()
-        self.tars = int(self._tar_of.max()) + 1
+        self.too_few = [name for name, kept in zip(names, enough, strict=True) if not kept]
+        self.names = [name for name, kept in zip(names, enough, strict=True) if kept]
+        order, tars = self._deal(counts[enough])
+        self.tars = int(tars[-1]) + 1
+        self.records.deal([self.names[label] for label in order], order, tars, too_few_reason(settings.min_photos))
 
     def parameters(self) -> dict[str, Any]:
         """Return everything that shapes the folder's bytes, to tell one run from another."""
-        return {**plain_settings(self.settings), "sources": [self.source.description()]}
+        return {**plain_settings(self.settings), "sources": self.descriptions}
 
     def unit_sizes(self) -> NDArray[np.int64]:
         """Return the number of photos of every tar's work: (tars,)."""
-        return np.bincount(self._tar_of[self._labels], minlength=self.tars)
+        return self.records.photos_per_tar()
 
     def unit(self, number: int) -> Unit:
-        """Return the work of one tar."""
-        mine = np.flatnonzero(self._tar_of[self._labels] == number)
-        # An identity's photos stand together, identities in the order in which they were dealt.
-        mine = mine[np.argsort(self._place[self._labels[mine]], kind="stable")]
-        rows = self._records.iloc[mine]
-        landmarks = None
-        if not self.source.aligned and self.settings.template in TEMPLATES:
+        """Return the work of one tar: an identity's photos stand together, identities as they were dealt."""
+        rows = self.records.of_tar(number)
+        return Unit(
+            number,
+            rows["label"].to_numpy(dtype=np.int64),
+            rows["source"].to_numpy(dtype=np.int64),
+            rows["identity"].tolist(),
+            rows["path"].tolist(),
+            rows["position"].fillna(-1).to_numpy(dtype=np.int64),
             # (N, 10) -> (N, 5, 2)
-            landmarks = rows[LANDMARK_COLUMNS].to_numpy(dtype=np.float64).reshape(-1, 5, 2)
-        return Unit(number, self._labels[mine], rows["identity"].tolist(), rows["path"].tolist(), landmarks)
+            rows[LANDMARK_COLUMNS].to_numpy(dtype=np.float64).reshape(-1, 5, 2),
+        )
 
-    def _deal(self) -> NDArray[np.int64]:
-        """Shuffle the identities and deal them to tars of even size: (identities,) tar numbers."""
-        counts = np.bincount(self._labels)
+    def _deal(self, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shuffle the identities and deal them to tars of even size.
+
+        Args:
+            counts: (identities,) photos of each.
+
+        Returns:
+            the labels in the order in which they will stand in the tars, and the tar of each: (identities,) int64.
+        """
         generator = np.random.default_rng(np.random.SeedSequence((self.settings.seed, len(counts))))
         order = generator.permutation(len(counts))
-        self._place = np.empty_like(order)
-        self._place[order] = np.arange(len(order))
         bound = _FILL * self.settings.tar_mb * _MEBIBYTE
         wanted = max(self.settings.min_tars, int(np.ceil(counts.sum() * self._bytes_per_photo() / bound)))
         if self.settings.min_tars > len(counts):
@@ -151,19 +177,22 @@ class Plan:
         dealt = (before * tars) // counts.sum()
         # A tar that a very large identity would leave empty gets none: the numbers close up.
         _, dealt = np.unique(dealt, return_inverse=True)
-        tar_of = np.empty(len(counts), dtype=np.int64)
-        tar_of[order] = _at_least(dealt, min(self.settings.min_tars, len(counts)))
-        return tar_of
+        return order, _at_least(dealt, self.settings.min_tars)
 
     def _bytes_per_photo(self) -> float:
         """Encode some photos, spread evenly over the records, to learn how large a face is."""
-        rows = np.unique(np.linspace(0, len(self._records) - 1, _SAMPLED_FACES).astype(int))
+        rows = self.records.sample(_SAMPLED_FACES)
         form = self.settings.face_format()
         sizes = []
-        for row in self._records.iloc[rows].itertuples(index=False):
-            landmarks = np.array(row[2:12], dtype=np.float64).reshape(-1, 2) if len(row) > 2 else None
+        # (N, 10) -> (N, 5, 2)
+        points = rows[LANDMARK_COLUMNS].to_numpy(dtype=np.float64).reshape(-1, 5, 2)
+        positions = rows["position"].fillna(-1).to_numpy(dtype=np.int64)
+        columns = zip(rows["source"].tolist(), rows["path"].tolist(), positions.tolist(), points, strict=True)
+        for number, path, position, landmarks in columns:
+            source = self.sources[number]
             try:
-                face = make_face(self.source.root / str(row[1]), landmarks, form)
+                data = read_photo(source.root, path, position)
+                face = make_face(data, landmarks, form, source.framing)
                 sizes.append(len(face.encoded) + len(face.views))
             except UnusablePhoto:
                 continue

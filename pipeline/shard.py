@@ -6,17 +6,12 @@ killed at any moment: the same command continues, and the finished folder is the
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from pipeline.plan import Settings
-    from pipeline.sources import Source
     from shards.format import Manifest
-
-
-_LOW_RESOLUTION = ("survface", "tinyface")
 
 
 def parser() -> Parser:
@@ -25,20 +20,26 @@ def parser() -> Parser:
     add = command.add_argument
     add(
         "--dataset",
-        choices=["vggface2", "orl", "folder", "survface", "tinyface"],
-        required=True,
+        choices=["vggface2", "orl", "folder", "recordio", "survface", "scface", "tinyface"],
         help="layout of the input",
     )
     add("--root", type=Path, help="folder of the data set; not needed for orl")
-    add("--landmarks", type=Path, nargs="+", default=[], metavar="CSV", help="landmark lists")
+    add("--landmarks", type=Path, nargs="+", default=[], metavar="CSV", help="landmark lists; scface: their folder")
     add("--aligned", action="store_true", help="folder: the photos are aligned faces, no landmarks needed")
     add("--people", choices=["train", "held-out", "all"], default="train", help="orl: which people")
-    add("--out", type=Path, required=True, help="shard folder to write or to continue")
     add("--exclude", type=Path, metavar="FILE", help="identities to leave out, one a line")
+    add("--sources", type=Path, metavar="TOML", help="several sources in one run, instead of the options above")
+    add("--out", type=Path, required=True, help="shard folder to write or to continue")
     add(
         "--template",
         choices=["paper", "centred", "whole"],
-        help="where the landmarks go; whole: no alignment (default: paper, for survface and tinyface whole)",
+        help="where landmarks go; whole: not aligned (default: paper; recordio centred, survface and tinyface whole)",
+    )
+    add(
+        "--warp",
+        choices=["plain", "antialiased"],
+        default="plain",
+        help="plain: as published; antialiased: reads every pixel of a photo larger than its face, such as a mugshot",
     )
     add("--size", type=int, default=128, help="side of a face in pixels")
     add("--codec", choices=["jpg", "png", "webp"], default="jpg", help="png and webp are lossless")
@@ -55,7 +56,8 @@ def parser() -> Parser:
         metavar="SIDE",
         help="store views of these sides in pixels beside each face, so that training need not decode to make them",
     )
-    add("--workers", type=int, default=os.cpu_count(), help="processes")
+    add("--workers", type=int, default=os.cpu_count(), help="processes of this machine")
+    add("--dask", metavar="ADDRESS", help="work on the Dask cluster of this scheduler instead, such as tcp://host:8786")
     return command
 
 
@@ -64,10 +66,13 @@ def main() -> None:
     options = parser().parse_args()
     from pipeline.plan import Plan, Settings
     from pipeline.sharding import shard
-    from pipeline.sources import without_identities
+    from pipeline.source_options import open_sources
 
+    if options.workers < 1:
+        raise UserError(f"{options.workers} workers; give at least 1")
+    sources, template = open_sources(options)
     settings = Settings(
-        template=options.template or ("whole" if options.dataset in _LOW_RESOLUTION else "paper"),
+        template=template,
         size=options.size,
         codec=options.codec,
         quality=options.quality,
@@ -76,42 +81,17 @@ def main() -> None:
         tar_mb=options.tar_mb,
         min_tars=options.min_tars,
         stored_views=tuple(options.store_views),
+        warp=options.warp,
     )
-    if options.workers < 1:
-        raise UserError(f"{options.workers} workers; give at least 1")
-    source = _source(options, settings)
-    if options.exclude:
-        source = without_identities(source, options.exclude)
-    plan = Plan(source, settings)
+    plan = Plan(sources, settings)
     try:
-        manifest, already = shard(plan, options.out, workers=options.workers)
+        manifest, already = shard(plan, options.out, workers=options.workers, dask=options.dask)
     except OSError as error:
         raise UserError(
             f"{options.out} cannot be written ({error.strerror or error}); make room or mend the folder, then run "
             "the same command again: finished tars are kept"
         ) from error
     _summary(manifest, options.out, already)
-
-
-def _source(options: Any, settings: "Settings") -> "Source":
-    """Read the chosen data set's records."""
-    from pipeline import sources
-
-    dataset, root = options.dataset, options.root
-    lists, aligned = options.landmarks, options.aligned
-    if dataset == "orl":
-        return sources.orl(options.people)
-    if root is None:
-        raise UserError(f"--dataset {dataset} needs --root, the folder of the data set")
-    if dataset in _LOW_RESOLUTION:
-        if settings.template != "whole":
-            raise UserError(
-                f"{dataset} has no landmarks, so template {settings.template} cannot be; leave --template out"
-            )
-        return sources.low_resolution(dataset, root)
-    if dataset == "vggface2":
-        return sources.vggface2(root, lists)
-    return sources.folder(root, lists, aligned=aligned or settings.template == "whole")
 
 
 def _summary(manifest: "Manifest", out: Path, already: bool) -> None:

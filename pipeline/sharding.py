@@ -2,23 +2,25 @@
 
 import fcntl
 import json
+import secrets
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.align import WARPS
+from pipeline.executors import Workplace, dask_cluster, local_processes
 from pipeline.finish import finish
 from pipeline.plan import Plan, Settings, plain_settings
-from pipeline.unit import WORK, Job, do_unit, prepare_worker, record_path
+from pipeline.unit import WORK, Job, Origin, do_unit, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
 from shards.writer import write_atomically
@@ -27,13 +29,14 @@ _PLAN = "plan.json"
 _LOCK = "lock"
 
 
-def shard(plan: Plan, out: Path, *, workers: int) -> tuple[Manifest, bool]:
+def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tuple[Manifest, bool]:
     """Write the plan's tars into a folder, or what an interrupted run left of them.
 
     Args:
         plan: of the whole folder.
         out: the folder.
-        workers: processes.
+        workers: processes of this machine.
+        dask: address of a Dask scheduler whose workers do the work instead.
 
     Returns:
         the manifest, and whether the folder had been finished before.
@@ -42,42 +45,39 @@ def shard(plan: Plan, out: Path, *, workers: int) -> tuple[Manifest, bool]:
         UserError: the folder is in use, holds something else, or was begun with other parameters.
         OSError: it cannot be written.
     """
-    if (out / MANIFEST).is_file() and not (out / WORK).exists():
+    out = out.absolute()
+    if (out / MANIFEST).is_file():
         manifest = read_manifest(out)
         _refuse_others(_finished_parameters(manifest), plan.parameters(), out)
+        # The manifest is written last: what else is there was left by a run that was killed right after.
+        shutil.rmtree(out / WORK, ignore_errors=True)
         return manifest, True
     _refuse_foreign_files(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with _claimed(out):
         _claim_parameters(plan, out)
-        _sweep(out)
-        _do_units(plan, out, workers)
+        staging = _sweep(out)
+        with dask_cluster(dask) if dask else local_processes(workers) as workplace:
+            _do_units(plan, out, staging, workplace)
         manifest = finish(plan, out)
-        shutil.rmtree(out / WORK)
+        shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest, False
 
 
-def _do_units(plan: Plan, out: Path, workers: int) -> None:
+def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
     """Do every unit whose record is not there yet."""
-    left = [
-        number
-        for number in range(plan.tars)
-        if not (record_path(out, number).is_file() and (out / tar_name(number)).is_file())
-    ]
-    form, source = plan.settings.face_format(), plan.source
-    job = Job(source.root, out, source.name, form, source.aligned, plan.settings.min_photos)
-    context = get_context("forkserver")
-    with (
-        _progress(int(plan.unit_sizes()[left].sum())) as advance,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool,
-    ):
+    left = [number for number in range(plan.tars) if not _is_done(out, number)]
+    origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
+    job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
+    sizes = plan.unit_sizes()
+    with _progress(int(sizes[left].sum())) as advance:
         running: set[Future[tuple[int, int]]] = set()
         try:
             for number in left:
-                # Only as many units as keep the processes busy are in memory.
-                while len(running) > workers:
+                # Only as many units as keep the workers busy are in memory.
+                while len(running) > workplace.units_at_once:
                     running = _collect(running, advance)
-                running.add(pool.submit(do_unit, plan.unit(number), job))
+                running.add(workplace.executor.submit(do_unit, plan.unit(number), job))
             while running:
                 running = _collect(running, advance)
         except BrokenProcessPool as error:
@@ -87,6 +87,15 @@ def _do_units(plan: Plan, out: Path, workers: int) -> None:
         finally:
             for future in running:
                 future.cancel()
+    if unseen := [number for number in left if not _is_done(out, number)]:
+        raise UserError(
+            f"a worker wrote {tar_name(unseen[0])}, but it is not in {out}; the photos and --out must lie on storage "
+            "that all machines see under the same paths"
+        )
+
+
+def _is_done(out: Path, number: int) -> bool:
+    return record_path(out, number).is_file() and (out / tar_name(number)).is_file()
 
 
 def _collect(running: set[Future[tuple[int, int]]], advance: Any) -> set[Future[tuple[int, int]]]:
@@ -163,6 +172,7 @@ def _finished_parameters(manifest: Manifest) -> dict[str, Any]:
         tar_mb=manifest.tar_mb,
         min_tars=manifest.min_tars,
         stored_views=manifest.stored_views,
+        warp=next((name for name, warp in WARPS.items() if warp == manifest.preprocessing.warp), Settings.warp),
     )
     return {**plain_settings(settings), "sources": list(manifest.sources)}
 
@@ -188,7 +198,15 @@ def _refuse_foreign_files(out: Path) -> None:
         raise UserError(f"{out} holds other files; name a new or empty folder for --out")
 
 
-def _sweep(out: Path) -> None:
-    """Remove what a killed process left half-written."""
+def _sweep(out: Path) -> Path:
+    """Remove what a killed run left half-written, and return a folder for what this one has in the making.
+
+    A worker of that run that is still alive elsewhere can no longer give its file its name.
+    """
     for leftover in [*out.glob(".*.tmp"), *(out / WORK).glob(".*.tmp")]:
         leftover.unlink(missing_ok=True)
+    for stale in (out / WORK).glob("run-*"):
+        shutil.rmtree(stale)
+    staging = out / WORK / f"run-{secrets.token_hex(8)}"
+    staging.mkdir()
+    return staging

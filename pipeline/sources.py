@@ -1,96 +1,72 @@
-"""Data set layouts to records: one row per photo with its identity, its path and its landmarks."""
+"""Data set layouts: what a data set lists, what of it lies on disk, and how its photos become faces.
 
-import hashlib
+Every source is read piece by piece: three million rows are never in memory together.
+"""
+
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.landmark_list import LANDMARK_COLUMNS, iterate_landmarks, read_landmarks
 from shards.command import UserError
 
-LANDMARK_COLUMNS = [f"{axis}{point}" for point in range(1, 6) for axis in "xy"]
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
 
 ORL_TRAIN_PEOPLE = tuple(f"s{number}" for number in range(1, 26))
 ORL_HELD_OUT_PEOPLE = tuple(f"s{number}" for number in range(26, 41))
+SCFACE_TRAIN_SUBJECTS = tuple(f"{number:03d}" for number in range(1, 51))
+"""The half of SCface's 130 subjects on which models are fine-tuned; the other 80 are for testing."""
+
 _LOW_RESOLUTION = {
     "survface": ("training_set", "QMUL-SurvFace/training_set", "QMUL-SurvFace/QMUL-SurvFace/training_set"),
     "tinyface": ("Training_Set", "TinyFace/Training_Set"),
 }
+_SCFACE_LISTS = ("scface_mugshot.csv", "scface_distance1.csv", "scface_distance2.csv", "scface_distance3.csv")
 _ORL_LANDMARKS = Path(__file__).parent / "data" / "orl_landmarks.csv"
+
+Framing = Literal["landmarks", "native", "whole"]
+OnDisk = Iterator[tuple[str, str]]
+
+
+def _nothing() -> OnDisk:
+    yield from ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """The photos of one data set.
+    """The photos of one data set; nothing is read before `listed` and `on_disk` are called.
 
     Attributes:
-        name: of the data set.
+        name: of the source; of its own in a run over several.
         root: folder below which the paths lie.
-        records: columns identity, path (relative to root) and, where photos are to be aligned, the ten
-            `LANDMARK_COLUMNS`; rows sorted by identity, then path.
-        rejects: columns path, identity, reason: photos known to be unusable before any is opened.
-        aligned: the photos are faces already aligned or to be used whole; no landmarks.
+        listed: yields tables with columns identity, path (relative to root), where photos are aligned the ten
+            `LANDMARK_COLUMNS`, and where they lie inside a larger file their position in it in bytes.
+        on_disk: yields identity and path of the pictures found on disk; called when `listed` is through.
+        held_against_disk: a photo counts as missing unless `on_disk` finds it, and as a reject unless listed.
+        framing: "landmarks" aligns by landmarks; "native" does so at the size at which the face stands in the
+            photo, and enlarges; "whole" takes the picture as it is, as an aligned face or a whole one.
+        expected: what the root should hold, for messages.
+        excluded: identities to leave out.
         choice: what chose among the data set's photos; goes into the manifest.
     """
 
     name: str
     root: Path
-    records: pd.DataFrame
-    rejects: pd.DataFrame
-    aligned: bool = False
+    listed: Callable[[], Iterator[pd.DataFrame]]
+    on_disk: Callable[[], OnDisk] = _nothing
+    held_against_disk: bool = False
+    framing: Framing = "landmarks"
+    expected: str = "identity folders with pictures in it"
+    excluded: frozenset[str] = frozenset()
     choice: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def inputs(self) -> int:
-        """Number of photos named by a list or found on disk."""
-        return len(self.records) + len(self.rejects)
-
-    def description(self) -> dict[str, Any]:
-        """Return what the manifest says of the source, with a digest of every record."""
-        digest = hashlib.sha256()
-        for table in (self.records, self.rejects):
-            digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-        return {"dataset": self.name, **self.choice, "records_sha256": digest.hexdigest()}
-
-
-def read_landmarks(path: Path, *, header: bool = False) -> pd.DataFrame:
-    """Read a landmark list: a name and x, y of five points in a row.
-
-    Args:
-        path: CSV file.
-        header: the first row names the columns (VGGFace2); otherwise there is none.
-
-    Returns:
-        columns name and `LANDMARK_COLUMNS` (float64; NaN where a value is empty or no number).
-
-    Raises:
-        UserError: no file, no rows, or another number of columns.
-    """
-    if not path.is_file():
-        raise UserError(f"no landmark list {path}; expected a CSV of a name and five points x,y a row")
-    names = ["name", *LANDMARK_COLUMNS]
-    try:
-        table = pd.read_csv(path, header=0 if header else None, dtype={0: str}, skip_blank_lines=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path} is no landmark list: {error}") from error
-    if header and table.columns[0] != "NAME_ID":
-        raise UserError(
-            f"{path} begins with column {str(table.columns[0])!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y"
-        )
-    if table.shape[1] != len(names):
-        raise UserError(f"{path} has {table.shape[1]} columns; expected {len(names)}: a name and x,y of five points")
-    table.columns = pd.Index(names)
-    table["name"] = table["name"].astype(str).str.strip()
-    for column in LANDMARK_COLUMNS:
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-    return table
 
 
 def vggface2(root: Path, lists: Sequence[Path]) -> Source:
@@ -102,21 +78,40 @@ def vggface2(root: Path, lists: Sequence[Path]) -> Source:
     _require_folder(root, "VGGFace2 with train/ and test/")
     if not lists:
         raise UserError("no landmark list for VGGFace2; name its CSV files with --landmarks")
-    table = pd.concat([read_landmarks(path, header=True) for path in lists], ignore_index=True)
-    parts = table.pop("name").str.rsplit("/", n=2).map(lambda name: ["", *name][-3:])
-    split, person = parts.str[0], parts.str[1]
-    folder_of = {name: _split_of(root, name) for name in person.unique()}
-    table.insert(0, "identity", person)
-    split = split.where(split != "", person.map(folder_of))
-    photo = parts.str[2] + ".jpg"
-    table.insert(1, "path", (split + "/" + person + "/" + photo).str.lstrip("/"))
+    layout = _VGGFace2(root, lists)
     choice = {"landmarks": [path.name for path in lists]}
-    return _with_disk("vggface2", root, table, sorted(set(split)), choice)
+    return Source("vggface2", root, layout.listed, layout.on_disk, held_against_disk=True, choice=choice)
 
 
-def _split_of(root: Path, identity: str) -> str:
-    """Return the folder below root that holds an identity, "train" where none does."""
-    return next((name for name in ("train", "test", "") if (root / name / identity).is_dir()), "train")
+class _VGGFace2:
+    """The layout of VGGFace2; which splits are meant shows as its lists are read."""
+
+    def __init__(self, root: Path, lists: Sequence[Path]) -> None:
+        self._root, self._lists = root, lists
+        self._split_of: dict[str, str] = {}
+        self._splits: set[str] = set()
+
+    def listed(self) -> Iterator[pd.DataFrame]:
+        for path in self._lists:
+            for table in iterate_landmarks(path, header=True):
+                # Plain text takes a tenth of the time of a column's text methods.
+                parts = [("", "", *name.rsplit("/", 2))[-3:] for name in table.pop("name").tolist()]
+                placed = [(split or self._find(person), person, photo) for split, person, photo in parts]
+                self._splits.update(split for split, _, _ in placed)
+                table.insert(0, "identity", [person for _, person, _ in placed])
+                table.insert(1, "path", ["/".join(names).lstrip("/") + ".jpg" for names in placed])
+                yield table
+
+    def on_disk(self) -> OnDisk:
+        for split in sorted(self._splits):
+            yield from _pictures(self._root, split)
+
+    def _find(self, identity: str) -> str:
+        """Return the folder below root that holds an identity, "train" where none does."""
+        if identity not in self._split_of:
+            places = (name for name in ("train", "test", "") if (self._root / name / identity).is_dir())
+            self._split_of[identity] = next(places, "train")
+        return self._split_of[identity]
 
 
 def orl_photos(people: Iterable[str]) -> list[tuple[str, Path, NDArray[np.float64]]]:
@@ -138,11 +133,54 @@ def orl_photos(people: Iterable[str]) -> list[tuple[str, Path, NDArray[np.float6
 def orl(people: str) -> Source:
     """Read the ORL faces (AT&T Laboratories Cambridge): people "train", "held-out" or "all"."""
     split = {"train": ORL_TRAIN_PEOPLE, "held-out": ORL_HELD_OUT_PEOPLE}
-    chosen = split.get(people, ORL_TRAIN_PEOPLE + ORL_HELD_OUT_PEOPLE)
-    table = read_landmarks(_ORL_LANDMARKS).rename(columns={"name": "path"})
-    table.insert(0, "identity", table["path"].str.split("/").str[0])
-    table = table[table["identity"].isin(chosen)]
-    return _with_disk("orl", _orl_root(), table, [""], {"people": people}, only=set(chosen))
+    chosen = frozenset(split.get(people, ORL_TRAIN_PEOPLE + ORL_HELD_OUT_PEOPLE))
+    root = _orl_root()
+
+    def listed() -> Iterator[pd.DataFrame]:
+        table = _by_folder(read_landmarks(_ORL_LANDMARKS))
+        yield table[table["identity"].isin(chosen)]
+
+    def on_disk() -> OnDisk:
+        return (found for found in _pictures(root) if found[0] in chosen)
+
+    return Source("orl", root, listed, on_disk, held_against_disk=True, choice={"people": people})
+
+
+def scface(root: Path, lists: Path | None = None) -> Source:
+    """Read the training half of SCface: mugshots and surveillance pictures of subjects 1 to 50.
+
+    Args:
+        root: folder `SCface`, or `SCface_database` itself.
+        lists: folder of the four `scface_*.csv` lists; by default the root.
+    """
+    _require_folder(root, "SCface with SCface_database in it")
+    inside = root / "SCface_database"
+    base = inside if inside.is_dir() else root
+    places = [lists] if lists is not None else [root, base]
+    found = [next((place / name for place in places if (place / name).is_file()), None) for name in _SCFACE_LISTS]
+    paths = [path for path in found if path is not None]
+    if len(paths) < len(_SCFACE_LISTS):
+        absent = _SCFACE_LISTS[found.index(None)]
+        raise UserError(f"no {absent} in {' or '.join(map(str, places))}; name the lists' folder with --landmarks")
+    chosen = frozenset(SCFACE_TRAIN_SUBJECTS)
+
+    def listed() -> Iterator[pd.DataFrame]:
+        for path in paths:
+            table = read_landmarks(path).rename(columns={"name": "path"})
+            table.insert(0, "identity", table["path"].str.rsplit("/", n=1).str[-1].str.split("_").str[0])
+            yield table[table["identity"].isin(chosen)]
+
+    def on_disk() -> OnDisk:
+        # Pictures of the infrared cameras lie beside and are no part of the protocol.
+        known = {path for table in listed() for path in table["path"]}
+        for folder in ("mugshot_frontal_original_all", "surveillance_cameras_all"):
+            for _, path in _pictures_of(base, folder):
+                if path in known:
+                    yield Path(path).name.split("_")[0], path
+
+    return Source(
+        "scface", base, listed, on_disk, held_against_disk=True, framing="native", choice={"subjects": "1-50"}
+    )
 
 
 def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
@@ -151,14 +189,18 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
     if aligned == bool(lists):
         raise UserError("a folder of photos needs either --landmarks CSV or --aligned, not both or neither")
     if aligned:
-        on_disk = pd.DataFrame(_pictures(root), columns=["identity", "path"])
-        if on_disk.empty:
-            raise UserError(f"{root} holds no identity folder with a picture; expected ROOT/IDENTITY/PHOTO.jpg")
-        return _sorted_source("folder", root, on_disk, _no_rejects(), {"aligned": True}, aligned=True)
-    table = pd.concat([read_landmarks(path) for path in lists], ignore_index=True)
-    table = table.rename(columns={"name": "path"})
-    table.insert(0, "identity", table["path"].str.rsplit("/", n=1).str[0])
-    return _with_disk("folder", root, table, [""], {"landmarks": [path.name for path in lists]})
+        expected = "ROOT/IDENTITY/PHOTO.jpg"
+        return Source(
+            "folder", root, partial(_found, root), framing="whole", expected=expected, choice={"aligned": True}
+        )
+
+    def listed() -> Iterator[pd.DataFrame]:
+        for path in lists:
+            for table in iterate_landmarks(path):
+                yield _by_folder(table)
+
+    choice = {"landmarks": [path.name for path in lists]}
+    return Source("folder", root, listed, partial(_pictures, root), held_against_disk=True, choice=choice)
 
 
 def low_resolution(name: str, root: Path) -> Source:
@@ -180,90 +222,51 @@ def without_identities(source: Source, listed: Path) -> Source:
     """Leave out the identities that a file names, one a line, such as those of a test set.
 
     Raises:
-        UserError: the file cannot be read, or names nobody in the source.
+        UserError: the file cannot be read.
     """
     try:
         names = {line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{listed} cannot be read ({error}); expected the names of identities, one a line") from error
-    out = source.records["identity"].isin(names)
-    if not out.any():
-        raise UserError(
-            f"{listed} names {len(names)} identities, none of them in {source.root}; names are those of the folders, "
-            f"such as {source.records['identity'].iloc[0]}"
-        )
-    excluded = source.records.loc[out, ["path", "identity"]].assign(reason="excluded identity")
-    rejects = pd.concat([source.rejects, excluded], ignore_index=True)
-    return replace(
-        source,
-        records=source.records[~out].reset_index(drop=True),
-        rejects=rejects.sort_values(["identity", "path", "reason"], ignore_index=True),
-        choice={**source.choice, "excluded": listed.name},
-    )
+    if not names:
+        raise UserError(f"{listed} is empty; expected the names of identities, one a line")
+    return replace(source, excluded=frozenset(names), choice={**source.choice, "excluded": listed.name})
 
 
-def _with_disk(
-    name: str,
-    root: Path,
-    table: pd.DataFrame,
-    splits: Iterable[str],
-    choice: dict[str, Any],
-    only: set[str] | None = None,
-) -> Source:
-    """Hold a list of photos against the disk and set aside what cannot be used."""
-    on_disk = [row for split in splits for row in _pictures(root, split) if only is None or row[0] in only]
-    if not on_disk:
-        raise UserError(f"{root} holds no photos; expected identity folders with pictures in it")
-    present = {path for _, path in on_disk}
-    listed = set(table["path"])
-    values = table[LANDMARK_COLUMNS].to_numpy()
-    reasons: list[tuple[Callable[[], NDArray[np.bool_]], str]] = [
-        (lambda: table["path"].duplicated().to_numpy(), "duplicate record"),
-        (lambda: ~table["path"].isin(present).to_numpy(), "missing"),
-        (lambda: np.isnan(values).any(axis=1), "landmarks absent"),
-        (lambda: ~np.isfinite(values).all(axis=1), "landmarks not finite"),
-    ]
-    reason = np.full(len(table), "", dtype=object)
-    for holds, text in reasons:
-        reason[(reason == "") & holds()] = text
-    rejects = table.loc[reason != "", ["path", "identity"]].assign(reason=reason[reason != ""])
-    strays = pd.DataFrame(
-        [(path, identity, "no record") for identity, path in on_disk if path not in listed],
-        columns=["path", "identity", "reason"],
-    )
-    rejects = pd.concat([rejects, strays], ignore_index=True) if len(strays) else rejects
-    return _sorted_source(name, root, table[reason == ""], rejects, choice)
+def _found(root: Path) -> Iterator[pd.DataFrame]:
+    """List what lies in identity folders, a table for each of them."""
+    for person in _folders(root):
+        yield pd.DataFrame(_pictures_of(root, person), columns=["identity", "path"])
 
 
-def _sorted_source(
-    name: str,
-    root: Path,
-    records: pd.DataFrame,
-    rejects: pd.DataFrame,
-    choice: dict[str, Any],
-    aligned: bool = False,
-) -> Source:
-    records = records.sort_values(["identity", "path"], ignore_index=True)
-    rejects = rejects.sort_values(["identity", "path", "reason"], ignore_index=True)
-    return Source(name, root, records, rejects, aligned, choice)
+def _by_folder(table: pd.DataFrame) -> pd.DataFrame:
+    """Name the identity of every row of a landmark list by the folder that its photo lies in."""
+    table = table.rename(columns={"name": "path"})
+    table.insert(0, "identity", table["path"].str.rsplit("/", n=1).str[0])
+    return table
 
 
-def _no_rejects() -> pd.DataFrame:
-    return pd.DataFrame({"path": [], "identity": [], "reason": []}, dtype=str)
-
-
-def _pictures(root: Path, split: str = "") -> list[tuple[str, str]]:
-    """List (identity, path relative to root) of the pictures one folder below a split."""
-    base = root / split
-    if not base.is_dir():
-        return []
+def _pictures(root: Path, split: str = "") -> OnDisk:
+    """Yield (identity, path relative to root) of the pictures one folder below a split."""
     prefix = f"{split}/" if split else ""
-    found = []
-    for person in sorted(entry.name for entry in os.scandir(base) if entry.is_dir()):
-        for photo in os.scandir(base / person):
-            if Path(photo.name).suffix.lower() in PICTURE_SUFFIXES:
-                found.append((person, f"{prefix}{person}/{photo.name}"))
-    return found
+    for person in _folders(root / split):
+        for _, path in _pictures_of(root / split, person):
+            yield person, prefix + path
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir()) if root.is_dir() else []
+
+
+def _pictures_of(root: Path, person: str) -> list[tuple[str, str]]:
+    """List (identity, path relative to root) of the pictures in an identity's folder."""
+    if not (root / person).is_dir():
+        return []
+    return [
+        (person, f"{person}/{photo.name}")
+        for photo in os.scandir(root / person)
+        if PurePath(photo.name).suffix.lower() in PICTURE_SUFFIXES
+    ]
 
 
 def _orl_root() -> Path:

@@ -6,9 +6,9 @@ import multiprocessing
 import os
 import threading
 import zlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from itertools import groupby
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -16,12 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.faces import Face, FaceFormat, UnusablePhoto, make_face
+from pipeline.faces import Face, FaceFormat, UnusablePhoto, make_face, read_photo
 from pipeline.plan import Unit, too_few_reason
+from pipeline.sources import Framing
 from shards.format import PHOTO_DTYPE, tar_name
 from shards.writer import Member, dali_index, write_atomically, write_tar
 
 WORK = ".work"
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class UnitRecord:
     Attributes:
         photos: (N,) `PHOTO_DTYPE`, in the tar's order.
         labels: (N,) int64 planned labels.
-        rejects: path, identity and reason of every photo of the unit that is not in the tar.
+        rejects: number of the source, path, identity and reason of every photo of the unit that is not in the tar.
         dropped: identities left with too few photos.
         sha256: of the tar.
         bytes: of the tar.
@@ -39,10 +41,19 @@ class UnitRecord:
 
     photos: NDArray[np.void]
     labels: NDArray[np.int64]
-    rejects: list[tuple[str, str, str]]
+    rejects: list[tuple[int, str, str, str]]
     dropped: list[str]
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the photos of a source lie and how they become faces, as far as a worker needs to know."""
+
+    name: str
+    root: Path
+    framing: Framing
 
 
 @dataclass(frozen=True)
@@ -50,25 +61,22 @@ class Job:
     """What every unit of a run shares: where from, where to, and how.
 
     Attributes:
-        root: folder of the photos.
+        origins: of the photos, by the number of their source.
         out: shard folder.
-        dataset: name of the source.
+        staging: folder of files in the making, of this run alone.
         form: how a face is made.
-        aligned: the photos are faces already.
         min_photos: identities with fewer are dropped.
     """
 
-    root: Path
+    origins: tuple[Origin, ...]
     out: Path
-    dataset: str
+    staging: Path
     form: FaceFormat
-    aligned: bool
     min_photos: int
 
 
 def prepare_worker() -> None:
-    """Make a worker process end with its parent, and leave the other cores to the other workers."""
-    cv2.setNumThreads(1)
+    """Make a worker process end with its parent."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
@@ -76,58 +84,83 @@ def prepare_worker() -> None:
 
 def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
     """Write one tar and its record; return how many photos were written and how many rejected."""
-    faces, rejects, dropped = _make_faces(unit, job)
-    labels = unit.labels[[row for row, _ in faces]]
+    # The other cores belong to the other workers.
+    cv2.setNumThreads(1)
+    made = _Made()
     name = tar_name(unit.number)
-    placed, sha256 = write_tar(job.out / name, _members(unit, job, faces))
-    write_atomically(index_path(job.out, name), dali_index(placed).encode())
+    placed, sha256 = write_tar(job.out / name, _members(unit, job, made), job.staging)
+    write_atomically(index_path(job.out, name), dali_index(placed).encode(), job.staging)
+    members = 4 if job.form.stored_views else 3
     record = UnitRecord(
-        _photo_records(unit.number, faces, placed, members=4 if job.form.stored_views else 3),
-        labels,
-        rejects,
-        dropped,
+        _photo_records(unit.number, made, placed[::members]),
+        unit.labels[made.rows],
+        made.rejects,
+        made.dropped,
         sha256,
         (job.out / name).stat().st_size,
     )
-    write_record(record_path(job.out, unit.number), record)
-    return len(faces), len(rejects)
+    write_record(record_path(job.out, unit.number), record, job.staging)
+    return len(made.rows), len(made.rejects)
 
 
-def _make_faces(unit: Unit, job: Job) -> tuple[list[tuple[int, Face]], list[tuple[str, str, str]], list[str]]:
-    """Make the faces of a unit; drop identities that bad photos leave with too few."""
-    form = replace(job.form, template=None) if job.aligned else job.form
+@dataclass
+class _Made:
+    """What is left of a unit's photos once their faces are in the tar: place in the unit, checksums, rejects."""
+
+    rows: list[int] = field(default_factory=list)
+    checks: list[tuple[int, int, int, int]] = field(default_factory=list)
+    rejects: list[tuple[int, str, str, str]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+    def add(self, row: int, face: Face) -> None:
+        """Note a face that goes into the tar."""
+        self.rows.append(row)
+        self.checks.append((len(face.encoded), zlib.crc32(face.encoded), zlib.crc32(face.views), face.native))
+
+
+def _members(unit: Unit, job: Job, made: _Made) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of every face, one identity's faces in memory at a time."""
+    for _, group in groupby(range(len(unit.labels)), key=lambda row: int(unit.labels[row])):
+        for row, face in _faces_of_identity(list(group), unit, job, made):
+            made.add(row, face)
+            yield from _files(unit, job, row, face)
+
+
+def _faces_of_identity(rows: list[int], unit: Unit, job: Job, made: _Made) -> list[tuple[int, Face]]:
+    """Make the faces of an identity; drop it where bad photos leave it with too few."""
     faces: list[tuple[int, Face]] = []
     reasons: dict[int, str] = {}
-    for row, path in enumerate(unit.paths):
-        landmarks = None if unit.landmarks is None else unit.landmarks[row]
+    for row in rows:
+        origin = job.origins[unit.sources[row]]
+        landmarks = None if origin.framing == "whole" else unit.landmarks[row]
         try:
-            faces.append((row, make_face(job.root / path, landmarks, form)))
+            data = read_photo(origin.root, unit.paths[row], int(unit.positions[row]))
+            faces.append((row, make_face(data, landmarks, job.form, origin.framing)))
         except UnusablePhoto as error:
             reasons[row] = str(error)
-    usable = Counter(unit.identities[row] for row, _ in faces)
-    dropped = sorted(name for name in set(unit.identities) if usable[name] < job.min_photos)
-    for row, _ in faces:
-        if unit.identities[row] in dropped:
-            reasons[row] = too_few_reason(job.min_photos)
-    rejects = [(unit.paths[row], unit.identities[row], reason) for row, reason in sorted(reasons.items())]
-    return [(row, face) for row, face in faces if row not in reasons], rejects, dropped
+    if len(faces) < job.min_photos:
+        made.dropped.append(unit.identities[rows[0]])
+        reasons.update((row, too_few_reason(job.min_photos)) for row, _ in faces)
+        faces = []
+    for row, reason in sorted(reasons.items()):
+        made.rejects.append((int(unit.sources[row]), unit.paths[row], unit.identities[row], reason))
+    return faces
 
 
-def _members(unit: Unit, job: Job, faces: list[tuple[int, Face]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of every face."""
-    for row, face in faces:
-        key = f"{unit.labels[row]:08d}-{row:08d}"
-        about = {
-            "dataset": job.dataset,
-            "identity": unit.identities[row],
-            "path": unit.paths[row],
-            "native": face.native,
-        }
-        yield f"{key}.{job.form.codec}", face.encoded
-        if face.views:
-            yield f"{key}.views", face.views
-        yield f"{key}.label", label_bytes(int(unit.labels[row]))
-        yield f"{key}.json", json.dumps(about, ensure_ascii=False).encode()
+def _files(unit: Unit, job: Job, row: int, face: Face) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a face."""
+    key = f"{unit.labels[row]:08d}-{row:08d}"
+    about = {
+        "dataset": job.origins[unit.sources[row]].name,
+        "identity": unit.identities[row],
+        "path": unit.paths[row],
+        "native": face.native,
+    }
+    yield f"{key}.{job.form.codec}", face.encoded
+    if face.views:
+        yield f"{key}.views", face.views
+    yield f"{key}.label", label_bytes(int(unit.labels[row]))
+    yield f"{key}.json", _JSON.encode(about).encode()
 
 
 def label_bytes(label: int) -> bytes:
@@ -135,15 +168,13 @@ def label_bytes(label: int) -> bytes:
     return label.to_bytes(4, "little", signed=True)
 
 
-def _photo_records(
-    number: int, faces: list[tuple[int, Face]], placed: list[Member], *, members: int
-) -> NDArray[np.void]:
-    photos = np.zeros(len(faces), dtype=PHOTO_DTYPE)
-    for record, (_, face), member in zip(photos, faces, placed[::members], strict=True):
-        assert member.size == len(face.encoded)
-        record["offset"], record["size"], record["tar"] = member.offset, member.size, number
-        record["crc32"], record["native"] = zlib.crc32(face.encoded), face.native
-        record["views_crc32"] = zlib.crc32(face.views)
+def _photo_records(number: int, made: _Made, placed: list[Member]) -> NDArray[np.void]:
+    photos = np.zeros(len(made.rows), dtype=PHOTO_DTYPE)
+    photos["tar"] = number
+    for record, (size, crc32, views_crc32, native), member in zip(photos, made.checks, placed, strict=True):
+        assert member.size == size
+        record["offset"], record["size"] = member.offset, size
+        record["crc32"], record["views_crc32"], record["native"] = crc32, views_crc32, native
     return photos
 
 
@@ -157,7 +188,7 @@ def record_path(out: Path, number: int) -> Path:
     return out / WORK / f"{tar_name(number)}.npz"
 
 
-def write_record(path: Path, record: UnitRecord) -> None:
+def write_record(path: Path, record: UnitRecord, staging: Path | None = None) -> None:
     """Write a unit's record atomically; from then on the tar counts as finished."""
     about = {
         "rejects": record.rejects,
@@ -172,12 +203,12 @@ def write_record(path: Path, record: UnitRecord) -> None:
         labels=record.labels,
         about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
     )
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), staging)
 
 
 def read_record(path: Path) -> UnitRecord:
     """Read a unit's record."""
     with np.load(path, allow_pickle=False) as data:
         about = json.loads(data["about"].tobytes())
-        rejects = [(str(p), str(i), str(r)) for p, i, r in about["rejects"]]
+        rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
         return UnitRecord(data["photos"], data["labels"], rejects, about["dropped"], about["sha256"], about["bytes"])

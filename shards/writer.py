@@ -1,28 +1,30 @@
 """Files that are there whole or not at all, and tars that look the same whoever writes them."""
 
 import hashlib
-import io
 import os
+import secrets
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from shards.format import TAR_BLOCK, next_member
 
 
-def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], staging: Path | None = None) -> None:
     """Write a file under a temporary name, force it to disk, then give it its name.
 
     Args:
         path: the file; an older one of this name is replaced.
         content: its bytes, or a function that writes them to an open file.
+        staging: folder of the temporary file, on the same file system; by default the file's own. Once somebody
+            has removed it, nothing written there can appear any more.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = (staging or path.parent) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("wb") as file:
             if callable(content):
@@ -56,48 +58,56 @@ class Member:
     size: int
 
 
-class _Hashing:
-    """A file to which bytes go only through its SHA-256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        return self.file.write(data)
+# The header of a file with neither owner nor time, into which name, size and checksum are written.
+_HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
+_BARE_SUM = sum(_HEADER) - sum(_HEADER[_SIZE]) - sum(_HEADER[_CHECKSUM]) + 8 * ord(" ")
 
 
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> tuple[list[Member], str]:
+def _header(name: str, size: int) -> bytes:
+    """Return the USTAR header of a member; several times faster than the library's, and the same bytes."""
+    text, octal = name.encode("ascii"), b"%011o\0" % size
+    assert 0 < len(text) <= 100 and len(octal) == 12
+    header = bytearray(_HEADER)
+    header[_NAME] = text.ljust(100, b"\0")
+    header[_SIZE] = octal
+    header[_CHECKSUM] = b"%06o\0 " % (_BARE_SUM + sum(text) + sum(octal))
+    return bytes(header)
+
+
+def write_tar(
+    path: Path, members: Iterable[tuple[str, bytes]], staging: Path | None = None
+) -> tuple[list[Member], str]:
     """Write a USTAR tar atomically, with no owner and no time in it.
 
     Args:
         path: of the tar.
         members: names (at most 100 ASCII characters) and contents, in order.
+        staging: as for `write_atomically`.
 
     Returns:
         where each member's bytes lie, and the tar's SHA-256 as hexadecimal text.
     """
     placed: list[Member] = []
-    digest = ""
+    sha256 = hashlib.sha256()
 
     def write(file: BinaryIO) -> None:
-        nonlocal digest
-        hashing = _Hashing(file)
-        with tarfile.open(
-            fileobj=cast(BinaryIO, hashing), mode="w|", format=tarfile.USTAR_FORMAT, bufsize=1 << 20
-        ) as tar:
-            # The bytes of a member begin after its header.
-            offset = TAR_BLOCK
-            for name, content in members:
-                header = tarfile.TarInfo(name)
-                header.size = len(content)
-                tar.addfile(header, io.BytesIO(content))
-                placed.append(Member(name, offset, len(content)))
-                offset = next_member(offset, len(content))
-        digest = hashing.sha256.hexdigest()
+        # The bytes of a member begin after its header.
+        offset = TAR_BLOCK
+        for name, content in members:
+            block = b"".join((_header(name, len(content)), content, bytes(-len(content) % TAR_BLOCK)))
+            sha256.update(block)
+            file.write(block)
+            placed.append(Member(name, offset, len(content)))
+            offset = next_member(offset, len(content))
+        length = offset - TAR_BLOCK
+        # Two empty blocks end a tar, whose length is a multiple of the record size.
+        end = bytes(2 * TAR_BLOCK + -(length + 2 * TAR_BLOCK) % tarfile.RECORDSIZE)
+        sha256.update(end)
+        file.write(end)
 
-    write_atomically(path, write)
-    return placed, digest
+    write_atomically(path, write, staging)
+    return placed, sha256.hexdigest()
 
 
 def dali_index(members: Iterable[Member]) -> str:

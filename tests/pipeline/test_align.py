@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from pipeline.align import (
+    ANTIALIASED_WARP,
     TEMPLATES,
+    WARP,
     DegenerateLandmarks,
     align,
     native_size,
@@ -130,3 +132,47 @@ def test_centred_template_stands_in_the_middle() -> None:
 
 def test_native_size_follows_the_published_rule() -> None:
     assert native_size([(0, 3.5), (1, 3), (2, 5), (3, 9), (4, 9.9)]) == int(3 * 6.9)
+
+
+def mugshot(reduction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photo of rings finer than a face's pixels show, its landmarks, and the face by averaging densely."""
+    angle, size = np.deg2rad(9), 64
+    turn = reduction * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = template_points("paper", size)
+    corner = np.abs(turn @ [size, size]).max()
+    landmarks = points @ turn.T + (0.4 * corner, 0.2 * corner)
+    side = int(1.8 * corner)
+    y, x = np.indices((side, side))
+    radius = np.hypot(x - side / 2, y - side / 2)
+    photo = np.uint8(127.5 + 120 * np.cos(radius**2 * 1.4 / side))
+    photo[radius < side / 5] //= 2
+    fine = 4 * int(np.ceil(reduction))
+    grid = (np.arange(size * fine) + 0.5) / fine - 0.5
+    to_photo = similarity(points, landmarks)
+    gx, gy = np.meshgrid(grid, grid)
+    px, py = (to_photo @ np.stack([gx.ravel(), gy.ravel(), np.ones(gx.size)])).astype(np.float32).reshape(2, *gx.shape)
+    dense = cv2.remap(photo, px, py, cv2.INTER_LINEAR, borderValue=0)
+    # (size fine, size fine) -> (size, fine, size, fine): the mean of the area of every pixel
+    return photo, landmarks, dense.reshape(size, fine, size, fine).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("reduction", [3.0, 8.5, 17.0])
+def test_the_antialiased_warp_shows_what_is_there(reduction: float) -> None:
+    photo, landmarks, reference = mugshot(reduction)
+    inside = slice(4, -4), slice(4, -4)
+
+    def error(face: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((face.astype(float) - reference)[inside] ** 2)))
+
+    plain, fine = (align(photo, landmarks, 64, warp=warp) for warp in (WARP, ANTIALIASED_WARP))
+    assert error(fine) < error(plain) / 3
+    # The cubic kernel is sharper than the mean over a pixel's area, so some difference is right.
+    assert error(fine) < 10
+
+
+def test_where_nothing_is_reduced_the_warps_are_one() -> None:
+    photo = np.random.default_rng(2).integers(0, 256, (70, 80, 3), dtype=np.uint8)
+    landmarks = template_points("paper", 60) + 6
+    np.testing.assert_array_equal(
+        align(photo, landmarks, 64, warp=ANTIALIASED_WARP), align(photo, landmarks, 64, warp=WARP)
+    )

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from pipeline.align import align
+from pipeline.landmark_list import read_landmarks
 from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
-from pipeline.sources import read_landmarks, vggface2
+from pipeline.sources import vggface2
 from shards.format import read_manifest
 from shards.index import ShardIndex
 from shards.verify import find_faults

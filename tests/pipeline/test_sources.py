@@ -4,17 +4,24 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import sources
-from pipeline.sources import LANDMARK_COLUMNS, Source, orl_photos, read_landmarks
+from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
+from pipeline.records import Records
+from pipeline.sources import Source, orl_photos
 from shards.command import UserError
 
 
-def reasons(source: Source) -> dict[str, int]:
-    return {str(reason): int(count) for reason, count in source.rejects["reason"].value_counts().items()}
+def everything(source: Source) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return a source's usable records, and its rejects counted by reason."""
+    with Records([source]) as records:
+        rows = records.sample(10_000)
+        assert records.inputs == len(rows) + sum(records.reasons().values())
+        return rows.sort_values(["identity", "path"], ignore_index=True), records.reasons()
 
 
 def test_vggface2_by_either_form_of_name(rendered: Path) -> None:
@@ -22,16 +29,18 @@ def test_vggface2_by_either_form_of_name(rendered: Path) -> None:
     lists = root / "bb_landmark"
     by_split = [lists / f"loose_landmark_{split}.csv" for split in ("train", "test")]
     merged = [lists / "loose_landmark_train_test_remove_lfw_megaface.csv"]
-    one, other = sources.vggface2(root, by_split), sources.vggface2(root, merged)
-    assert one.records.equals(other.records)
-    assert one.inputs == len(one.records) == 13 * 5
-    assert all((root / path).is_file() for path in one.records["path"])
+    one, no_rejects = everything(sources.vggface2(root, by_split))
+    other, _ = everything(sources.vggface2(root, merged))
+    pd.testing.assert_frame_equal(one, other)
+    assert len(one) == 13 * 5
+    assert no_rejects == {}
+    assert all((root / path).is_file() for path in one["path"])
 
 
 def test_vggface2_root_may_be_the_split_itself(rendered: Path, train_list: Path) -> None:
-    source = sources.vggface2(rendered / "VGGFace2" / "train", [train_list])
-    assert source.records["path"][0] == "n000002/0001_01.jpg"
-    assert len(source.records) == 60
+    records, _ = everything(sources.vggface2(rendered / "VGGFace2" / "train", [train_list]))
+    assert records["path"][0] == "n000002/0001_01.jpg"
+    assert len(records) == 60
 
 
 def test_bad_rows_are_set_aside_and_counted(rendered: Path, train_list: Path, tmp_path: Path) -> None:
@@ -44,23 +53,22 @@ def test_bad_rows_are_set_aside_and_counted(rendered: Path, train_list: Path, tm
     lines[4] = '"n000002/9999_01",1,2,3,4,5,6,7,8,9,10'  # a photo that is not there, and one without a record
     path = tmp_path / "list.csv"
     path.write_text("\n".join(lines))
-    source = sources.vggface2(root, [path])
-    assert reasons(source) == {
+    records, reasons = everything(sources.vggface2(root, [path]))
+    assert reasons == {
         "landmarks absent": 1,
         "landmarks not finite": 1,
         "duplicate record": 1,
         "missing": 1,
         "no record": 1,
     }
-    assert source.inputs == 60 + 1 + 1
-    assert len(source.records) + len(source.rejects) == source.inputs
+    assert len(records) + sum(reasons.values()) == 60 + 1 + 1
 
 
 def test_orl_keeps_the_held_out_people_apart() -> None:
-    train, held_out = sources.orl("train"), sources.orl("held-out")
-    assert (len(train.records), len(held_out.records)) == (250, 150)
-    assert not set(train.records["identity"]) & set(held_out.records["identity"])
-    assert reasons(train) == {"no record": 1}, "s10/target.jpg lies beside the photos in the package"
+    (train, reasons), (held_out, _) = everything(sources.orl("train")), everything(sources.orl("held-out"))
+    assert (len(train), len(held_out)) == (250, 150)
+    assert not set(train["identity"]) & set(held_out["identity"])
+    assert reasons == {"no record": 1}, "s10/target.jpg lies beside the photos in the package"
     photos = orl_photos(["s26"])
     assert len(photos) == 10
     assert photos[0][1].is_file()
@@ -69,37 +77,54 @@ def test_orl_keeps_the_held_out_people_apart() -> None:
 
 def test_a_folder_of_aligned_faces(rendered: Path) -> None:
     source = sources.folder(rendered / "VGGFace2" / "train", [], aligned=True)
-    assert source.aligned
-    assert len(source.records) == 60
+    assert source.framing == "whole"
+    assert len(everything(source)[0]) == 60
     with pytest.raises(UserError, match="either --landmarks CSV or --aligned"):
         sources.folder(rendered / "VGGFace2" / "train", [], aligned=False)
 
 
 def test_a_folder_with_a_landmark_list(rendered: Path) -> None:
     source = sources.folder(rendered / "LFW" / "lfw", [rendered / "lists" / "LFW.csv"], aligned=False)
-    assert len(source.records) == 60
-    assert source.rejects.empty
+    records, reasons = everything(source)
+    assert len(records) == 60
+    assert reasons == {}
 
 
 def test_low_resolution_training_sets_are_used_whole(rendered: Path) -> None:
     for name, folder in (("survface", "QMUL-SurvFace"), ("tinyface", "TinyFace")):
         source = sources.low_resolution(name, rendered / folder)
-        assert (source.name, source.aligned, len(source.records)) == (name, True, 60)
+        assert (source.name, source.framing, len(everything(source)[0])) == (name, "whole", 60)
     with pytest.raises(UserError, match="holds none of training_set"):
         sources.low_resolution("survface", rendered / "LFW")
+
+
+def test_scface_offers_its_training_half_only(rendered: Path, tmp_path: Path) -> None:
+    root = tmp_path / "SCface"
+    shutil.copytree(rendered / "SCface", root)
+    for path in root.parent.rglob("*.jpg"):  # the last of five people becomes one of the testing half
+        if path.name.startswith("005_"):
+            path.rename(path.with_name(path.name.replace("005_", "051_")))
+    lists = tmp_path / "lists"
+    shutil.copytree(rendered / "lists", lists)
+    for path in lists.glob("scface_*.csv"):
+        path.write_text(path.read_text().replace("/005_", "/051_"))
+    records, reasons = everything(sources.scface(root, lists))
+    assert records["identity"].value_counts().to_dict() == {f"00{subject}": 16 for subject in range(1, 5)}
+    assert reasons == {}
+    with pytest.raises(UserError, match="no scface_mugshot"):
+        sources.scface(root, tmp_path)
 
 
 def test_excluded_identities_are_rejects(rendered: Path, train_list: Path, tmp_path: Path) -> None:
     whole = sources.vggface2(rendered / "VGGFace2", [train_list])
     listed = tmp_path / "overlap.txt"
     listed.write_text("n000002\nn000004\nnobody\n")
-    source = sources.without_identities(whole, listed)
-    assert reasons(source) == {"excluded identity": 10}
-    assert source.inputs == whole.inputs
-    assert not {"n000002", "n000004"} & set(source.records["identity"])
+    records, reasons = everything(sources.without_identities(whole, listed))
+    assert reasons == {"excluded identity": 10}
+    assert not {"n000002", "n000004"} & set(records["identity"])
     listed.write_text("nobody\n")
     with pytest.raises(UserError, match="none of them in"):
-        sources.without_identities(whole, listed)
+        everything(sources.without_identities(whole, listed))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +133,7 @@ def test_excluded_identities_are_rejects(rendered: Path, train_list: Path, tmp_p
         ("", "no landmark list"),
         ("a,b,c\n1,2,3\n", "begins with column 'a'"),
         ("NAME_ID,P1X\nn/1,3\n", "has 2 columns; expected 11"),
+        ("NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y\n", "has no rows"),
         ("NAME_ID,P1X\nn/1,3,4,5\n", "columns; expected 11"),
     ],
 )

@@ -1,0 +1,64 @@
+"""Landmark lists: a name and x, y of five points in a row, read piece by piece."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from shards.command import UserError
+
+LANDMARK_COLUMNS = [f"{axis}{point}" for point in range(1, 6) for axis in "xy"]
+
+# Rows in memory at once.
+_ROWS = 20_000
+
+
+def read_landmarks(path: Path, *, header: bool = False) -> pd.DataFrame:
+    """Read a whole landmark list.
+
+    Args:
+        path: CSV file.
+        header: the first row names the columns (VGGFace2); otherwise there is none.
+
+    Returns:
+        columns name and `LANDMARK_COLUMNS` (float64; NaN where a value is empty or no number).
+
+    Raises:
+        UserError: no file, no rows, or another number of columns.
+    """
+    return pd.concat(iterate_landmarks(path, header=header), ignore_index=True)
+
+
+def iterate_landmarks(path: Path, *, header: bool = False) -> Iterator[pd.DataFrame]:
+    """Read a landmark list piece by piece, so that memory does not grow with its length; see `read_landmarks`."""
+    if not path.is_file():
+        raise UserError(f"no landmark list {path}; expected a CSV of a name and five points x,y a row")
+    rows = 0
+    try:
+        pieces = pd.read_csv(
+            path, header=0 if header else None, dtype={0: str}, skip_blank_lines=True, chunksize=_ROWS, low_memory=False
+        )
+        for piece in pieces:
+            rows += len(piece)
+            yield _checked(piece, path, header)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path} is no landmark list: {error}") from error
+
+    if not rows:
+        raise UserError(f"{path} has no rows; expected a name and x,y of five points in each")
+
+
+def _checked(table: pd.DataFrame, path: Path, header: bool) -> pd.DataFrame:
+    """Name the columns and turn the landmarks into numbers."""
+    names = ["name", *LANDMARK_COLUMNS]
+    if header and table.columns[0] != "NAME_ID":
+        raise UserError(
+            f"{path} begins with column {str(table.columns[0])!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y"
+        )
+    if table.shape[1] != len(names):
+        raise UserError(f"{path} has {table.shape[1]} columns; expected {len(names)}: a name and x,y of five points")
+    table.columns = pd.Index(names)
+    table["name"] = table["name"].astype(str).str.strip()
+    for column in LANDMARK_COLUMNS:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table.astype(dict.fromkeys(LANDMARK_COLUMNS, "float64"))

@@ -1,0 +1,145 @@
+"""What the command line or a file says of the sources of a run."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import sources
+from pipeline.align import TEMPLATES
+from pipeline.recordio import recordio
+from pipeline.sources import Source
+from shards.command import UserError
+
+# The template on which a data set's photos stand or, without landmarks, the only one it can have.
+_TEMPLATE_OF = {"recordio": "centred", "survface": "whole", "tinyface": "whole"}
+_LOW_RESOLUTION = ("survface", "tinyface")
+_DATASETS = ("vggface2", "orl", "folder", "recordio", "survface", "scface", "tinyface")
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """One source as a user names it.
+
+    Attributes:
+        dataset: layout of the input.
+        name: of the source among several; the data set's by default.
+        root: folder of the data set.
+        landmarks: lists.
+        aligned: a folder's photos are aligned faces.
+        people: of ORL.
+        exclude: file of identities to leave out.
+    """
+
+    dataset: str
+    name: str = ""
+    root: Path | None = None
+    landmarks: tuple[Path, ...] = ()
+    aligned: bool = False
+    people: str = "train"
+    exclude: Path | None = None
+
+
+def open_sources(options: Any) -> tuple[list[Source], str]:
+    """Return the sources that the options of `pipeline.shard` name, and the template of their faces.
+
+    Raises:
+        UserError: the options contradict each other or the data sets.
+    """
+    if (options.sources is None) == (options.dataset is None):
+        raise UserError("give either --dataset, for one source, or --sources FILE.toml, for several")
+    if options.sources is not None:
+        chosen = read_source_file(options.sources)
+    else:
+        chosen = [
+            SourceOptions(
+                options.dataset,
+                root=options.root,
+                landmarks=tuple(options.landmarks),
+                aligned=options.aligned,
+                people=options.people,
+                exclude=options.exclude,
+            )
+        ]
+    template = options.template or _default_template(chosen)
+    return [_open(one, template, alone=len(chosen) == 1) for one in chosen], template
+
+
+def read_source_file(path: Path) -> list[SourceOptions]:
+    """Read a TOML file with a table `[[source]]` for every source; paths are relative to the file.
+
+    Raises:
+        UserError: it cannot be read, or says something unknown.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); expected TOML with a table [[source]] each") from error
+    tables = data.get("source")
+    if set(data) != {"source"} or not isinstance(tables, list) or not tables:
+        raise UserError(f"{path} holds {', '.join(data) or 'nothing'}; expected tables [[source]] and nothing else")
+    chosen = [_from_table(table, path) for table in tables]
+    names = [one.name or one.dataset for one in chosen]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f'{path} names two sources {repeated!r}; tell them apart with name = "..."')
+    return chosen
+
+
+def _from_table(table: Any, path: Path) -> SourceOptions:
+    known = [field.name for field in fields(SourceOptions)]
+    if not isinstance(table, dict) or (strange := next((key for key in table if key not in known), None)):
+        what = repr(strange) if isinstance(table, dict) else "something that is no table"
+        raise UserError(f"{path} has {what} under [[source]]; expected {', '.join(known)}")
+    if table.get("dataset") not in _DATASETS:
+        raise UserError(f"{path} has dataset {table.get('dataset')!r}; choose one of {', '.join(_DATASETS)}")
+    kinds: dict[str, type] = {"landmarks": list, "aligned": bool}
+    for key, value in table.items():
+        if not isinstance(value, kinds.get(key, str)):
+            raise UserError(f"{path} has {key} = {value!r}; expected a {kinds.get(key, str).__name__}")
+    if "/" in table.get("name", ""):
+        raise UserError(f"{path} names a source {table['name']!r}; a name has no /")
+    base = path.absolute().parent
+    places = {key: base / table[key] for key in ("root", "exclude") if key in table}
+    return SourceOptions(**{**table, **places, "landmarks": tuple(base / str(p) for p in table.get("landmarks", ()))})
+
+
+def _default_template(chosen: Sequence[SourceOptions]) -> str:
+    """Return the template that fits all sources; those without landmarks follow the others."""
+    wanted = {_TEMPLATE_OF.get(one.dataset, "paper") for one in chosen}
+    if len(wanted) > 1:
+        wanted.discard("whole")
+    if len(wanted) > 1:
+        raise UserError(
+            "the sources stand on different templates (recordio on centred, others on paper); give --template"
+        )
+    return wanted.pop()
+
+
+def _open(one: SourceOptions, template: str, *, alone: bool) -> Source:
+    source = _layout(one, template, alone=alone)
+    if one.exclude is not None:
+        source = sources.without_identities(source, one.exclude)
+    return replace(source, name=one.name or source.name)
+
+
+def _layout(one: SourceOptions, template: str, *, alone: bool) -> Source:
+    if one.dataset == "orl":
+        if one.people not in ("train", "held-out", "all"):
+            raise UserError(f"people {one.people!r}; choose train, held-out or all")
+        return sources.orl(one.people)
+    if one.root is None:
+        raise UserError(f"--dataset {one.dataset} needs --root, the folder of the data set")
+    if one.dataset in _LOW_RESOLUTION:
+        if alone and template in TEMPLATES:
+            raise UserError(f"{one.dataset} has no landmarks, so template {template} cannot be; leave --template out")
+        return sources.low_resolution(one.dataset, one.root)
+    if one.dataset == "recordio":
+        return recordio(one.root)
+    if one.dataset == "scface":
+        if len(one.landmarks) > 1:
+            raise UserError("scface takes one folder for --landmarks, that of its four lists")
+        return sources.scface(one.root, one.landmarks[0] if one.landmarks else None)
+    if one.dataset == "vggface2":
+        return sources.vggface2(one.root, one.landmarks)
+    return sources.folder(one.root, one.landmarks, aligned=one.aligned or (template == "whole" and not one.landmarks))
