@@ -156,7 +156,7 @@ def _read_losses(values: Tensor, config: Config, step: int) -> dict[str, float]:
     views = [f"classification/{size}px" for size in config.views.sizes]
     if len(set(views)) < len(views):
         views = [f"{name}/view{number}" for number, name in enumerate(views)]
-    names = ["loss", "triplet", "hardest_positive", "hardest_negative", *views]
+    names = ["loss", "triplet", "hardest_positive", "hardest_negative", "penalty", *views]
     read = dict(zip(names, numbers, strict=True))
     for name, value in read.items():
         if not math.isfinite(value):
