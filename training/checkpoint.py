@@ -17,7 +17,8 @@ from pipeline.align import preprocessing as aligned_preprocessing
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.model import build_backbone, load_flat_spherenet
+from training.model import build_backbone
+from training.spherenet import load_flat_spherenet
 
 CHECKPOINT_VERSION = 1
 _KIND = "low-resolution face recognition checkpoint"
@@ -122,7 +123,8 @@ def load_backbone(path: Path) -> LoadedBackbone:
     """Load a backbone from one of our checkpoints or from the authors' plain state dict.
 
     The authors' files are recognised by their content. They carry no preprocessing: it is the published one
-    (template "paper"), at the size that the last layer implies.
+    (template "paper"), at the size that the last layer implies. No code is in a file; one of our checkpoints may
+    name an installed module whose callable builds its backbone.
 
     Raises:
         UserError: the file is missing, damaged or neither of the two.
@@ -134,7 +136,10 @@ def load_backbone(path: Path) -> LoadedBackbone:
         model = checkpoint.config["model"]
         size = checkpoint.preprocessing.size
         backbone = build_backbone(model["backbone"], size, model["embedding_size"])
-        backbone.load_state_dict(checkpoint.backbone)
+        try:
+            backbone.load_state_dict(checkpoint.backbone)
+        except RuntimeError as error:
+            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {_first_line(error)}") from error
         return LoadedBackbone(
             backbone.eval(),
             checkpoint.preprocessing,

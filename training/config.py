@@ -12,7 +12,8 @@ class Model:
     """The network.
 
     Attributes:
-        backbone: spherenet4, spherenet10, spherenet20, spherenet36 or spherenet64.
+        backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; or
+            package.module:callable, called with size and embedding_size.
         embedding_size: length of an embedding.
     """
 

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.loader import Loader
 from shards.command import UserError
 from shards.writer import write_atomically
+from training.batch_norm import over_global_batch
 from training.checkpoint import (
     FINAL,
     Checkpoint,
@@ -107,7 +108,7 @@ def _steps(
     trained: nn.Module = learner
     if world.size > 1:
         gpu_ids = [world.device.index] if world.device.type == "cuda" else None
-        trained = DistributedDataParallel(learner, device_ids=gpu_ids)
+        trained = DistributedDataParallel(over_global_batch(learner, world.device), device_ids=gpu_ids)
     pictures = config.batch * len(config.views.sizes)
     log = (
         MetricsLog(run.run_dir, start_step=start_step, steps=config.steps, pictures_per_step=pictures)

@@ -136,3 +136,28 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="neither a checkpoint"):
         load_backbone(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "irse50"])
+def test_a_backbone_with_batch_norm_comes_back_with_its_statistics(name: str, tmp_path: Path) -> None:
+    config = replace(TINY, model=replace(TINY.model, backbone=name, embedding_size=16))
+    learner = build_learner(config, 10)
+    learner.backbone(torch.randn(4, 3, 32, 32))
+    saved = Checkpoint(
+        step=1,
+        config=config.to_dict(),
+        recipe="tiny",
+        preprocessing=preprocessing("paper", 32),
+        identities=10,
+        shards_sha256="0" * 64,
+        backbone=learner.backbone.state_dict(),
+        head=learner.head.state_dict(),
+        optimizer={},
+    )
+    save_checkpoint(tmp_path / "a.pt", saved)
+    pictures = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_backbone(tmp_path / "a.pt").backbone(pictures), learner.backbone.eval()(pictures))
+    other = replace(saved, config=replace(config, model=replace(config.model, embedding_size=8)).to_dict())
+    save_checkpoint(tmp_path / "b.pt", other)
+    with pytest.raises(UserError, match=f"does not fit the backbone {name}"):
+        load_backbone(tmp_path / "b.pt")
