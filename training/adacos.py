@@ -47,7 +47,8 @@ class DynamicAdaCos(FixedAdaCos):
         cosines = self.cosines(embeddings)
         if self.training:
             self._follow(cosines.detach(), labels)
-        return self.dynamic_scale.to(cosines.dtype) * cosines
+        # A copy: a second pass before the backward pass would change what the first one remembers.
+        return self.dynamic_scale.to(cosines.dtype, copy=True) * cosines
 
     @torch.no_grad()
     def _follow(self, cosines: Tensor, labels: Tensor) -> None:

@@ -1,7 +1,8 @@
 """Heads that hold nothing but a class matrix: embeddings and labels to logits. Each is used in training only.
 
 Except in the plain softmax the class matrix starts uniform in [-1, 1], as in the published method, and has
-no bias.
+no bias. Losses and gradients of NormFace, AM-softmax, ArcFace and SphereFace are those of pytorch-metric-learning
+2.9, whose definitions are the published ones too; it has no SV-softmax, AdaCos or center loss.
 """
 
 import torch
@@ -22,7 +23,8 @@ class ClassificationHead(nn.Module):
     """What the training step knows of a head.
 
     The logits are computed in float32 at least, under automatic mixed precision too: eight bits of a bfloat16
-    logit near the scale 30 leave steps of 1/8.
+    logit near the scale 30 leave steps of 1/8. A head with a state (SphereFace with annealing, AdaCos, center loss)
+    changes it at every pass in training mode, so that a batch in two passes is not the same as in one.
     """
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module
     """Build a backbone with PyTorch's own initialisation.
 
     Args:
-        name: a name in `BACKBONES`, or `package.module:callable` of an installed module; the callable is called with
-            the keyword arguments `size` and `embedding_size` and returns an `nn.Module`.
+        name: a name in `BACKBONES`, or `package.module:callable` of an installed module, which is imported; the
+            callable is called with the keyword arguments `size` and `embedding_size` and returns an `nn.Module`.
         size: side of the input in pixels; of our own networks a multiple of 16.
         embedding_size: length of the embedding.
 

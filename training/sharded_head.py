@@ -129,7 +129,10 @@ class ShardedHead(nn.Module):
         return None if full is None else {"weight": full}
 
     def load_full_state(self, state: dict[str, Tensor]) -> None:
-        """Take this rank's rows out of `full_state`'s result, or out of an unsharded head's state dict."""
+        """Take this rank's rows out of `full_state`'s result, or out of an unsharded head's state dict.
+
+        Only these are copied: a file loaded with `torch.load(..., mmap=True)` need not fit the memory of a rank.
+        """
         if state["weight"].shape != (self.identities, self.weight.shape[1]):
             raise UserError(
                 f"a class matrix of {tuple(state['weight'].shape)} for {self.identities} classes of "

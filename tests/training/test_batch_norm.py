@@ -101,6 +101,15 @@ def test_the_exchange_keeps_parameters_names_and_mode() -> None:
     assert over_global_batch(network, CPU)[1] is changed[1]
 
 
+def test_a_gpu_gets_the_synchronised_batch_norm_of_pytorch() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    before = dict(network.named_parameters()), list(network.state_dict())
+    changed = over_global_batch(network, torch.device("cuda", 0))
+    assert isinstance(changed.get_submodule("1"), nn.SyncBatchNorm)
+    assert list(changed.state_dict()) == before[1]
+    assert all(p is before[0][name] for name, p in changed.named_parameters())
+
+
 BATCH = 8
 CONFIG = Config(model=Model("ir50", 16), size=32, views=TINY.views, batch=BATCH)
 

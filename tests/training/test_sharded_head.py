@@ -177,6 +177,20 @@ def test_it_resumes_on_another_number_of_ranks(tmp_path: Path) -> None:
     torch.testing.assert_close(state["momentum"], whole["momentum"])
 
 
+def there_and_back(world: World) -> dict[str, Tensor]:
+    """Many rows to rank 0, in several blocks each."""
+    rows = torch.arange(300_001.0)[:, None] * torch.tensor([1.0, -1.0])
+    full = full_state(shard_state(rows, world.rank, world.size), len(rows), world)
+    return {} if full is None else {"full": full, "expected": rows}
+
+
+@pytest.mark.slow
+def test_rows_arrive_in_the_order_of_classes(tmp_path: Path) -> None:
+    found = on_world(2, there_and_back, tmp_path)
+    assert torch.equal(found[0]["full"], found[0]["expected"])
+    assert not found[1]
+
+
 def memory(name: str) -> int:
     """Of this process in bytes: VmRSS now, VmHWM at its highest."""
     lines = Path("/proc/self/status").read_text().splitlines()
