@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import sys
 import zipfile
@@ -17,11 +18,14 @@ from pipeline.align import preprocessing as aligned_preprocessing
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.model import build_backbone, load_flat_spherenet
+from training.model import build_backbone
+from training.spherenet import load_flat_spherenet
 
 CHECKPOINT_VERSION = 1
 _KIND = "low-resolution face recognition checkpoint"
 FINAL = "final.pt"
+TRUSTED = "TRUSTED_BACKBONES"
+"""Environment variable: import paths of backbones, separated by commas, that a checkpoint may name."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,11 @@ def load_backbone(path: Path) -> LoadedBackbone:
     """Load a backbone from one of our checkpoints or from the authors' plain state dict.
 
     The authors' files are recognised by their content. They carry no preprocessing: it is the published one
-    (template "paper"), at the size that the last layer implies.
+    (template "paper"), at the size that the last layer implies. No code in a file is run, nor any that a file
+    names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
 
     Raises:
-        UserError: the file is missing, damaged or neither of the two.
+        UserError: the file is missing, damaged or neither of the two, or names a backbone that is not trusted.
     """
     data = _load(path)
     sha256 = _sha256(path)
@@ -133,8 +138,12 @@ def load_backbone(path: Path) -> LoadedBackbone:
         checkpoint = load_checkpoint(path)
         model = checkpoint.config["model"]
         size = checkpoint.preprocessing.size
+        _refuse_untrusted(path, model["backbone"])
         backbone = build_backbone(model["backbone"], size, model["embedding_size"])
-        backbone.load_state_dict(checkpoint.backbone)
+        try:
+            backbone.load_state_dict(checkpoint.backbone)
+        except RuntimeError as error:
+            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {_first_line(error)}") from error
         return LoadedBackbone(
             backbone.eval(),
             checkpoint.preprocessing,
@@ -152,6 +161,15 @@ def load_backbone(path: Path) -> LoadedBackbone:
             f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
         ) from error
     return LoadedBackbone(backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256)
+
+
+def _refuse_untrusted(path: Path, backbone: str) -> None:
+    """Refuse a file that chooses what is imported, unless the user has chosen the same."""
+    if ":" in backbone and backbone not in os.environ.get(TRUSTED, "").split(","):
+        raise UserError(
+            f"{path} names the backbone {backbone}, whose module would be imported; "
+            f"set {TRUSTED}={backbone} if you trust it"
+        )
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ class Model:
     """The network.
 
     Attributes:
-        backbone: spherenet4, spherenet10, spherenet20, spherenet36 or spherenet64.
+        backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; or
+            package.module:callable, called with size and embedding_size.
         embedding_size: length of an embedding.
     """
 
@@ -25,14 +26,24 @@ class Head:
     """The classification head.
 
     Attributes:
-        name: am-softmax (also called cosface), arcface or softmax.
-        scale: factor of the logits.
-        margin: cosine (am-softmax) or radians (arcface).
+        name: am-softmax (also called cosface), arcface, sphereface, normface, softmax, adacos, adacos-fixed,
+            sv-softmax or center-loss.
+        scale: factor of the logits; softmax, center-loss, sphereface and adacos have none or their own.
+        margin: cosine (am-softmax, sv-softmax), radians (arcface), or factor of the angle, a whole number
+            (sphereface, 4 in its paper).
+        annealing: of sphereface: begin near the plain cosine, as its authors do.
+        emphasis: of sv-softmax: t, the weight of support vectors, at least 1.
+        center_weight: of center-loss: lambda, the weight of the distances to the centres.
+        center_rate: of center-loss: alpha, 0..1, the rate at which centres move.
     """
 
     name: str = "am-softmax"
     scale: float = 30.0
     margin: float = 0.35
+    annealing: bool = True
+    emphasis: float = 1.2
+    center_weight: float = 0.003
+    center_rate: float = 0.5
 
 
 @dataclass(frozen=True)

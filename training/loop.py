@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.loader import Loader
 from shards.command import UserError
 from shards.writer import write_atomically
+from training.batch_norm import over_global_batch
 from training.checkpoint import (
     FINAL,
     Checkpoint,
@@ -107,7 +108,7 @@ def _steps(
     trained: nn.Module = learner
     if world.size > 1:
         gpu_ids = [world.device.index] if world.device.type == "cuda" else None
-        trained = DistributedDataParallel(learner, device_ids=gpu_ids)
+        trained = DistributedDataParallel(over_global_batch(learner, world.device), device_ids=gpu_ids)
     pictures = config.batch * len(config.views.sizes)
     log = (
         MetricsLog(run.run_dir, start_step=start_step, steps=config.steps, pictures_per_step=pictures)
@@ -156,7 +157,7 @@ def _read_losses(values: Tensor, config: Config, step: int) -> dict[str, float]:
     views = [f"classification/{size}px" for size in config.views.sizes]
     if len(set(views)) < len(views):
         views = [f"{name}/view{number}" for number, name in enumerate(views)]
-    names = ["loss", "triplet", "hardest_positive", "hardest_negative", *views]
+    names = ["loss", "triplet", "hardest_positive", "hardest_negative", "penalty", *views]
     read = dict(zip(names, numbers, strict=True))
     for name, value in read.items():
         if not math.isfinite(value):

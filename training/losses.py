@@ -24,7 +24,11 @@ def focal_per_sample(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
         labels: (N,) int64.
         gamma: focusing parameter, 0 for plain cross entropy.
     """
-    entropy = cross_entropy_per_sample(logits, labels)
+    return focal_of_entropy(cross_entropy_per_sample(logits, labels), gamma)
+
+
+def focal_of_entropy(entropy: Tensor, gamma: float) -> Tensor:
+    """Return the focal loss from the cross entropy -log(p) of each sample: (N,) -> (N,)."""
     return (1 - torch.exp(-entropy)) ** gamma * entropy
 
 

@@ -1,57 +1,38 @@
-"""The backbone: SphereNet as the published method uses it.
+"""The backbones by their names: pictures to embeddings."""
 
-The layers form one flat `nn.Sequential`, as in the authors' release, so that its state dicts load here
-(Lai and Lam, 2021; the architecture is that of SphereFace, Liu et al., 2017, table 2).
-"""
-
+import importlib
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shards.command import UserError
+from training.ir_net import IR_NAMES, build_ir_net
+from training.resnet import RESNET_UNITS, build_resnet
+from training.spherenet import SPHERENET_UNITS, build_spherenet
 
-STAGE_CHANNELS = (64, 128, 256, 512)
-SPHERENET_UNITS = {
-    "spherenet4": (0, 0, 0, 0),
-    "spherenet10": (0, 1, 2, 0),
-    "spherenet20": (1, 2, 4, 1),
-    "spherenet36": (2, 4, 8, 2),
-    "spherenet64": (3, 8, 16, 3),
+BACKBONES: dict[str, Callable[[str, int, int], nn.Sequential]] = {
+    **dict.fromkeys(SPHERENET_UNITS, build_spherenet),
+    **dict.fromkeys(RESNET_UNITS, build_resnet),
+    **dict.fromkeys(IR_NAMES, build_ir_net),
 }
-"""Residual units in each of the four stages."""
+
+_REDUCTION = 16
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
-_REDUCTION = 2 ** len(STAGE_CHANNELS)
 
-
-class ResidualUnit(nn.Module):
-    """Two 3 x 3 convolutions with PReLU, added to their input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.resblock = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.PReLU(channels),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.PReLU(channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        out: Tensor = x + self.resblock(x)
-        return out
-
-
-def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Sequential:
-    """Build a SphereNet with PyTorch's own initialisation.
+def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module:
+    """Build a backbone with PyTorch's own initialisation.
 
     Args:
-        name: a name in `SPHERENET_UNITS`.
-        size: side of the input in pixels, a multiple of 16.
+        name: a name in `BACKBONES`, or `package.module:callable` of an installed module, which is imported; the
+            callable is called with the keyword arguments `size` and `embedding_size` and returns an `nn.Module`.
+        size: side of the input in pixels; of our own networks a multiple of 16.
         embedding_size: length of the embedding.
 
     Returns:
@@ -59,22 +40,15 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Sequen
         SphereNet-20 at 128 x 128 has 28,437,824 parameters.
 
     Raises:
-        UserError: unknown name, or a size that is no multiple of 16.
+        UserError: unknown name, a size that the network cannot have, or a callable that does not do as said.
     """
-    if name not in SPHERENET_UNITS:
-        raise UserError(f"no backbone {name!r}; choose one of {', '.join(SPHERENET_UNITS)}")
+    if ":" in name:
+        return _imported_backbone(name, size, embedding_size)
+    if name not in BACKBONES:
+        raise UserError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}, or package.module:callable")
     if size < _REDUCTION or size % _REDUCTION:
         raise UserError(f"faces of {size} pixels for {name}; the size must be a multiple of {_REDUCTION}")
-    layers: list[nn.Module] = []
-    channels = 3
-    for width, units in zip(STAGE_CHANNELS, SPHERENET_UNITS[name], strict=True):
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.PReLU(width)]
-        if units:
-            layers.append(nn.Sequential(*(ResidualUnit(width) for _ in range(units))))
-        channels = width
-    # (N, 512, size/16, size/16) -> (N, 512 size/16 size/16)
-    layers += [nn.Flatten(), nn.Linear(channels * (size // _REDUCTION) ** 2, embedding_size)]
-    return nn.Sequential(*layers)
+    return BACKBONES[name](name, size, embedding_size)
 
 
 def channels_last(network: NetworkT) -> NetworkT:
@@ -82,54 +56,36 @@ def channels_last(network: NetworkT) -> NetworkT:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_flat_spherenet(state: Mapping[str, Tensor]) -> tuple[str, int, nn.Sequential]:
-    """Rebuild a SphereNet from a plain state dict of the authors' flat Sequential.
-
-    Layers without parameters take a number in some releases and none in others, so that layers are
-    recognised by their order and shapes, not by their numbers.
-
-    Args:
-        state: keys `0.weight`, `0.bias`, `1.weight`, `2.0.resblock.0.weight` and so on, with or without the
-            prefix `module.` of data-parallel training.
-
-    Returns:
-        the backbone's name, its input size in pixels, and the network with the weights.
-
-    Raises:
-        ValueError: the state dict is no SphereNet.
-    """
-    layers = dict(_in_order({key.removeprefix("module."): value for key, value in state.items()}))
-    units = tuple(
-        len({key.split(".")[1] for key, value in layers.items() if _is_unit_of(key, value, width)})
-        for width in STAGE_CHANNELS
-    )
-    name = next((known for known, counts in SPHERENET_UNITS.items() if counts == units), None)
-    last = next((value for key, value in reversed(layers.items()) if key.endswith("weight")), None)
-    if name is None or last is None or last.ndim != 2:
-        raise ValueError(f"no SphereNet has units {units} in its stages and ends so")
-    embedding_size, features = last.shape
-    side = round((features / STAGE_CHANNELS[-1]) ** 0.5)
-    with torch.device("meta"):
-        network = build_backbone(name, max(side, 1) * _REDUCTION, embedding_size)
-    expected = network.state_dict()
-    if [value.shape for value in expected.values()] != [value.shape for value in layers.values()]:
-        raise ValueError(f"the shapes are not those of {name}")
-    network.load_state_dict(dict(zip(expected, layers.values(), strict=True)), assign=True)
-    return name, side * _REDUCTION, network
+def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
+    """Build a backbone with a callable named by its import path, and see that it gives embeddings."""
+    build = _imported(path)
+    try:
+        inspect.signature(build).bind(size=size, embedding_size=embedding_size)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"backbone {path} takes no keyword arguments size and embedding_size: {error}") from error
+    network = build(size=size, embedding_size=embedding_size)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"backbone {path} returned a {type(network).__name__}; expected a torch.nn.Module")
+    training = network.training
+    try:
+        with torch.no_grad():
+            found = tuple(network.eval()(torch.zeros(1, 3, size, size)).shape)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"backbone {path} does not take pictures of {size} x {size}: {error}") from error
+    if found != (1, embedding_size):
+        raise UserError(f"backbone {path} gives {found} for one picture; expected (1, {embedding_size})")
+    return network.train(training)
 
 
-def _in_order(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the entries by the numbers in their keys, weight before bias."""
-
-    def place(key: str) -> tuple[list[int], bool]:
-        return [int(number) for number in re.findall(r"\d+", key)], key.endswith("bias")
-
-    for key in state:
-        if not re.fullmatch(r"\d+(\.\d+\.resblock\.\d+)?\.(weight|bias)", key):
-            raise ValueError(f"key {key!r} is none of a flat SphereNet")
-    yield from sorted(state.items(), key=lambda item: place(item[0]))
-
-
-def _is_unit_of(key: str, value: Tensor, width: int) -> bool:
-    """Tell whether an entry is the first convolution of a residual unit of some width."""
-    return key.endswith("resblock.0.weight") and value.ndim == 4 and value.shape[0] == width
+def _imported(path: str) -> Callable[..., object]:
+    """Return what an import path names."""
+    if not _IMPORT_PATH.fullmatch(path):
+        raise UserError(f"no backbone {path!r}; an import path looks like package.module:callable")
+    module_name, name = path.split(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as error:
+        raise UserError(f"backbone {path}: {error}; install the module or set PYTHONPATH") from error
+    if not callable(found):
+        raise UserError(f"backbone {path}: {module_name} has no callable {name}")
+    return found

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from pipeline.batch import Batch
 from training.config import Config
+from training.cosine_heads import ClassificationHead
 from training.distributed import World, gather_rows
-from training.heads import CosineHead, build_head
+from training.heads import build_head
 from training.losses import cross_entropy_per_sample, cross_resolution_triplet, focal_per_sample
 from training.model import build_backbone
 
@@ -16,14 +17,14 @@ from training.model import build_backbone
 class Learner(nn.Module):
     """Backbone and head as one module, so that one backward pass reaches both."""
 
-    def __init__(self, backbone: nn.Module, head: CosineHead) -> None:
+    def __init__(self, backbone: nn.Module, head: ClassificationHead) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
 
-    def forward(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, S, S), (N,) -> embeddings (N, D) and logits (N, C)."""
+    def forward(self, pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, S, S), (N,) -> embeddings (N, D), logits (N, C) and the head's penalty, a scalar."""
         embeddings = self.backbone(pictures)
-        return embeddings, self.head(embeddings, labels)
+        return embeddings, self.head(embeddings, labels), self.head.penalty(embeddings, labels)
 
 
 def build_learner(config: Config, identities: int) -> Learner:
@@ -31,13 +32,7 @@ def build_learner(config: Config, identities: int) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = build_backbone(config.model.backbone, config.size, config.model.embedding_size)
-        head = build_head(
-            config.head.name,
-            identities,
-            config.model.embedding_size,
-            config.head.scale,
-            config.head.margin,
-        )
+        head = build_head(config.head, identities, config.model.embedding_size)
     return Learner(backbone, head)
 
 
@@ -51,6 +46,7 @@ class StepLosses:
         triplet: scalar, mean over this rank's anchors.
         positive: scalar, mean hardest positive distance.
         negative: scalar, mean hardest negative distance.
+        penalty: scalar, what the head adds, 0 for most.
     """
 
     total: Tensor
@@ -58,10 +54,11 @@ class StepLosses:
     triplet: Tensor
     positive: Tensor
     negative: Tensor
+    penalty: Tensor
 
     def values(self) -> Tensor:
-        """Return (4 + V,) detached: total, triplet, positive, negative, then the views."""
-        scalars = torch.stack([self.total, self.triplet, self.positive, self.negative])
+        """Return (5 + V,) detached: total, triplet, positive, negative, penalty, then the views."""
+        scalars = torch.stack([self.total, self.triplet, self.positive, self.negative, self.penalty])
         return torch.cat([scalars, self.classification]).detach()
 
 
@@ -81,17 +78,17 @@ def step_losses(learner: nn.Module, batch: Batch, config: Config, world: World) 
     labels = batch.view_labels().to(world.device)
     pictures = batch.network_input()
     with torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        embeddings, logits = learner(pictures, labels)
+        embeddings, logits, penalty = learner(pictures, labels)
     if config.losses.classification == "focal":
         per_sample = focal_per_sample(logits, labels, config.losses.focal_gamma)
     else:
         per_sample = cross_entropy_per_sample(logits, labels)
     # (V b,) -> (V, b) -> (V,)
     per_view = per_sample.view(len(batch.views), -1).mean(dim=1)
-    total = per_view.mean()
+    total = per_view.mean() + penalty
     if not config.losses.triplet_weight:
         zero = torch.zeros_like(total)
-        return StepLosses(total, per_view, zero, zero, zero)
+        return StepLosses(total, per_view, zero, zero, zero, penalty)
     rows = torch.arange(len(labels), device=world.device) + world.rank * len(labels)
     triplets = cross_resolution_triplet(
         embeddings,
@@ -102,4 +99,4 @@ def step_losses(learner: nn.Module, batch: Batch, config: Config, world: World) 
         config.losses.triplet_margin,
     )
     total = total + config.losses.triplet_weight * triplets.loss
-    return StepLosses(total, per_view, triplets.loss, triplets.positive.mean(), triplets.negative.mean())
+    return StepLosses(total, per_view, triplets.loss, triplets.positive.mean(), triplets.negative.mean(), penalty)

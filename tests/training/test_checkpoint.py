@@ -19,6 +19,7 @@ from training.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
+from training.config import Config
 from training.model import build_backbone
 from training.recipes import TINY
 from training.step import build_learner
@@ -136,3 +137,52 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="neither a checkpoint"):
         load_backbone(tmp_path / "other.pt")
+
+
+def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "a_network_of_mine:build"
+    imported = tmp_path / "imported"
+    (tmp_path / "a_network_of_mine.py").write_text(
+        f"from pathlib import Path\nfrom torch import nn\nPath({str(imported)!r}).touch()\n"
+        "def build(size, embedding_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * size**2, embedding_size))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32**2, 16))
+    config = replace(TINY, model=replace(TINY.model, backbone=name, embedding_size=16))
+    save_checkpoint(tmp_path / "a.pt", checkpoint_of(config, network.state_dict()))
+    with pytest.raises(UserError, match=f"set TRUSTED_BACKBONES={name} if you trust it"):
+        load_backbone(tmp_path / "a.pt")
+    assert not imported.exists()
+    monkeypatch.setenv("TRUSTED_BACKBONES", f"other:thing,{name}")
+    pictures = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_backbone(tmp_path / "a.pt").backbone(pictures), network(pictures))
+
+
+def checkpoint_of(config: Config, backbone: dict[str, torch.Tensor]) -> Checkpoint:
+    return Checkpoint(
+        step=1,
+        config=config.to_dict(),
+        recipe="tiny",
+        preprocessing=preprocessing("paper", 32),
+        identities=10,
+        shards_sha256="0" * 64,
+        backbone=backbone,
+        head={},
+        optimizer={},
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet50", "irse50"])
+def test_a_backbone_with_batch_norm_comes_back_with_its_statistics(name: str, tmp_path: Path) -> None:
+    config = replace(TINY, model=replace(TINY.model, backbone=name, embedding_size=16))
+    learner = build_learner(config, 10)
+    learner.backbone(torch.randn(4, 3, 32, 32))
+    saved = checkpoint_of(config, learner.backbone.state_dict())
+    save_checkpoint(tmp_path / "a.pt", saved)
+    pictures = torch.randn(2, 3, 32, 32)
+    assert torch.equal(load_backbone(tmp_path / "a.pt").backbone(pictures), learner.backbone.eval()(pictures))
+    other = replace(saved, config=replace(config, model=replace(config.model, embedding_size=8)).to_dict())
+    save_checkpoint(tmp_path / "b.pt", other)
+    with pytest.raises(UserError, match=f"does not fit the backbone {name}"):
+        load_backbone(tmp_path / "b.pt")

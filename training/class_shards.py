@@ -1,0 +1,101 @@
+"""How the classes are divided among the ranks, and what is drawn for each class; pure arithmetic, then the exchange.
+
+Weights and samples are drawn in blocks of classes, from (seed, number of the block): every rank draws what its own
+classes need, and the same for every number of ranks, without the whole matrix anywhere.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.distributed import World
+
+_BLOCK = 4096
+_SEND_ROWS = 65_536
+
+# Apart, so that no weight and no sample come from the same stream.
+_OF_WEIGHTS, _OF_SAMPLES = 0, 1
+
+
+def shard_range(identities: int, rank: int, size: int) -> range:
+    """Return the classes of a rank: consecutive, all ranks' counts within one of each other.
+
+    >>> [shard_range(10, rank, 4) for rank in range(4)]
+    [range(0, 3), range(3, 6), range(6, 8), range(8, 10)]
+    """
+    each, more = divmod(identities, size)
+    first = rank * each + min(rank, more)
+    return range(first, first + each + (rank < more))
+
+
+def initial_rows(classes: range, embedding_size: int, seed: int) -> Tensor:
+    """Return the initial rows of some classes, uniform in [-1, 1]: (len(classes), embedding_size) float32."""
+    rows = torch.empty(len(classes), embedding_size)
+    for block, part, place in _blocks(classes):
+        generator = np.random.default_rng([_OF_WEIGHTS, seed, block])
+        drawn = generator.random((_BLOCK, embedding_size), dtype=np.float32)[part.start : part.stop]
+        rows[place] = torch.from_numpy(2 * drawn - 1)
+    return rows
+
+
+def sampled_classes(classes: range, rate: float, seed: int, step: int) -> NDArray[np.bool_]:
+    """Tell which of some classes are drawn as negatives at a step: (len(classes),), each with probability `rate`."""
+    drawn = np.empty(len(classes), dtype=np.bool_)
+    for block, part, place in _blocks(classes):
+        numbers = np.random.default_rng([_OF_SAMPLES, seed, step, block]).random(_BLOCK, dtype=np.float32)
+        drawn[place] = numbers[part.start : part.stop] < rate
+    return drawn
+
+
+def _blocks(classes: range) -> Iterator[tuple[int, range, slice]]:
+    """Yield each block that some classes touch: its number, their places in it, its places among them."""
+    first = classes.start
+    while first < classes.stop:
+        block = first // _BLOCK
+        last = min(classes.stop, (block + 1) * _BLOCK)
+        yield (
+            block,
+            range(first - block * _BLOCK, last - block * _BLOCK),
+            slice(first - classes.start, last - classes.start),
+        )
+        first = last
+
+
+def full_state(rows: Tensor, identities: int, world: World) -> Tensor | None:
+    """Gather the rows of all shards on rank 0, in the order of classes; every rank must call it.
+
+    For weights, and for whatever an optimiser keeps for each of them, such as momentum. Rows travel in blocks, so
+    that no rank but 0 ever holds more than its own.
+
+    Args:
+        rows: (classes of this rank, D).
+        identities: number of classes C.
+        world: this process among all.
+
+    Returns:
+        (C, D) on the CPU at rank 0, None elsewhere.
+    """
+    if world.size == 1:
+        return rows.detach().cpu().clone()
+    if not world.is_main:
+        for block in rows.detach().split(_SEND_ROWS):
+            dist.send(block.cpu().contiguous(), 0)
+        return None
+    full = torch.empty(identities, *rows.shape[1:], dtype=rows.dtype)
+    full[: len(rows)] = rows.detach()
+    for rank in range(1, world.size):
+        classes = shard_range(identities, rank, world.size)
+        for block in full[classes.start : classes.stop].split(_SEND_ROWS):
+            # A block of rows is contiguous and shares the memory of the whole.
+            dist.recv(block, rank)
+    return full
+
+
+def shard_state(full: Tensor, rank: int, size: int) -> Tensor:
+    """Return a rank's rows of the whole, for any number of ranks: (C, D) -> (classes of the rank, D), a copy."""
+    classes = shard_range(len(full), rank, size)
+    return full[classes.start : classes.stop].clone()

@@ -1,0 +1,42 @@
+"""Export: `python -m training.export --checkpoint FILE --format onnx --out FILE`.
+
+Writes the backbone of a checkpoint, ours or the authors' .pth, for other programs. Every format carries in its
+metadata how the pictures are prepared, as the entry low_resolution_face_recognition, a JSON text.
+"""
+
+from pathlib import Path
+
+from shards.command import Parser, UserError, run
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m training.export", description=__doc__)
+    command.add_argument("--checkpoint", type=Path, required=True, help="a .pt of a run, or the authors' .pth")
+    command.add_argument(
+        "--format",
+        choices=["safetensors", "onnx", "torchscript"],
+        required=True,
+        help="safetensors: the weights alone; onnx, torchscript: the network with them",
+    )
+    command.add_argument("--out", type=Path, required=True, help="the file; an older one is replaced")
+    return command
+
+
+def main() -> None:
+    """Export a backbone."""
+    options = parser().parse_args()
+    if not options.out.absolute().parent.is_dir() or options.out.is_dir():
+        raise UserError(f"{options.out} cannot be written; name a file in a folder that is there")
+    from shards.writer import write_atomically
+    from training.checkpoint import load_backbone
+    from training.export_formats import FORMATS
+
+    loaded = load_backbone(options.checkpoint)
+    content = FORMATS[options.format](loaded)
+    write_atomically(options.out, content)
+    print(f"{options.out}: {loaded.name} as {options.format}, {len(content) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)
