@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.embed import Embedder
+    from evaluation.embedder import Embedder
     from evaluation.figures import Outcome
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     import torch
     from rich.console import Console
 
-    from evaluation.embed import open_checkpoint
+    from evaluation.embedder import open_checkpoint
     from evaluation.report import write_report
     from evaluation.results import Model, Report, Settings, library_versions
     from evaluation.tables import figure_tables, print_tables

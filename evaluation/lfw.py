@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embed import Embedder
+from evaluation.embedder import Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.intervals import wilson
 from evaluation.lists import LfwPair, find_folder, find_list, landmarks_by_name, read_lfw_pairs

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embed import Embedded, Embedder
+from evaluation.embedder import Embedded, Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import l2_normalised, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people

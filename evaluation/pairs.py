@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embed import Embedded
+from evaluation.embedder import Embedded
 from evaluation.figures import Curve, Figure
 from evaluation.identification import pair_cosines
 from evaluation.intervals import bootstrap_of, wilson

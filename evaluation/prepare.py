@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embed import Picture, PictureError, read_picture
+from evaluation.pictures import Picture, PictureError, read_picture
 from pipeline.align import TEMPLATES, DegenerateLandmarks, align, native_size
 from pipeline.resample import reduce_and_enlarge, resize
 from shards.command import UserError

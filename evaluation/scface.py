@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embed import Embedded, Embedder
+from evaluation.embedder import Embedded, Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embed import Embedder
+from evaluation.embedder import Embedder
 from evaluation.figures import Outcome
 from evaluation.lists import find_folder, find_list, read_name_pairs
 from evaluation.pairs import roc_curve, score_pairs, verification_figures

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embed import Embedder
+from evaluation.embedder import Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import (
     MatedRanks,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embed import Embedder
+from evaluation.embedder import Embedder
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people

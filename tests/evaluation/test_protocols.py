@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
-from evaluation.embed import Embedder
+from evaluation.embedder import Embedder
 from evaluation.figures import Outcome
 from pipeline.align import preprocessing, similarity, template_points
 from shards.command import UserError

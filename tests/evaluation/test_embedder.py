@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.embed import Embedder, Picture, PictureError, read_picture
+from evaluation.embedder import Embedder
+from evaluation.pictures import Picture, PictureError, read_picture
 from pipeline.align import align, native_size, preprocessing
 from shards.command import UserError
 from training.checkpoint import LoadedBackbone
