@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the image and runs the three services on the ORL faces, where a Docker engine is:
+# Builds the image and runs the three services on the ORL faces and on rendered data sets, where a Docker engine is:
 #     docker/check.sh
 # Everything is written below a temporary folder; the environment variables of .env.example (BASE,
 # BUILD_NETWORK, PIP_INDEX_URL, ...) reach the build. Ends with the image's size and the time of each part.
@@ -59,11 +59,17 @@ grep -q "^error: no checkpoint check/final.pt" "$scratch/err.txt" || fail "unexp
 echo "4/5 shard and train"
 timed shard docker compose run --rm -T shard python -m pipeline.shard --dataset orl --size 32 --out /shards/shards
 timed train docker compose run --rm -T train
-echo "5/5 evaluate"
+echo "5/5 evaluate, on ORL and on rendered LFW, SCface, QMUL-SurvFace and TinyFace"
+timed render docker compose run --rm -T shard \
+    python -m pipeline.synthetic --out /shards/Datasets --identities 20 --photos 4 --layout all
+DATASETS=$scratch/runs/Datasets
 timed evaluate docker compose up --no-log-prefix --exit-code-from evaluate evaluate
 docker compose down --remove-orphans >/dev/null 2>&1
 
 report=$scratch/runs/evaluation
+for protocol in LFW SCface QMUL-SurvFace TinyFace ORL; do
+    grep -q "^## $protocol" "$report/report.md" || fail "no $protocol in report.md"
+done
 for name in report.html report.md results.json; do
     [ -s "$report/$name" ] || fail "no $name in the report's folder"
 done

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 SERVICES = {"shard", "train", "evaluate"}
+GPU_SERVICES = {"train-gpu", "evaluate-gpu"}
 
 
 def compose_installed() -> bool:
@@ -41,7 +42,7 @@ def test_every_variable_has_the_default_that_the_example_shows() -> None:
 
 def test_services_run_without_rights() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
-    assert set(services) == SERVICES
+    assert set(services) == SERVICES | GPU_SERVICES
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["user"] == "${CONTAINER_UID:-1000}:${CONTAINER_GID:-1000}", name
@@ -96,16 +97,24 @@ def test_without_a_checkpoint_one_line_says_what_to_mount() -> None:
     assert "RUNS and CHECKPOINT" in done.stderr
 
 
+def test_services_for_gpus_are_the_others_with_gpus() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    for name in GPU_SERVICES:
+        gpu = dict(services[name])
+        assert gpu.pop("profiles") == ["gpu"], name
+        assert gpu.pop("deploy")["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+        assert gpu == services[name.removesuffix("-gpu")]
+
+
 @pytest.mark.skipif(not compose_installed(), reason="needs docker with its compose plugin")
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "docker/gpu.yaml"]])
-def test_compose_accepts_the_files(files: list[str], tmp_path: Path) -> None:
-    chosen = [word for file in files for word in ("-f", file)]
+@pytest.mark.parametrize("profile", [[], ["--profile", "gpu"]])
+def test_compose_accepts_the_file(profile: list[str], tmp_path: Path) -> None:
     settings = {**example(), "DATASETS": str(tmp_path), "CHECKPOINT": "paper/final.pt", "PROCESSES": "4"}
     (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     # A variable of this shell would win over the file.
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     done = subprocess.run(
-        ["docker", "compose", *chosen, "--env-file", tmp_path / "env", "config", "--format", "json"],
+        ["docker", "compose", *profile, "--env-file", tmp_path / "env", "config", "--format", "json"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -114,9 +123,8 @@ def test_compose_accepts_the_files(files: list[str], tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     services: dict[str, Any] = json.loads(done.stdout)["services"]
-    assert set(services) == SERVICES
+    assert set(services) == (SERVICES | GPU_SERVICES if profile else SERVICES)
     assert services["evaluate"]["environment"]["CHECKPOINT"] == "paper/final.pt"
     assert {mount["target"]: mount["source"] for mount in services["evaluate"]["volumes"]}["/datasets"] == str(tmp_path)
     command = services["train"]["command"]
     assert command[command.index("--nproc-per-node") + 1] == "4"
-    assert ("deploy" in services["evaluate"]) == ("docker/gpu.yaml" in files)
