@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.model_options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.embedder import Embedder
+    from evaluation.embedder import Embeds
     from evaluation.figures import Outcome
 
 
@@ -20,7 +21,7 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m evaluation", description=__doc__)
     add = command.add_argument
-    add("--checkpoint", action="append", required=True, help="ours, or the authors' .pth")
+    add("--checkpoint", action="append", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
     add("--out", type=Path, required=True, help="folder for the report")
     add("--lfw", type=Path, metavar="DIR", help="folder LFW")
     add("--scface", type=Path, metavar="DIR", help="folder SCface")
@@ -29,8 +30,7 @@ def parser() -> Parser:
     add("--orl", action="store_true", help="the ORL people that the quickstart holds out")
     add("--lists", type=Path, nargs="+", default=[], metavar="DIR", help="folders of landmark and pair lists")
     add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
-    add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
-    add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
+    add_model_options(command)
     return command
 
 
@@ -38,21 +38,16 @@ def main() -> None:
     """Evaluate checkpoints on every data set given."""
     options = parser().parse_args()
     _check(options)
-    import torch
     from rich.console import Console
 
-    from evaluation.embedder import open_checkpoint
     from evaluation.report import write_report
     from evaluation.results import Model, Report, Settings, library_versions
     from evaluation.tables import figure_tables, print_tables
 
-    gpu = torch.cuda.is_available()
-    if options.device == "gpu" and not gpu:
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
-    device = "gpu" if gpu and options.device != "cpu" else "cpu"
+    device = device_of(options)
     protocols, skipped = _protocols(options)
     paths = [Path(name) for name in options.checkpoint]
-    opened = [open_checkpoint(path, device=device, flip=options.flip) for path in paths]
+    opened = [open_embedder(name, options, device) for name in options.checkpoint]
     models = [Model.of(path, loaded) for path, (_, loaded) in zip(paths, opened, strict=True)]
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -71,8 +66,9 @@ def main() -> None:
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(report, figure_tables(report), console)
-    for path in paths:
+    for path, (embedder, _) in zip(paths, opened, strict=True):
         print(f"checkpoint  {path}")
+        print(f"embeddings  {embedder.computed:,} computed, {embedder.reused:,} taken from the cache")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")
 
@@ -91,7 +87,7 @@ def _check(options: Any) -> None:
             raise UserError(f"no folder {folder}; --lists names folders of landmark and pair lists")
 
 
-def _protocols(options: Any) -> "tuple[list[Callable[[Embedder], Outcome]], dict[str, str]]":
+def _protocols(options: Any) -> "tuple[list[Callable[[Embeds], Outcome]], dict[str, str]]":
     """Return the protocols to run, and those without data with the option that gives it."""
     from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
     from evaluation.lists import has_folder
@@ -99,7 +95,7 @@ def _protocols(options: Any) -> "tuple[list[Callable[[Embedder], Outcome]], dict
     lists, sizes = options.lists, options.sizes
     # QMUL-SurvFace comes in parts: its main task is run where it was unpacked.
     openset = bool(options.survface) and has_folder(options.survface, *survface_openset.FOLDERS)
-    known: list[tuple[str, str, bool, Callable[[Embedder], Outcome]]] = [
+    known: list[tuple[str, str, bool, Callable[[Embeds], Outcome]]] = [
         (
             lfw.PROTOCOL,
             "--lfw",

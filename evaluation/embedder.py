@@ -2,22 +2,28 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 
-from evaluation.pictures import Picture, PictureError
+from evaluation.cache import EmbeddingCache
+from evaluation.pictures import Picture, PictureError, decode, read_bytes, reduced
 from pipeline.batch import to_network_range
 from shards.command import UserError
 from shards.format import Preprocessing
-from training.checkpoint import LoadedBackbone, load_backbone
+from training.checkpoint import LoadedBackbone
 from training.model import channels_last
+
+# Pictures embedded at once, by device: more are no faster, and take memory.
+_BATCH = {"cpu": 64, "gpu": 256}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,53 @@ class Embedded:
         finite: NDArray[np.bool_] = np.isfinite(self.vectors)
         return np.asarray(finite.all(axis=1))
 
+    def __getitem__(self, rows: slice) -> "Embedded":
+        """Return some of the rows; the faults stay all."""
+        return Embedded(self.vectors[rows], self.faults)
+
+
+class Embeds(Protocol):
+    """What protocols ask of a model: a network, or embeddings made elsewhere."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the model's pictures go through."""
+
+    def embed(self, pictures: Sequence[Picture]) -> Embedded:
+        """Embed pictures, in their order."""
+
+
+@dataclass
+class _Shown:
+    """A photo in one framing, and the pictures that show it, in full and reduced.
+
+    Attributes:
+        picture: the first of them.
+        rows: of the result, by the side to which the picture is reduced.
+    """
+
+    picture: Picture
+    rows: dict[int | None, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A picture on its way: what the network is to see, or what is known of it already.
+
+    Attributes:
+        rows: of the result.
+        key: in the cache.
+        face: (S, S, 3) uint8, or None.
+        vector: (D,) float32 from the cache, or None.
+        fault: why there is neither.
+    """
+
+    rows: list[int]
+    key: bytes = b""
+    face: NDArray[np.uint8] | None = None
+    vector: NDArray[np.float32] | None = None
+    fault: str = ""
+
 
 class Embedder:
     """A backbone and the preprocessing that its pictures must go through.
@@ -45,48 +98,92 @@ class Embedder:
     Args:
         loaded: the backbone with its preprocessing.
         device: "cpu" or "gpu".
-        flip: embed each picture and its mirror image, and return the mean of the two.
-        batch: pictures embedded at once.
+        flip: embed each picture and its mirror image, and return the mean of the two, not normalised before.
+        batch: pictures embedded at once; None: 64 on a CPU, 256 on a GPU.
+        cache: folder of kept embeddings; None keeps none. A model that is not wholly in its file, because it names a
+            module to import, is never kept.
+
+    Attributes:
+        preprocessing: what the model's pictures go through.
+        computed: embeddings that were computed so far.
+        reused: embeddings that were taken from the cache so far.
+
+    Raises:
+        OSError: the cache's folder cannot be made or read.
     """
 
-    def __init__(self, loaded: LoadedBackbone, *, device: str, flip: bool = False, batch: int = 64) -> None:
+    def __init__(
+        self,
+        loaded: LoadedBackbone,
+        *,
+        device: str,
+        flip: bool = False,
+        batch: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
         self.preprocessing: Preprocessing = loaded.preprocessing
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
         self._backbone = channels_last(loaded.backbone).to(self._device)
-        self._flip, self._batch = flip, batch
+        self._flip, self._batch = flip, batch or _BATCH[device]
         self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
+        wholly_in_its_file = bool(loaded.sha256) and ":" not in loaded.name
+        identity = _identity(loaded, device, flip)
+        self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
+        self.computed = self.reused = 0
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
-        """Embed pictures, reading the next batch in threads meanwhile; memory is bounded by a few batches.
+        """Embed pictures, reading the next batch in threads meanwhile.
+
+        A photo that several of them show in the same framing, in full or reduced, is read and aligned once, and the
+        same picture twice is embedded once. Memory: the result and a few batches.
 
         Raises:
             UserError: the network's output is not finite, or not one picture can be used, as where the data set
                 lies somewhere else.
         """
-        vectors: list[NDArray[np.float32]] = []
+        vectors: NDArray[np.float32] | None = None
         faults: dict[str, str] = {}
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for chunk, loaded in _read_ahead(pool, pictures, self._batch):
-                good = [pixels for pixels in loaded if not isinstance(pixels, str)]
-                embedded = iter(self._forward(np.stack(good)) if good else ())
-                for picture, pixels in zip(chunk, loaded, strict=True):
-                    if isinstance(pixels, str):
-                        faults[picture.name] = pixels
-                        vectors.append(np.empty(0, dtype=np.float32))
-                        continue
-                    vectors.append(next(embedded))
-                    if not np.isfinite(vectors[-1]).all():
-                        raise UserError(
-                            f"{self._model} gives numbers that are not finite, first for {picture.name}; "
-                            "its training diverged: evaluate an earlier checkpoint"
-                        )
-        if pictures and not any(map(len, vectors)):
+            for fetched in self._read_ahead(pool, _grouped(pictures)):
+                for item, vector in self._embedded(fetched, pictures):
+                    if vectors is None:
+                        vectors = np.full((len(pictures), len(vector)), np.nan, dtype=np.float32)
+                    vectors[item.rows] = vector
+                faults.update({pictures[row].name: item.fault for item in fetched if item.fault for row in item.rows})
+        if self._cache is not None:
+            self._cache.flush()
+        if pictures and vectors is None:
             name, reason = next(iter(faults.items()))
             raise UserError(
                 f"none of {len(pictures)} pictures can be used, such as {name} ({reason}); "
                 "check that the data set's folder is the one its lists belong to"
             )
-        return Embedded(_stacked(vectors), faults)
+        return Embedded(np.empty((0, 0), dtype=np.float32) if vectors is None else vectors, faults)
+
+    def _embedded(
+        self, fetched: list[_Fetched], pictures: Sequence[Picture]
+    ) -> Iterator[tuple[_Fetched, NDArray[np.float32]]]:
+        """Yield the items that are no faults with their embeddings, (D,) each."""
+        for item in fetched:
+            if item.vector is not None:
+                self.reused += 1
+                yield item, item.vector
+        new = [item for item in fetched if item.face is not None]
+        for start in range(0, len(new), self._batch):
+            batch = new[start : start + self._batch]
+            vectors = self._forward(np.stack([item.face for item in batch if item.face is not None]))
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise UserError(
+                    f"{self._model} gives numbers that are not finite, first for "
+                    f"{pictures[batch[int(np.argmin(finite))].rows[0]].name}; "
+                    "its training diverged: evaluate an earlier checkpoint"
+                )
+            for item, vector in zip(batch, vectors, strict=True):
+                self.computed += 1
+                if self._cache is not None:
+                    self._cache.put(item.key, vector)
+                yield item, vector
 
     @torch.inference_mode()
     def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,48 +198,76 @@ class Embedder:
         numbers: NDArray[np.float32] = vectors.float().cpu().numpy()
         return numbers
 
+    def _read_ahead(self, pool: Executor, photos: list[_Shown]) -> Iterator[list[_Fetched]]:
+        """Yield batches of what was fetched; the next batch is read while one is in use."""
+        waiting: deque[list[Future[list[_Fetched]]]] = deque()
+        for chunk in _chunks(photos, self._batch):
+            waiting.append([pool.submit(self._fetch, photo) for photo in chunk])
+            if len(waiting) == 2:
+                yield [item for future in waiting.popleft() for item in future.result()]
+        for futures in waiting:
+            yield [item for future in futures for item in future.result()]
 
-def open_checkpoint(path: Path, *, device: str, flip: bool = False) -> tuple[Embedder, LoadedBackbone]:
-    """Load a checkpoint, ours or the authors', as an embedder.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    loaded = load_backbone(path)
-    return Embedder(loaded, device=device, flip=flip), loaded
-
-
-def _load(picture: Picture) -> NDArray[np.uint8] | str:
-    """Return the pixels, or the reason why there are none."""
-    try:
-        return picture.load()
-    except PictureError as error:
-        return str(error)
-    except (cv2.error, MemoryError):
-        # Landmarks far outside the photo can ask for a face that no memory holds.
-        return "cannot be aligned"
-
-
-def _read_ahead(
-    pool: Executor, pictures: Sequence[Picture], size: int
-) -> Iterator[tuple[list[Picture], list[NDArray[np.uint8] | str]]]:
-    """Yield batches of pictures with their pixels or faults; the next batch is read while one is in use."""
-    rest = iter(pictures)
-    waiting: deque[tuple[list[Picture], Iterator[NDArray[np.uint8] | str]]] = deque()
-    while True:
-        while len(waiting) < 2 and (chunk := list(islice(rest, size))):
-            waiting.append((chunk, pool.map(_load, chunk)))
-        if not waiting:
-            return
-        pictures_read, results = waiting.popleft()
-        yield pictures_read, list(results)
+    def _fetch(self, photo: _Shown) -> list[_Fetched]:
+        """Read a photo once, and prepare those of its pictures that the cache does not have."""
+        preparation = photo.picture.preparation
+        framing = preparation.framing_key()
+        try:
+            data = read_bytes(photo.picture.path)
+            found: list[_Fetched] = []
+            framed: NDArray[np.uint8] | None = None
+            for low, rows in photo.rows.items():
+                key = EmbeddingCache.key(data, framing, low) if self._cache is not None else b""
+                if self._cache is not None and (vector := self._cache.get(key)) is not None:
+                    found.append(_Fetched(rows, key, vector=vector))
+                    continue
+                if framed is None:
+                    framed = preparation.framed(decode(data))
+                found.append(_Fetched(rows, key, face=reduced(framed, low)))
+        except PictureError as error:
+            return [_Fetched(rows, fault=str(error)) for rows in photo.rows.values()]
+        return found
 
 
-def _stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Stack vectors, with NaN rows for the empty ones."""
-    length = max((len(vector) for vector in vectors), default=0)
-    stacked = np.full((len(vectors), length), np.nan, dtype=np.float32)
-    for row, vector in zip(stacked, vectors, strict=True):
-        if len(vector):
-            row[:] = vector
-    return stacked
+def _grouped(pictures: Sequence[Picture]) -> list[_Shown]:
+    """Group pictures of the same file in the same framing, in the order in which each first comes."""
+    photos: dict[tuple[Path, bytes], _Shown] = {}
+    for row, picture in enumerate(pictures):
+        key = (picture.path, picture.preparation.framing_key())
+        photo = photos.setdefault(key, _Shown(picture))
+        photo.rows.setdefault(picture.preparation.low, []).append(row)
+    return list(photos.values())
+
+
+def _chunks(photos: list[_Shown], size: int) -> Iterator[list[_Shown]]:
+    """Cut photos into chunks that show at least `size` pictures each, but for the last."""
+    chunk: list[_Shown] = []
+    shown = 0
+    for photo in photos:
+        chunk.append(photo)
+        shown += len(photo.rows)
+        if shown >= size:
+            yield chunk
+            chunk, shown = [], 0
+    if chunk:
+        yield chunk
+
+
+def _identity(loaded: LoadedBackbone, device: str, flip: bool) -> dict[str, Any]:
+    """Return what the embedding of a face depends on besides the face."""
+    hardware = torch.cuda.get_device_name() if device == "gpu" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "sha256": loaded.sha256,
+        "backbone": loaded.name,
+        "preprocessing": loaded.preprocessing.to_dict(),
+        "flip": flip,
+        "precision": "float32",
+        "device": f"{device}, {hardware}",
+        "libraries": {
+            "numpy": np.__version__,
+            "onnxruntime": version("onnxruntime"),
+            "opencv": cv2.__version__,
+            "pillow": PIL.__version__,
+            "torch": str(torch.__version__),
+        },
+    }

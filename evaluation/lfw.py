@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embedder import Embedder
+from evaluation.embedder import Embeds
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.intervals import wilson
 from evaluation.lists import LfwPair, find_folder, find_list, landmarks_by_name, read_lfw_pairs
@@ -21,9 +21,7 @@ from evaluation.verification import ten_fold_accuracy
 PROTOCOL = "LFW, HR to LR"
 
 
-def evaluate(
-    root: Path, lists: Sequence[Path], embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)
-) -> Outcome:
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Outcome:
     """Run the protocol.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embedder import Embedded, Embedder
+from evaluation.embedder import Embedded, Embeds
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import l2_normalised, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -23,7 +23,7 @@ PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
 
 
-def evaluate(embedder: Embedder, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Outcome:
+def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Outcome:
     """Run the protocol.
 
     Args:

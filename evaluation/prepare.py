@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.pictures import Picture, PictureError, read_picture
-from pipeline.align import TEMPLATES, DegenerateLandmarks, align, native_size
-from pipeline.resample import reduce_and_enlarge, resize
+from evaluation.pictures import Picture, Preparation
+from pipeline.align import TEMPLATES, WARP, WARPS
 from shards.command import UserError
 from shards.format import Preprocessing
 
@@ -42,32 +41,21 @@ def aligned(
     low: int | None = None,
 ) -> Picture:
     """Align at the network's size; with `low`, reduce to that many pixels and enlarge back."""
-
-    def load() -> NDArray[np.uint8]:
-        face = _align(path, landmarks, preprocessing.size, preprocessing.template)
-        return face if low is None else reduce_and_enlarge(face, low)
-
-    return Picture(name, load)
+    form = preprocessing
+    return Picture(name, path, Preparation("aligned", form.size, landmarks, form.template, _warp(form), low))
 
 
 def aligned_at_native_size(
     name: str, path: Path, landmarks: NDArray[np.float64], preprocessing: Preprocessing
 ) -> Picture:
     """Align at the size at which the face stands in its photo, then resize to the network's."""
-
-    def load() -> NDArray[np.uint8]:
-        native = native_size(landmarks)
-        if native < 1:
-            raise PictureError("landmarks degenerate")
-        face = _align(path, landmarks, native, preprocessing.template)
-        return resize(face, preprocessing.size, preprocessing.size)
-
-    return Picture(name, load)
+    form = preprocessing
+    return Picture(name, path, Preparation("native", form.size, landmarks, form.template, _warp(form)))
 
 
 def whole(name: str, path: Path, preprocessing: Preprocessing) -> Picture:
     """Resize the whole picture to the network's size."""
-    return Picture(name, lambda: resize(read_picture(path), preprocessing.size, preprocessing.size))
+    return Picture(name, path, Preparation("whole", preprocessing.size))
 
 
 def whole_folder(preprocessing: Preprocessing, folder: Path, names: Sequence[str]) -> list[Picture]:
@@ -75,8 +63,6 @@ def whole_folder(preprocessing: Preprocessing, folder: Path, names: Sequence[str
     return [whole(f"{folder.name}/{name}", folder / name, preprocessing) for name in names]
 
 
-def _align(path: Path, landmarks: NDArray[np.float64], size: int, template: str) -> NDArray[np.uint8]:
-    try:
-        return align(read_picture(path), landmarks, size, template)
-    except DegenerateLandmarks as error:
-        raise PictureError("landmarks degenerate") from error
+def _warp(preprocessing: Preprocessing) -> str:
+    """Return the warp that the model was trained with; the published one for faces that came aligned."""
+    return preprocessing.warp if preprocessing.warp in WARPS.values() else WARP

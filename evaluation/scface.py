@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.embedder import Embedded, Embedder
+from evaluation.embedder import Embedded, Embeds
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -34,7 +34,7 @@ class Probes:
     ranks: NDArray[np.int64]
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
     """Run the protocol on all subjects and on the half that tests fine-tuned models.
 
     Args:

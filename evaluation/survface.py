@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embedder import Embedder
+from evaluation.embedder import Embeds
 from evaluation.figures import Outcome
 from evaluation.lists import find_folder, find_list, read_name_pairs
 from evaluation.pairs import roc_curve, score_pairs, verification_figures
@@ -21,7 +21,7 @@ FARS = (0.3, 0.1, 0.01, 0.001)
 PUBLISHED_PAIRS = 5_319
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
     """Run the protocol.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embedder import Embedder
+from evaluation.embedder import Embeds
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import (
     MatedRanks,
@@ -36,7 +36,7 @@ FOLDERS = (
 )
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
     """Run the protocol.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.embedder import Embedder
+from evaluation.embedder import Embeds
 from evaluation.figures import Curve, Figure, Outcome
 from evaluation.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -21,7 +21,7 @@ RANKS = (1, 5, 10, 20)
 _DISTRACTOR = ""
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embedder) -> Outcome:
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
     """Run the protocol.
 
     Args:

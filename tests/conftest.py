@@ -57,8 +57,10 @@ def orl_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command() -> Command:
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Run a Python module or script of the project and return what it printed."""
+    # What commands keep for the next time must not come from, or go to, the user's own folder.
+    cache = tmp_path_factory.mktemp("user-cache")
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         words = [str(argument) for argument in arguments]
@@ -68,7 +70,7 @@ def command() -> Command:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
             timeout=240,
             check=False,
         )

@@ -58,7 +58,7 @@ def channels_last(network: NetworkT) -> NetworkT:
 
 def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
     """Build a backbone with a callable named by its import path, and see that it gives embeddings."""
-    build = _imported(path)
+    build = imported(path)
     try:
         inspect.signature(build).bind(size=size, embedding_size=embedding_size)
     except (TypeError, ValueError) as error:
@@ -77,9 +77,18 @@ def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
     return network.train(training)
 
 
-def _imported(path: str) -> Callable[..., object]:
-    """Return what an import path names."""
-    if not _IMPORT_PATH.fullmatch(path):
+def is_import_path(name: str) -> bool:
+    """Tell whether a name looks like package.module:callable."""
+    return _IMPORT_PATH.fullmatch(name) is not None
+
+
+def imported(path: str) -> Callable[..., object]:
+    """Return the callable that an import path names, having imported its module.
+
+    Raises:
+        UserError: no import path, no such module, or no such callable in it.
+    """
+    if not is_import_path(path):
         raise UserError(f"no backbone {path!r}; an import path looks like package.module:callable")
     module_name, name = path.split(":")
     try:

@@ -1,0 +1,58 @@
+"""The options by which every command of the evaluation takes a model; nothing heavy, so that --help is quick."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import Parser, UserError
+
+if TYPE_CHECKING:
+    from evaluation.embedder import Embedder
+    from training.checkpoint import LoadedBackbone
+
+CHECKPOINT_HELP = "ours, the authors' .pth, or package.module:callable"
+
+
+def add_model_options(command: Parser) -> None:
+    """Add the options that say how a model's pictures are prepared, what embeds them and what is kept."""
+    add = command.add_argument
+    add(
+        "--template",
+        choices=["paper", "centred", "whole"],
+        help="of a model that does not say it itself (default: its own)",
+    )
+    add("--size", type=int, metavar="PIXELS", help="side of its pictures, likewise (default: its own)")
+    add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
+    add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
+    add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
+    add("--no-cache", action="store_true", help="neither use nor keep embeddings")
+
+
+def device_of(options: Any) -> str:
+    """Return "gpu" or "cpu".
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if options.device == "gpu" and not gpu:
+        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    return "gpu" if gpu and options.device != "cpu" else "cpu"
+
+
+def open_embedder(name: str, options: Any, device: str) -> "tuple[Embedder, LoadedBackbone]":
+    """Open a model as the options say.
+
+    Raises:
+        UserError: it cannot be loaded, or the named cache folder cannot be used.
+    """
+    from evaluation.cache import usable_folder
+    from evaluation.embedder import Embedder
+    from evaluation.models import load_model
+
+    if options.size is not None and options.size < 1:
+        raise UserError(f"--size {options.size}; give at least 1 pixel")
+    cache = None if options.no_cache else usable_folder(options.cache)
+    loaded = load_model(name, template=options.template, size=options.size)
+    return Embedder(loaded, device=device, flip=options.flip, cache=cache), loaded

@@ -1,0 +1,106 @@
+"""Any model as a backbone ready to embed: a file, or the user's own code by its import path."""
+
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.align import TEMPLATES
+from pipeline.align import preprocessing as aligned_preprocessing
+from pipeline.resample import RESAMPLING
+from shards.command import UserError
+from shards.format import Preprocessing
+from training.checkpoint import LoadedBackbone, load_backbone
+from training.model import imported, is_import_path
+
+WHOLE = "whole"
+
+
+def load_model(name: str, *, template: str | None = None, size: int | None = None) -> LoadedBackbone:
+    """Load a model by the name of its file or its import path.
+
+    Args:
+        name: one of our checkpoints, the authors' .pth, or `package.module:callable`. The callable is called with
+            `size=`, or with nothing where it takes no such argument, and returns an `nn.Module` or any callable from
+            (N, 3, size, size) float32 RGB in [-1, 1] to (N, D); an `nn.Module` named so is taken as it is.
+        template: "paper", "centred" or "whole", of a model that does not say itself how it was trained.
+        size: side of the model's pictures in pixels, of a model that does not say it itself.
+
+    Raises:
+        UserError: the file or the module cannot be loaded, or does not say how its pictures are prepared and neither
+            do `template` and `size`.
+    """
+    if is_import_path(name) and not Path(name).exists():
+        return _from_code(name, _given(name, template, size))
+    loaded = load_backbone(Path(name))
+    if loaded.recipe is None and template is not None:
+        # A plain state dict implies its size, not its template; the published one is a guess that the user may mend.
+        return replace(loaded, preprocessing=preprocessing_of(template, loaded.preprocessing.size))
+    return loaded
+
+
+def preprocessing_of(template: str, size: int) -> Preprocessing:
+    """Return the preprocessing of a template, or of pictures resized whole, at a size in pixels."""
+    return Preprocessing(WHOLE, (), size, RESAMPLING) if template == WHOLE else aligned_preprocessing(template, size)
+
+
+def _given(name: str, template: str | None, size: int | None) -> Preprocessing:
+    if template is None or size is None:
+        raise UserError(
+            f"{name} does not say how its pictures are prepared; say it with "
+            f"--template ({', '.join([*TEMPLATES, WHOLE])}) and --size (pixels)"
+        )
+    return preprocessing_of(template, size)
+
+
+class _Wrapped(nn.Module):
+    """A callable that is no module."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, pictures: Tensor) -> object:
+        """(N, 3, S, S) -> whatever the callable gives, checked once by `_from_code`."""
+        return self._function(pictures)
+
+
+def _from_code(path: str, form: Preprocessing) -> LoadedBackbone:
+    """Build a model with the user's own code, and see that it gives embeddings."""
+    found = imported(path)
+    network = found if isinstance(found, nn.Module) else _called(path, found, form.size)
+    if not callable(network):
+        raise UserError(f"{path} returned a {type(network).__name__}; expected an nn.Module or a callable")
+    backbone = (network if isinstance(network, nn.Module) else _Wrapped(network)).eval()
+    grey = torch.zeros(2, 3, form.size, form.size)
+    with torch.inference_mode():
+        embeddings = _told(path, lambda: backbone(grey))
+    if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or len(embeddings) != 2:
+        found_shape = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise UserError(f"{path} gives {found_shape} for 2 pictures of {form.size} x {form.size}; expected (2, D)")
+    return LoadedBackbone(backbone, form, path, None, None, "")
+
+
+def _called(path: str, build: Callable[..., object], size: int) -> object:
+    try:
+        takes_size = "size" in inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        takes_size = False
+    return _told(path, lambda: build(size=size) if takes_size else build())
+
+
+def _told(path: str, call: Callable[[], object]) -> object:
+    """Call the user's code; an exception in it becomes one line that says where it was raised."""
+    try:
+        return call()
+    except UserError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"{path} failed: {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        ) from error
