@@ -2,10 +2,12 @@
 
 import errno
 import sys
+from argparse import SUPPRESS, Action
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -14,8 +16,26 @@ class UserError(Exception):
     """A mistake of the user's, told in one line: what was found, what was expected, what to do."""
 
 
+class _Help(DefaultHelpFormatter):
+    """Says what an option takes and its default, where there is one to say."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text, facts = action.help or "", []
+        if action.required and action.option_strings:
+            facts.append("required")
+        if self._get_type_str(action) and action.type not in (None, Path):
+            facts.append("%(type)s")
+        said = action.default is None or action.default in ([], (), SUPPRESS) or "(default" in text
+        if not said and action.nargs != 0:
+            facts.append("default: %(default)s")
+        return f"{text} ({', '.join(facts)})" if facts else text
+
+
 class Parser(ArgumentParser):
     """A jsonargparse parser whose errors are one line, without the usage text."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Help, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.entry_points import MODULE_OF
+
 ROOT = Path(__file__).parents[1]
 ORDER = ["shards", "pipeline", "training", "evaluation"]
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
@@ -25,11 +27,7 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
-def is_entry_point(path: Path) -> bool:
-    return 'if __name__ == "__main__"' in path.read_text(encoding="utf-8") or path.stem == "__main__"
-
-
-ENTRY_POINTS = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if is_entry_point(path)}
+ENTRY_POINTS = set(MODULE_OF.values())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,16 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-COMMANDS = [
-    "pipeline.shard",
-    "pipeline.preview",
-    "pipeline.bench",
-    "pipeline.synthetic",
-    "shards.verify",
-    "shards.info",
-    "evaluation",
-    "training/main.py",
-]
+from tests.entry_points import MODULE_OF
+
+COMMANDS = sorted(MODULE_OF)
 HEAVY = {"torch", "cv2", "nvidia.dali", "pandas", "scipy", "matplotlib"}
 
 
@@ -29,9 +22,7 @@ def test_help_describes_every_option(name: str, command: Callable) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_parsing_loads_nothing_heavy(name: str) -> None:
-    module = {"training/main.py": "training.main", "evaluation": "evaluation.__main__"}.get(name, name)
-    module = "pipeline.synthetic.__main__" if module == "pipeline.synthetic" else module
-    code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY!r}))"
+    code = f"import sys, {MODULE_OF[name]}; print(*sorted(set(sys.modules) & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -1,0 +1,89 @@
+"""Every command that the documentation shows exists and takes the options it is shown with."""
+
+import importlib
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.documented import ROOT, Documented, commands, in_page
+from tests.entry_points import MODULE_OF
+
+SHOWN = commands()
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def options_of(parser: Any) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def check_python(module_name: str, arguments: list[str], *, whole: bool) -> None:
+    module = importlib.import_module(MODULE_OF[module_name])
+    if whole:
+        read = getattr(module, "read_command_line", None)
+        if read is not None:
+            read(arguments)
+        else:
+            module.parser().parse_args(arguments)
+        return
+    from training.config import Config
+
+    parser = module.parser(Config()) if module_name == "training/main.py" else module.parser()
+    shown = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    assert shown <= options_of(parser)
+
+
+def after_torchrun(words: list[str]) -> tuple[str, list[str]]:
+    place = next(number for number, word in enumerate(words) if word.endswith(".py"))
+    return words[place], words[place + 1 :]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=str)
+def test_documented_command_is_one(shown: Documented) -> None:
+    program, *rest = shown.words
+    if program == "python" and rest[0] == "-m":
+        if rest[1] in MODULE_OF or rest[1].split(".")[0] in {"shards", "pipeline", "training", "evaluation"}:
+            check_python(rest[1], rest[2:], whole=shown.whole)
+        elif rest[1].startswith("tests."):
+            assert (ROOT / Path(*rest[1].split("."))).with_suffix(".py").is_file()
+    elif program == "torchrun":
+        script, arguments = after_torchrun(rest)
+        check_python(script, arguments, whole=shown.whole)
+    elif program == "make":
+        assert {word for word in rest if "=" not in word} <= targets()
+    elif program == "docker":
+        services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+        assert rest[0] == "compose"
+        assert rest[-1] in services
+
+
+def test_pages_show_every_command() -> None:
+    named = {word for shown in SHOWN for word in shown.words}
+    inner = {"training/main.py": {"training/main.py", "training.main"}}
+    missing = [name for name in MODULE_OF if not named & inner.get(name, {name})]
+    assert not missing, f"no page shows {missing}"
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_commands_are_found_in_blocks_and_sentences() -> None:
+    text = "a\n```\nX=1 make test \\\n  -k  # why\nsaid\n```\nor `make\nunit`.\n<!-- not run: slow -->\n```sh\npip a\n```\n"
+    found = [(c.line, shlex.join(c.words), c.whole, c.excuse) for c in in_page("page", text)]
+    assert found == [(3, "make test -k", True, ""), (11, "pip a", True, "slow"), (7, "make unit", False, "")]
+
+
+def test_scripts_of_the_project_are_found() -> None:
+    assert {"pipeline.shard", "evaluation", "training/main.py"} <= set(MODULE_OF)
+    assert all(os.path.exists(ROOT / (m.replace(".", "/") + ".py")) for m in MODULE_OF.values())
