@@ -26,20 +26,51 @@ def to_network_range_(pixels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class MixedSizes:
+    """One view of B identities whose sides differ: small, grouped by side, until they are enlarged.
+
+    Attributes:
+        rows: per group the places (n,) int64 of its faces among the B identities; every place is in one group.
+        faces: per group (n, s, s, 3) uint8 RGB, each group at its own side s.
+    """
+
+    rows: tuple[Tensor, ...]
+    faces: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the faces are."""
+        return self.faces[0].device
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "MixedSizes":
+        """Return the view on a device."""
+        rows = tuple(row.to(device, non_blocking=non_blocking) for row in self.rows)
+        return MixedSizes(rows, tuple(face.to(device, non_blocking=non_blocking) for face in self.faces))
+
+
+View = Tensor | MixedSizes
+"""One view of B identities: (B, s, s, 3) uint8 RGB, or `MixedSizes` where their sides differ."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """One rank's part of the batch of a step: V views of B identities.
 
     Attributes:
         step: number of the step, from 0 over all epochs.
         labels: (B,) int64, all different.
-        views: V tensors (B, s, s, 3) uint8 RGB, one per view, each at its own side s in pixels.
-        photos: (B, V) int64, the rows of the shard index that the views were made from.
+        views: V views, each at its own side in pixels, or at several.
+        photos: (B, V) int64, the photos that the views were made from: rows of the shard index, those of a
+            second folder counted on from the first.
         size: side of the network's input in pixels.
     """
 
     step: int
     labels: Tensor
-    views: tuple[Tensor, ...]
+    views: tuple[View, ...]
     photos: Tensor
     size: int
 
@@ -47,6 +78,17 @@ class Batch:
         """Return the batch with labels and views on a device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
         return Batch(self.step, self.labels.to(device, non_blocking=True), views, self.photos, self.size)
+
+    def sides(self) -> Tensor:
+        """Return the side in pixels at which each view was seen: (B, V) int64, on the CPU."""
+        sides = torch.empty(self.photos.shape, dtype=torch.int64)
+        for number, view in enumerate(self.views):
+            if isinstance(view, Tensor):
+                sides[:, number] = view.shape[1]
+            else:
+                for rows, faces in zip(view.rows, view.faces, strict=True):
+                    sides[rows.cpu(), number] = faces.shape[1]
+        return sides
 
     def network_input(self, pixels: Tensor | None = None) -> Tensor:
         """Enlarge every view to the network's size, on the device where the views are.
@@ -64,7 +106,11 @@ class Batch:
             shape = (len(self.views) * identities, size, size, 3)
             pixels = torch.empty(shape, dtype=torch.float32, device=self.views[0].device)
         for view, part in zip(self.views, pixels.split(identities), strict=True):
-            enlarge(view, size, out=part, finish=to_network_range_)
+            if isinstance(view, Tensor):
+                enlarge(view, size, out=part, finish=to_network_range_)
+            else:
+                for rows, faces in zip(view.rows, view.faces, strict=True):
+                    part[rows] = enlarge(faces, size, finish=to_network_range_)
         # (V B, size, size, 3) -> (V B, 3, size, size)
         return pixels.permute(0, 3, 1, 2)
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pipeline.graph import build_graph
 from pipeline.loader import Loader
-from pipeline.sampler import draw
+from pipeline.sampler import Sampler
 from pipeline.views import Views
 from shards.index import ShardIndex
 
@@ -84,19 +84,18 @@ def bound(task: Task) -> Iterator[object]:
     index = ShardIndex.open(task.shards)
     stored = set(index.manifest.stored_views)
     decoded = [view for view, side in enumerate(task.sizes) if side not in stored] or [0]
+    sampler = Sampler.of([index.first], Views(task.sizes), seed=0, global_batch=task.batch)
     step = 0
 
-    def source() -> list[list[np.ndarray]]:
+    def source() -> list[np.ndarray]:
         nonlocal step
-        drawn = draw(index.first, views=len(task.sizes), mirror=0.0, seed=0, step=step, global_batch=task.batch)
+        drawn = sampler.draw(step)
         step += 1
-        photos = [[index.read(photo) for photo in drawn.photos[:, view]] for view in decoded]
-        return [*photos, *([np.zeros((), np.int32)] * task.batch for _ in decoded)]
+        return [index.read(photo) for view in decoded for photo in drawn.photos[:, view]]
 
     graph = build_graph(
         source,
-        views=len(decoded),
-        batch=task.batch,
+        most=len(decoded) * task.batch,
         device=task.device,
         device_id=0 if task.device == "gpu" else None,
         threads=task.workers,

@@ -1,4 +1,4 @@
-"""Shards to batches: index, sampler, reader and DALI graph put together.
+"""Shards to batches: corpus, sampler, reader and DALI graph put together.
 
 >>> loader = Loader(Path("shards"), Views(), seed=0, global_batch=128)  # doctest: +SKIP
 >>> for batch in loader: ...  # doctest: +SKIP
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,49 @@ from numpy.typing import NDArray
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch import Tensor
 
-from pipeline.batch import Batch
-from pipeline.device_resample import reduce
-from pipeline.graph import build_graph
-from pipeline.reader import PhotoReader
-from pipeline.sampler import draw, steps_per_epoch
+from pipeline.batch import Batch, View
+from pipeline.corpus import Corpus
+from pipeline.graph import Samples, build_graph
+from pipeline.mixing import most_in_a_batch, read_shares
+from pipeline.quarantine import Quarantine
+from pipeline.reader import Chosen, PhotoReader
+from pipeline.sampler import Draw, Sampler, Sampling
+from pipeline.view_making import make_view
 from pipeline.views import Views
 from shards.command import UserError
-from shards.format import Preprocessing
-from shards.index import ShardIndex
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What the source drew for a step, kept until the graph has decoded it."""
+    """A step that the source has handed to the graph, kept until that has decoded it.
+
+    Attributes:
+        step: its number.
+        draw: this rank's part.
+        chosen: the photos really used.
+        decoded: (N,) int64, the photos handed to the decoder.
+        places: (B, V) int64, where among them each view's photo stands; -1 where the view is stored.
+    """
 
     step: int
-    labels: Tensor
-    photos: Tensor
-    stored: dict[int, Tensor]
+    draw: Draw
+    chosen: Chosen
+    decoded: NDArray[np.int64]
+    places: NDArray[np.int64]
 
 
 class Loader:
     """An endless iterator over one rank's batches, from any step.
 
     Args:
-        shards: folder written by `python -m pipeline.shard`.
+        shards: folder written by `python -m pipeline.shard`, or several; labels and photos of a folder follow
+            those of the folders before it.
         views: views of each identity.
         seed: of the run.
         global_batch: identities in the batch of all ranks.
+        sampling: "identity": an epoch visits every identity once (published); "photo": every photo once, and
+            all views of an item come from it.
+        mix: each folder's share of a batch, in proportion; empty for equal shares.
         rank: of this process.
         world: number of processes; it must divide `global_batch`.
         start_step: the first step to deliver.
@@ -57,16 +72,18 @@ class Loader:
         largest_damaged_share: of all photos, at which the run ends with a message.
 
     Raises:
-        UserError: the folder, the batch, the world size, a view or the device does not fit.
+        UserError: the folders, the batch, the world size, a view or the device do not fit.
     """
 
     def __init__(
         self,
-        shards: Path,
+        shards: Path | Sequence[Path],
         views: Views,
         *,
         seed: int,
         global_batch: int,
+        sampling: Sampling = "identity",
+        mix: Sequence[float] = (),
         rank: int = 0,
         world: int = 1,
         start_step: int = 0,
@@ -77,35 +94,40 @@ class Loader:
         quarantine: Path | None = None,
         largest_damaged_share: float = 0.001,
     ) -> None:
-        index = ShardIndex.open(shards)
-        _check_request(index, views, global_batch, world, device)
-        self.identities = index.identities
-        self.preprocessing: Preprocessing = index.manifest.preprocessing
-        self.steps_per_epoch = steps_per_epoch(index.identities, global_batch)
-        self._stored_sides = _stored_sides(index, views)
-        self._reader = PhotoReader(
-            index,
-            self._stored_sides,
-            seed=seed,
-            quarantine=quarantine,
-            largest_damaged_share=largest_damaged_share,
+        folders = [shards] if isinstance(shards, Path) else list(shards)
+        corpus = Corpus.open(folders)
+        shares = read_shares(mix, len(folders))
+        most = most_in_a_batch(shares, global_batch)
+        _check_request(corpus, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
+        corpus.check_tars()
+        self.corpus = corpus
+        self.identities = corpus.identities
+        self.preprocessing = corpus.preprocessing
+        firsts = [index.first for index in corpus.indexes]
+        self._sampler = Sampler.of(
+            firsts, views, seed=seed, global_batch=global_batch, sampling=sampling, shares=shares
         )
-        self._index = index
-        self._views = views
-        self._share = (seed, global_batch, rank, world)
+        self._reader = PhotoReader(
+            corpus,
+            seed=seed,
+            one_photo=self._sampler.one_photo,
+            quarantine=Quarantine(quarantine, corpus, largest_damaged_share),
+        )
+        self._share = (rank, world)
         self._next_step = start_step
         self._device = torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu")
-        self._drawn: deque[_Drawn] = deque()
-        self._failure: UserError | None = None
-        self._graph = build_graph(
+        self._build_graph = partial(
+            build_graph,
             self._source,
-            views=self._stored_sides.count(None),
-            batch=global_batch // world,
+            most=global_batch // world * (1 if self._sampler.one_photo else len(views.sizes)),
             device=device,
             device_id=device_id if device == "gpu" else None,
             threads=threads,
             prefetch=prefetch,
         )
+        self._drawn: deque[_Drawn] = deque()
+        self._failure: UserError | None = None
+        self._graph = self._build_graph()
         # One batch is finished while the trainer works on the one before.
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._ahead: Future[Batch] | None = None
@@ -124,91 +146,89 @@ class Loader:
         self._finisher.shutdown(wait=True, cancel_futures=True)
         del self._graph
 
-    def _source(self) -> Sequence[list[np.ndarray]]:
+    def _source(self) -> Samples:
         """Draw and read the next step for the graph."""
-        seed, global_batch, rank, world = self._share
         step = self._next_step
-        drawn = draw(
-            self._index.first,
-            views=len(self._views.sizes),
-            mirror=self._views.mirror,
-            seed=seed,
-            step=step,
-            global_batch=global_batch,
-            rank=rank,
-            world=world,
-        )
+        draw = self._sampler.draw(step, *self._share)
         try:
-            read = self._reader.read(drawn, step)
+            chosen = self._reader.choose(draw, step)
+            decoded, places = _to_decode(chosen, self._sampler.one_photo)
+            encoded = [self._reader.photo(int(photo)) for photo in decoded]
         except UserError as failure:
             # DALI would wrap it in a message of its own.
             self._failure = failure
             raise
-        stored = {
-            view: _mirror(np.stack(read.columns[view]), drawn.mirrored[:, view])
-            for view, side in enumerate(self._stored_sides)
-            if side is not None
-        }
-        labels, photos = torch.from_numpy(drawn.identities), torch.from_numpy(read.photos)
-        self._drawn.append(_Drawn(step, labels, photos, stored))
+        self._drawn.append(_Drawn(step, draw, chosen, decoded, places))
         self._next_step += 1
-        decoded = [view for view, side in enumerate(self._stored_sides) if side is None]
-        mirrors = [list(drawn.mirrored[:, view].astype(np.int32)) for view in decoded]
-        return [*(read.columns[view] for view in decoded), *mirrors]
+        return encoded
 
     def _finish(self) -> Batch:
-        """Wait for the graph's next batch, copy it out and reduce its views."""
+        """Wait for the graph's next batch, copy it out and make its views."""
         try:
-            outputs = self._graph.run()
+            (output,) = self._graph.run()
         except Exception:
             if self._failure is not None:
                 raise self._failure from None
             raise
+        faces = self._copy(output)
         drawn = self._drawn.popleft()
-        decoded = iter(outputs)
-        views = [
-            drawn.stored[view].to(self._device) if view in drawn.stored else reduce(self._copy(next(decoded)), low)
-            for view, low in enumerate(self._views.sizes)
-        ]
-        return Batch(drawn.step, drawn.labels, tuple(views), drawn.photos, self.preprocessing.size)
+        views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
+        labels, photos = torch.from_numpy(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
+        return Batch(drawn.step, labels, views, photos, self.preprocessing.size)
+
+    def _view(self, drawn: _Drawn, view: int, faces: Tensor) -> View:
+        sides, photos = drawn.chosen.sides[:, view], drawn.chosen.photos[:, view]
+        return make_view(
+            faces,
+            drawn.places[:, view],
+            sides,
+            drawn.draw.mirrored[:, view],
+            lambda row: self._reader.view(int(photos[row]), int(sides[row])),
+        )
 
     def _copy(self, output: Any) -> Tensor:
-        """Copy the graph's (B, S, S, 3) uint8 output to a tensor on the loader's device."""
+        """Copy the graph's (N, S, S, 3) uint8 output to a tensor on the loader's device."""
         faces = output.as_tensor()
         copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
         feed_ndarray(faces, copied)
         return copied
 
 
-def _stored_sides(index: ShardIndex, views: Views) -> list[int | None]:
-    """Return for every view the side of the stored view that serves it, or None where a photo is decoded."""
-    sides = [side if side in index.manifest.stored_views else None for side in views.sizes]
-    # The graph needs something to decode.
-    return sides if None in sides else [None, *sides[1:]]
+def _to_decode(chosen: Chosen, one_photo: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the photos (N,) to decode, and where among them each view's stands: (B, V), -1 where it is stored."""
+    if one_photo:
+        # The first view is never stored.
+        places = np.broadcast_to(np.arange(len(chosen.photos))[:, None], chosen.photos.shape)
+        return chosen.photos[:, 0], np.where(chosen.stored, -1, places)
+    places = np.full(chosen.photos.shape, -1)
+    # View by view, so that the faces of a view lie side by side.
+    needed = ~chosen.stored.T
+    places.T[needed] = np.arange(needed.sum())
+    return chosen.photos.T[needed], places
 
 
-def _mirror(faces: NDArray[np.uint8], mirrored: NDArray[np.bool_]) -> Tensor:
-    """Mirror some of (B, s, s, 3) left-right, in place."""
-    faces[mirrored] = faces[mirrored, :, ::-1]
-    return torch.from_numpy(faces)
-
-
-def _check_request(index: ShardIndex, views: Views, global_batch: int, world: int, device: str) -> None:
-    size = index.manifest.preprocessing.size
-    if global_batch > index.identities:
-        raise UserError(
-            f"a batch of {global_batch} identities asked of {index.folder}, which holds {index.identities}; "
-            f"set a batch of at most {index.identities}"
-        )
+def _check_request(
+    corpus: Corpus, views: Views, most: Sequence[int], *, global_batch: int, world: int, device: str, seed: int
+) -> None:
     if global_batch % world:
         raise UserError(
             f"a global batch of {global_batch} identities for {world} processes; "
             "set a batch that the number of processes divides"
         )
-    if too_large := [side for side in views.sizes if side > size]:
+    for index, count in zip(corpus.indexes, most, strict=True):
+        if count > index.identities:
+            raise UserError(
+                f"a batch of {count} identities asked of {index.folder}, which holds {index.identities}; "
+                f"set a batch of at most {index.identities}"
+                + ("" if len(most) == 1 else ", or a smaller share of this folder")
+            )
+    size = corpus.preprocessing.size
+    if too_large := [side for _, side in views.ranges if side > size]:
         raise UserError(
-            f"a view of {too_large[0]} pixels asked of {index.folder}, whose faces are {size} x {size}; "
+            f"a view of {too_large[0]} pixels asked of {corpus.indexes[0].folder}, whose faces are {size} x {size}; "
             f"ask for views of at most {size} or write the folder with a larger --size"
         )
+    if seed < 0:
+        raise UserError(f"seed {seed}; give 0 or more")
     if device == "gpu" and not torch.cuda.is_available():
         raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")

@@ -22,9 +22,10 @@ def parser() -> Parser:
     command.add_argument("--identities", type=int, default=8, help="rows of the sheet")
     command.add_argument(
         "--sizes",
-        type=int,
+        type=str,
         nargs="+",
-        help="side of each view in pixels (default: the stored size, 8, 12 and 16)",
+        help="side of each view in pixels, or a range such as 8..32 from which every picture draws its own "
+        "(default: the stored size, 8, 12 and 16)",
     )
     command.add_argument("--seed", type=int, default=0, help="of the draw")
     command.add_argument("--step", type=int, default=0, help="step of training whose batch is shown")
@@ -41,10 +42,12 @@ def draw_sheet(batch: "Batch", names: list[str]) -> "Figure":
     axes = figure.subplots(rows, columns, squeeze=False)
     # (V B, 3, S, S) -> (V, B, S, S, 3), back from [-1, 1] to [0, 1]
     pictures = (batch.network_input().unflatten(0, (columns, rows)).permute(0, 1, 3, 4, 2) + 1) / 2
-    for column, view in enumerate(batch.views):
-        side = view.shape[1]
-        axes[0][column].set_title(f"{side} x {side}", fontsize=9)
+    sides = batch.sides()
+    for column in range(columns):
         for row in range(rows):
+            side = int(sides[row, column])
+            if row == 0 or len(sides[:, column].unique()) > 1:
+                axes[row][column].set_title(f"{side} x {side}", fontsize=9, pad=2)
             axes[row][column].imshow(pictures[column, row].clamp(0, 1).cpu().numpy(), interpolation="none")
             axes[row][column].set(xticks=[], yticks=[])
     for row, label in enumerate(batch.labels.tolist()):

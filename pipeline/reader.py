@@ -2,88 +2,123 @@
 
 One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
 decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch
-is found here, named, and another photo of the identity stands in, chosen by arithmetic.
+is found here, named, and another photo of the identity stands in, chosen by arithmetic. Where another program
+wrote the folder, a photo may be undecodable from the start: the loader finds it and reports it here.
 """
 
-import csv
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.corpus import Corpus
+from pipeline.quarantine import Quarantine
 from pipeline.sampler import Draw, substitutes
 from shards.command import UserError
-from shards.index import ShardIndex
 
 
 @dataclass(frozen=True)
-class Read:
-    """What was read for a draw.
+class Chosen:
+    """What is read for a draw.
 
     Attributes:
-        photos: (B, V) int64, the rows really read.
-        columns: for every view a list of B arrays: encoded photos (1-d uint8), or stored views (s, s, 3) uint8.
+        photos: (B, V) int64, the photos really used.
+        sides: (B, V) int64, the sides in pixels to which they are reduced.
+        stored: (B, V) bool, whether the view is read as it is stored, or made from the decoded photo.
     """
 
     photos: NDArray[np.int64]
-    columns: list[list[NDArray[np.uint8]]]
+    sides: NDArray[np.int64]
+    stored: NDArray[np.bool_]
 
 
 class PhotoReader:
-    """Reads photos, or views stored beside them, by their row in the shard index and replaces damaged ones.
+    """Chooses and reads photos, or views stored beside them, and replaces damaged ones.
 
     Args:
-        index: of the shard folder.
-        stored_sides: for every view the side of the stored view to read, or None to read the encoded photo.
+        corpus: the photos.
         seed: of the run; substitutes are drawn from it.
-        quarantine: CSV file to which each damaged photo is appended (tar, key, reason), or None.
-        largest_damaged_share: of all photos; more end the run with a message.
+        one_photo: all views of a row show one photo.
+        quarantine: where damaged photos are named and counted.
+        stored_views: use the views stored beside the photos, where there are any.
     """
 
     def __init__(
-        self,
-        index: ShardIndex,
-        stored_sides: Sequence[int | None],
-        *,
-        seed: int,
-        quarantine: Path | None,
-        largest_damaged_share: float,
+        self, corpus: Corpus, *, seed: int, one_photo: bool, quarantine: Quarantine, stored_views: bool = True
     ) -> None:
-        self._index = index
-        self._stored_sides = tuple(stored_sides)
+        self._corpus = corpus
         self._seed = seed
+        self._one_photo = one_photo
         self._quarantine = quarantine
-        self._most_damaged = math.ceil(largest_damaged_share * index.photos)
+        self._stored_views = stored_views
         # Photos and stored views are checked apart: one may be sound where the other is not.
-        self._checked = {stored: np.zeros(index.photos, dtype=np.bool_) for stored in (False, True)}
+        self._checked = {stored: np.zeros(corpus.photos, dtype=np.bool_) for stored in (False, True)}
         self._damaged: dict[bool, set[int]] = {False: set(), True: set()}
 
-    def read(self, draw: Draw, step: int) -> Read:
-        """Read the photos of a draw.
+    def choose(self, draw: Draw, step: int) -> Chosen:
+        """Return the photos of a draw with the damaged ones replaced.
 
         Raises:
             UserError: an identity has no usable photo left, or too many photos are damaged.
         """
         photos = draw.photos.copy()
-        columns = []
-        for view, side in enumerate(self._stored_sides):
-            stored = side is not None
-            for row in np.flatnonzero(~self._usable(photos[:, view], stored)):
-                label, place = int(draw.identities[row]), draw.first_row + int(row)
-                order = self._substitutes(label, step=step, row=place, view=view)
-                photos[row, view] = self._first_usable(order, label, stored)
-            columns.append([self._get(photo, side) for photo in photos[:, view]])
-        return Read(photos, columns)
+        for views in self._views_of_one_photo(draw):
+            bad = np.zeros(len(photos), dtype=np.bool_)
+            for view in views:
+                stored = self._stored(photos[:, view], draw.sides[:, view], view)
+                for kind in (False, True):
+                    rows = np.flatnonzero(stored == kind)
+                    bad[rows] |= ~self._usable(photos[rows, view], kind)
+            for row in np.flatnonzero(bad):
+                photos[row, list(views)] = self._substitute(draw, step, int(row), views)
+        columns = range(photos.shape[1])
+        sides = np.stack([self._sides(photos[:, view], draw.sides[:, view]) for view in columns], axis=1)
+        stored = np.stack([self._stored(photos[:, view], draw.sides[:, view], view) for view in columns], axis=1)
+        return Chosen(photos, sides, stored)
 
-    def _get(self, photo: int, side: int | None) -> NDArray[np.uint8]:
-        return self._index.read(photo) if side is None else self._index.read_view(photo, side)
+    def photo(self, photo: int) -> NDArray[np.uint8]:
+        """Return the encoded bytes of a photo: (size,) uint8."""
+        index, row = self._corpus.locate(photo)
+        return index.read(row)
+
+    def view(self, photo: int, side: int) -> NDArray[np.uint8]:
+        """Return a stored view of a photo: (side, side, 3) uint8 RGB."""
+        index, row = self._corpus.locate(photo)
+        return index.read_view(row, side)
+
+    def condemn(self, photo: int, reason: str) -> None:
+        """Report a photo that the decoder cannot decode; from now on another stands in for it.
+
+        Raises:
+            UserError: too many photos are damaged.
+        """
+        self._checked[False][photo] = True
+        self._report(photo, stored=False, reason=reason)
+
+    def _views_of_one_photo(self, draw: Draw) -> Sequence[tuple[int, ...]]:
+        """Return the views that must show the same photo, whatever happens to it."""
+        views = range(draw.photos.shape[1])
+        return [tuple(views)] if self._one_photo else [(view,) for view in views]
+
+    def _sides(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sides to which photos are reduced: no view is made larger than its photo knew.
+
+        The full size stays: a natively small photo serves as it is.
+        """
+        natives = self._corpus.natives(photos)
+        known = np.where(natives > 0, natives, asked)
+        return np.where(asked == self._corpus.preprocessing.size, asked, np.minimum(asked, known))
+
+    def _stored(self, photos: NDArray[np.int64], asked: NDArray[np.int64], view: int) -> NDArray[np.bool_]:
+        """Return which photos' views are read as they are stored; never the first, so that all batches decode."""
+        if view == 0 or not self._stored_views:
+            return np.zeros(len(photos), dtype=np.bool_)
+        return self._corpus.stores(photos, self._sides(photos, asked))
 
     def _usable(self, photos: NDArray[np.int64], stored: bool) -> NDArray[np.bool_]:
-        """Check the photos not seen before; return (B,) bool."""
+        """Check the photos not seen before; return (N,) bool."""
         for photo in photos[~self._checked[stored][photos]]:
             self._check(int(photo), stored)
         damaged = self._damaged[stored]
@@ -93,37 +128,31 @@ class PhotoReader:
         """Compare the bytes with their CRC-32, once."""
         if not self._checked[stored][photo]:
             self._checked[stored][photo] = True
-            data = self._index.read_views(photo) if stored else self._index.read(photo)
+            index, row = self._corpus.locate(photo)
+            data = index.read_views(row) if stored else index.read(row)
             found = zlib.crc32(data.data)
-            written = int(self._index.records["views_crc32" if stored else "crc32"][photo])
+            written = int(index.records["views_crc32" if stored else "crc32"][row])
             if found != written:
                 what = "stored views" if stored else "photo"
                 self._report(photo, stored, f"{what} with CRC-32 {found:08x} where {written:08x} was written")
         return photo not in self._damaged[stored]
 
-    def _substitutes(self, label: int, *, step: int, row: int, view: int) -> NDArray[np.int64]:
-        first, last = int(self._index.first[label]), int(self._index.first[label + 1])
-        return substitutes(first, last, seed=self._seed, step=step, row=row, view=view)
-
-    def _first_usable(self, order: NDArray[np.int64], label: int, stored: bool) -> int:
-        for photo in order:
-            if self._check(int(photo), stored):
+    def _substitute(self, draw: Draw, step: int, row: int, views: tuple[int, ...]) -> int:
+        """Return the first photo, in the order of the arithmetic, that is sound in all it is needed for."""
+        label = int(draw.identities[row])
+        first, last = self._corpus.photos_of(label)
+        place = draw.first_row + row
+        for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
+            one = np.array([photo])
+            needed = [self._stored(one, draw.sides[row, view : view + 1], view)[0] for view in views]
+            if all(self._check(int(photo), bool(stored)) for stored in needed):
                 return int(photo)
+        folder = self._corpus.locate(first)[0].folder
         raise UserError(
-            f"identity {self._index.names[label]} in {self._index.folder} has no undamaged photo left; "
-            f"run `python -m shards.verify {self._index.folder}` and write the folder again"
+            f"identity {self._corpus.name(label)} in {folder} has no undamaged photo left; "
+            f"run `python -m shards.verify {folder}` and write the folder again"
         )
 
     def _report(self, photo: int, stored: bool, reason: str) -> None:
         self._damaged[stored].add(photo)
-        tar, key = self._index.key(photo)
-        if self._quarantine is not None:
-            with self._quarantine.open("a", newline="") as file:
-                csv.writer(file).writerow((tar, key, reason))
-        count = len(self._damaged[False] | self._damaged[True])
-        if count > self._most_damaged:
-            raise UserError(
-                f"{count} of {self._index.photos} photos in {self._index.folder} are damaged, the last one "
-                f"{tar} {key} ({reason}); at most {self._most_damaged} are passed over: "
-                f"run `python -m shards.verify {self._index.folder}` and write the folder again"
-            )
+        self._quarantine.add(photo, reason, count=len(self._damaged[False] | self._damaged[True]))

@@ -2,19 +2,24 @@
 
 Everything is a pure function of (seed, step): a run resumes from one integer, and the batches of all ranks
 put together are the same global batch for every world size. The cost of a step does not depend on the size
-of the data set: the order of identities in an epoch is a keyed permutation that is evaluated only at the
-places a batch needs (a Feistel network; places beyond the data set are walked on along their cycle, Black and
-Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
+of the data set (`pipeline.permutation`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FEISTEL_ROUNDS = 8
-# Streams keep the random numbers of different purposes apart under one seed.
-_ORDER_STREAM, _PHOTO_STREAM, _SUBSTITUTE_STREAM = 0, 1, 2
+from pipeline.mixing import most_in_a_batch, taken
+from pipeline.order import IdentityOrder, Order, PhotoOrder
+from pipeline.streams import Stream, generator
+from pipeline.views import Views
+
+Sampling = Literal["identity", "photo"]
+"""What an item is: an identity, once an epoch (published), or a photo, once an epoch, from which all views come."""
 
 
 @dataclass(frozen=True)
@@ -25,85 +30,120 @@ class Draw:
         identities: (B,) int64 labels, all different.
         photos: (B, V) int64 rows of the shard index, one photo per view.
         mirrored: (B, V) bool, whether the view is mirrored left-right.
+        sides: (B, V) int64, the side in pixels asked for.
         first_row: place of the first row in the global batch.
     """
 
     identities: NDArray[np.int64]
     photos: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
+    sides: NDArray[np.int64]
     first_row: int
 
-
-def steps_per_epoch(identities: int, global_batch: int) -> int:
-    """Return the number of full batches in which an epoch visits identities, at most once each.
-
-    The identities left over when the batch does not divide them are others in every epoch.
-    """
-    return identities // global_batch
+    def rows(self, rank: int, world: int) -> "Draw":
+        """Return one rank's equal part of a global batch."""
+        share = len(self.identities) // world
+        mine = slice(rank * share, (rank + 1) * share)
+        return Draw(self.identities[mine], self.photos[mine], self.mirrored[mine], self.sides[mine], mine.start)
 
 
-def epoch_order(places: NDArray[np.int64], identities: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the identities that stand at the given places of an epoch's order.
+@dataclass(frozen=True)
+class Sampler:
+    """Draws the batch of any step. `Sampler.of` makes one.
 
-    Over all places 0..identities - 1 the result is a permutation of the identities.
-
-    Args:
-        places: (N,) int64, each in 0..identities - 1.
-        identities: size of the data set.
-        seed: of the run.
-        epoch: number of the epoch.
-
-    Returns:
-        (N,) int64.
-    """
-    half_bits = max(1, (max(identities - 1, 1).bit_length() + 1) // 2)
-    state = np.random.SeedSequence((seed, _ORDER_STREAM, epoch))
-    keys = state.generate_state(_FEISTEL_ROUNDS, np.uint64).astype(np.uint64)
-    order = _feistel(places.astype(np.uint64), half_bits, keys)
-    while (outside := order >= identities).any():
-        order[outside] = _feistel(order[outside], half_bits, keys)
-    return order.astype(np.int64)
-
-
-def draw(
-    first: NDArray[np.int64],
-    *,
-    views: int,
-    mirror: float,
-    seed: int,
-    step: int,
-    global_batch: int,
-    rank: int = 0,
-    world: int = 1,
-) -> Draw:
-    """Draw one rank's part of the batch of a step.
-
-    Every view of an identity takes one of its photos, independently, uniformly and with replacement (Lai and
-    Lam, 2021), and is mirrored independently.
-
-    Args:
-        first: (identities + 1,) int64, the first photo of each identity in the shard index.
-        views: views per identity.
-        mirror: probability 0..1 that a view is mirrored.
-        seed: of the run.
-        step: number of the step, from 0 over all epochs.
+    Attributes:
+        orders: of each shard folder.
+        shares: of each folder in a batch; they sum to one.
+        first_label: (folders,) int64, the label of each folder's first identity.
+        first_photo: (folders,) int64, the number of each folder's first photo.
+        views: of each identity.
+        one_photo: all views of a row show one photo.
         global_batch: identities in the batch of all ranks.
-        rank: of this process.
-        world: number of processes.
+        seed: of the run.
     """
-    identities = len(first) - 1
-    assert 0 < global_batch <= identities and global_batch % world == 0 and 0 <= rank < world
-    epoch, batch = divmod(step, steps_per_epoch(identities, global_batch))
-    places = np.arange(batch * global_batch, (batch + 1) * global_batch)
-    labels = epoch_order(places, identities, seed=seed, epoch=epoch)
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, _PHOTO_STREAM, step))))
-    # (B, 1) against (B, V)
-    starts, ends = first[labels, None], first[labels + 1, None]
-    photos = generator.integers(starts, ends, size=(global_batch, views))
-    mirrored = generator.random((global_batch, views)) < mirror
-    share = global_batch // world
-    mine = slice(rank * share, (rank + 1) * share)
-    return Draw(labels[mine], photos[mine], mirrored[mine], first_row=mine.start)
+
+    orders: tuple[Order, ...]
+    shares: tuple[Fraction, ...]
+    first_label: NDArray[np.int64]
+    first_photo: NDArray[np.int64]
+    views: Views
+    one_photo: bool
+    global_batch: int
+    seed: int
+
+    @staticmethod
+    def of(
+        firsts: Sequence[NDArray[np.int64]],
+        views: Views,
+        *,
+        seed: int,
+        global_batch: int,
+        sampling: Sampling = "identity",
+        shares: Sequence[Fraction] = (Fraction(1),),
+    ) -> "Sampler":
+        """Make a sampler.
+
+        Args:
+            firsts: for each shard folder (identities + 1,) int64, the first photo of each identity in its index.
+            views: of each identity.
+            seed: of the run.
+            global_batch: identities in the batch of all ranks.
+            sampling: "identity" or "photo".
+            shares: of each folder in a batch, summing to one.
+        """
+        most = most_in_a_batch(shares, global_batch)
+        assert all(0 < count < len(first) for count, first in zip(most, firsts, strict=True))
+        make = IdentityOrder if sampling == "identity" else PhotoOrder.of
+        return Sampler(
+            orders=tuple(make(first, most[k], seed, k) for k, first in enumerate(firsts)),
+            shares=tuple(shares),
+            first_label=np.cumsum([0, *(len(first) - 1 for first in firsts)])[:-1],
+            first_photo=np.cumsum([0, *(int(first[-1]) for first in firsts)])[:-1],
+            views=views,
+            one_photo=sampling == "photo" or views.photos == "same",
+            global_batch=global_batch,
+            seed=seed,
+        )
+
+    def draw(self, step: int, rank: int = 0, world: int = 1) -> Draw:
+        """Draw one rank's part of the batch of a step.
+
+        By default every view of an identity takes one of its photos, independently, uniformly and with
+        replacement (Lai and Lam, 2021). Every view is mirrored, and draws its side, independently.
+
+        Args:
+            step: number of the step, from 0 over all epochs.
+            rank: of this process.
+            world: number of processes, which divides the batch.
+        """
+        assert self.global_batch % world == 0 and 0 <= rank < world
+        labels, starts, ends = self._items(step)
+        shape = (self.global_batch, len(self.views.sizes))
+        random = generator(self.seed, Stream.PHOTO, step)
+        # (B, 1) against (B, V)
+        chosen = (self.global_batch, 1) if self.one_photo else shape
+        photos = np.broadcast_to(random.integers(starts[:, None], ends[:, None], size=chosen), shape)
+        mirrored = random.random(shape) < np.array(self.views.mirrors)
+        return Draw(labels, photos, mirrored, self._sides(step, shape), first_row=0).rows(rank, world)
+
+    def _items(self, step: int) -> tuple[NDArray[np.int64], ...]:
+        """Return the labels of the global batch, and the first and one past the last photo that each may show."""
+        before, after = (taken(self.shares, self.global_batch, s) for s in (step, step + 1))
+        parts = []
+        for k, order in enumerate(self.orders):
+            labels, starts, ends = order.items(step, after[k] - before[k])
+            parts.append((labels + self.first_label[k], starts + self.first_photo[k], ends + self.first_photo[k]))
+        if len(parts) == 1:
+            return parts[0]
+        # Every rank gets identities of every folder.
+        mixed = generator(self.seed, Stream.MIX, step).permutation(self.global_batch)
+        return tuple(np.concatenate(part)[mixed] for part in zip(*parts, strict=True))
+
+    def _sides(self, step: int, shape: tuple[int, int]) -> NDArray[np.int64]:
+        smallest, largest = np.array(self.views.ranges).T
+        if (smallest == largest).all():
+            return np.broadcast_to(smallest, shape)
+        return generator(self.seed, Stream.SIZE, step).integers(smallest, largest, size=shape, endpoint=True)
 
 
 def substitutes(first_photo: int, last_photo: int, *, seed: int, step: int, row: int, view: int) -> NDArray[np.int64]:
@@ -115,26 +155,10 @@ def substitutes(first_photo: int, last_photo: int, *, seed: int, step: int, row:
         seed: of the run.
         step: number of the step.
         row: place of the identity in the global batch.
-        view: of the unusable photo.
+        view: of the unusable photo; of the first one where views share a photo.
 
     Returns:
         (last_photo - first_photo,) int64, a permutation.
     """
-    key = np.random.SeedSequence((seed, _SUBSTITUTE_STREAM, step, row, view))
-    return np.random.Generator(np.random.Philox(key)).permutation(np.arange(first_photo, last_photo))
-
-
-def _feistel(values: NDArray[np.uint64], half_bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Permute the numbers below 2**(2 half_bits)."""
-    bits, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left, right = values >> bits, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
-    return (left << bits) | right
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread every bit over the whole word (the finaliser of splitmix64; Steele et al., 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    random = generator(seed, Stream.SUBSTITUTE, step, row, view)
+    return random.permutation(np.arange(first_photo, last_photo))

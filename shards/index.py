@@ -83,6 +83,32 @@ class ShardIndex:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read ({error}); write the folder again") from error
 
+    def check_tars(self) -> None:
+        """Compare the size of every tar with the manifest's; no tar is read.
+
+        A tar of another size than the manifest says may have been written anew together with its index; it passes
+        where the index's bytes lie within it.
+
+        Raises:
+            UserError: a tar is missing, or ends before a photo that the index places in it.
+        """
+        for number, entry in enumerate(self.manifest.tars):
+            path = self._tar_path(number)
+            try:
+                found = path.stat().st_size
+            except OSError as error:
+                raise UserError(
+                    f"{path} cannot be read ({error.strerror}); run `python -m shards.verify {self.folder}`"
+                ) from error
+            if found != entry.bytes:
+                mine = self.records[self.records["tar"] == number]
+                end = int((mine["offset"] + mine["size"]).max(initial=0))
+                if end > found:
+                    raise UserError(
+                        f"{path} has {found} bytes, the manifest says {entry.bytes} and the index places photos up "
+                        f"to {end}; run `python -m shards.verify {self.folder}`"
+                    )
+
     def read(self, photo: int) -> NDArray[np.uint8]:
         """Return the encoded bytes of a photo as a view of the memory-mapped tar: (size,) uint8.
 
@@ -97,7 +123,7 @@ class ShardIndex:
         tar = self._tar(number)
         if start < 0 or stop > len(tar):
             raise UserError(
-                f"{self._tar_path(number)} ends at {len(tar)} bytes, the index names bytes up to "
+                f"{self._tar_path(number)} ends at {len(tar)} bytes, the index names bytes {start} to "
                 f"{stop}; run `python -m shards.verify {self.folder}`"
             )
         return tar[start:stop]
@@ -129,6 +155,10 @@ class ShardIndex:
         return self._tar_path(number).name, name.split(".", 1)[0]
 
     def _tar_path(self, number: int) -> Path:
+        if not 0 <= number < len(self.manifest.tars):
+            raise UserError(
+                f"the index of {self.folder} names tar {number} of {len(self.manifest.tars)}; write the folder again"
+            )
         return self.folder / self.manifest.tars[number].name
 
     def _tar(self, number: int) -> NDArray[np.uint8]:

@@ -137,10 +137,13 @@ _FREE_TO_CHANGE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints",
 def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to continue a run with other settings.
 
+    A setting that the program did not know yet when the run was begun counts as begun with its default, which
+    always means what was done before.
+
     Raises:
         UserError: naming the first setting that differs and both values.
     """
-    old, new = _flat(begun), _flat(wanted)
+    old, new = {**_flat(Config().to_dict()), **_flat(begun)}, _flat(wanted)
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
             raise UserError(

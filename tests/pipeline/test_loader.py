@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.batch import Batch, to_network_range
 from pipeline.loader import Loader
 from pipeline.plan import Plan, Settings
-from pipeline.sampler import draw
+from pipeline.sampler import Sampler
 from pipeline.sharding import shard
 from pipeline.sources import orl
 from pipeline.views import Views
@@ -49,7 +49,7 @@ def test_views_equal_pillow_on_real_faces(orl_shards: Path, device: str) -> None
     """From the stored photo to the network's input: decode, mirror, reduce, enlarge, scale."""
     index = ShardIndex.open(orl_shards)
     for batch in batches(orl_shards, 3, device=device):
-        drawn = draw(index.first, views=4, mirror=0.5, seed=5, step=batch.step, global_batch=12)
+        drawn = Sampler.of([index.first], VIEWS, seed=5, global_batch=12).draw(batch.step)
         np.testing.assert_array_equal(batch.labels.cpu(), drawn.identities)
         np.testing.assert_array_equal(batch.photos, drawn.photos)
         # (V B, 3, S, S) -> (V, B, S, S, 3)

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from pipeline.sampler import Draw, draw, epoch_order, steps_per_epoch, substitutes
+from pipeline.order import epoch_order, steps_per_epoch
+from pipeline.sampler import Draw, Sampler, substitutes
+from pipeline.views import Views
 
 
 def first_photos(identities: int, seed: int = 0) -> np.ndarray:
@@ -15,8 +17,8 @@ def first_photos(identities: int, seed: int = 0) -> np.ndarray:
 
 
 def draw_all(first: np.ndarray, step: int, batch: int, world: int, seed: int = 3) -> list[Draw]:
-    settings_ = {"views": 4, "mirror": 0.5, "seed": seed, "step": step, "global_batch": batch}
-    return [draw(first, **settings_, rank=rank, world=world) for rank in range(world)]
+    sampler = Sampler.of([first], Views(), seed=seed, global_batch=batch)
+    return [sampler.draw(step, rank, world) for rank in range(world)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,7 +89,7 @@ def test_photos_and_mirrors_are_uniform_and_independent() -> None:
 
 def test_one_pinned_draw() -> None:
     """A golden order: a change here breaks the resumption of every run already started."""
-    drawn = draw(np.arange(0, 1001, 10), views=4, mirror=0.5, seed=0, step=7, global_batch=4)
+    drawn = Sampler.of([np.arange(0, 1001, 10)], Views(), seed=0, global_batch=4).draw(7)
     assert drawn.identities.tolist() == [68, 59, 91, 8]
     assert drawn.photos.tolist() == [
         [681, 680, 685, 684],

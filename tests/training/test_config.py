@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.views import Views
 from shards.command import UserError
 from training.config import Config, refuse_changes
 from training.main import read_command_line
@@ -64,3 +65,18 @@ def test_changes_that_matter_are_refused_with_both_values() -> None:
     refuse_changes(begun, Config(steps=5, log_every=1).to_dict())
     with pytest.raises(UserError, match="batch 128, now 64"):
         refuse_changes(begun, Config(batch=64).to_dict())
+
+
+def test_a_run_begun_before_a_setting_existed_continues_with_its_default() -> None:
+    begun = json.loads(json.dumps(Config().to_dict()))
+    del begun["views"]["photos"]
+    refuse_changes(begun, Config().to_dict())
+    with pytest.raises(UserError, match=r"views.photos different, now same"):
+        refuse_changes(begun, Config(views=Views(photos="same")).to_dict())
+
+
+def test_ranges_of_sizes_pass_through_the_command_line() -> None:
+    _, config = read_command_line(["--recipe", "tiny", *WHERE, "--views.sizes", "[32, 8..24]", "--views.mirror", "0"])
+    assert config.views.ranges == ((32, 32), (8, 24))
+    _, config = read_command_line(["--recipe", "tiny", *WHERE, "--views.mirror", "[0, 1, 0.5, 0.5]"])
+    assert config.views.mirrors == (0, 1, 0.5, 0.5)

@@ -1,0 +1,125 @@
+"""Several shard folders as one row of labels and photos; those of a folder follow those of the folders before it."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.command import UserError
+from shards.format import Preprocessing
+from shards.index import ShardIndex
+
+
+class Corpus:
+    """The photos and identities of shard folders. `Corpus.open` makes one.
+
+    Attributes:
+        indexes: of the folders.
+        preprocessing: what all photos went through.
+        identities: number of labels.
+        photos: number of photos.
+    """
+
+    def __init__(self, indexes: Sequence[ShardIndex], preprocessing: Preprocessing) -> None:
+        self.indexes = tuple(indexes)
+        self.preprocessing = preprocessing
+        self._first_photo = _starts(index.photos for index in indexes)
+        self._first_label = _starts(index.identities for index in indexes)
+        self.photos, self.identities = self._first_photo[-1], self._first_label[-1]
+
+    @staticmethod
+    def open(folders: Sequence[Path]) -> "Corpus":
+        """Open finished shard folders.
+
+        Raises:
+            UserError: a folder cannot be opened or is named twice, or two do not go together.
+        """
+        if not folders:
+            raise UserError("no shard folder named; give at least one")
+        if len({folder.resolve() for folder in folders}) < len(folders):
+            raise UserError(f"a shard folder is named twice in {' '.join(map(str, folders))}; name each once")
+        indexes = [ShardIndex.open(folder) for folder in folders]
+        return Corpus(indexes, common_preprocessing(indexes))
+
+    def check_tars(self) -> None:
+        """Look at every tar's size, so that a missing or truncated one is told before work begins.
+
+        Raises:
+            UserError: a tar is missing or shorter than the index says.
+        """
+        for index in self.indexes:
+            index.check_tars()
+
+    def locate(self, photo: int) -> tuple[ShardIndex, int]:
+        """Return the index of a photo's folder and the photo's row in it."""
+        folder = bisect_right(self._first_photo, photo) - 1
+        return self.indexes[folder], photo - self._first_photo[folder]
+
+    def natives(self, photos: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sizes in pixels at which faces stood in their photos: (N,) int64, 0 where it is not known."""
+        natives = np.empty(len(photos), dtype=np.int64)
+        for places, index, rows in self._by_folder(photos):
+            natives[places] = index.records["native"][rows]
+        return natives
+
+    def stores(self, photos: NDArray[np.int64], sides: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether views of these sides are stored beside these photos: (N,) bool."""
+        stored = np.zeros(len(photos), dtype=np.bool_)
+        for places, index, _ in self._by_folder(photos):
+            stored[places] = np.isin(sides[places], index.manifest.stored_views)
+        return stored
+
+    def photos_of(self, label: int) -> tuple[int, int]:
+        """Return an identity's first photo and one past its last."""
+        folder = bisect_right(self._first_label, label) - 1
+        first, row = self.indexes[folder].first, label - self._first_label[folder]
+        return int(first[row]) + self._first_photo[folder], int(first[row + 1]) + self._first_photo[folder]
+
+    def name(self, label: int) -> str:
+        """Return an identity's name."""
+        folder = bisect_right(self._first_label, label) - 1
+        return self.indexes[folder].names[label - self._first_label[folder]]
+
+    def _by_folder(
+        self, photos: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], ShardIndex, NDArray[np.int64]]]:
+        """Yield for every folder its places among the photos, its index, and the photos' rows in that."""
+        for index, first, end in zip(self.indexes, self._first_photo, self._first_photo[1:], strict=False):
+            places = np.flatnonzero((photos >= first) & (photos < end))
+            yield places, index, photos[places] - first
+
+
+def common_preprocessing(indexes: Sequence[ShardIndex]) -> Preprocessing:
+    """Return what the photos of all folders went through.
+
+    Pictures taken whole have no landmarks to be aligned by: they go with aligned faces of the same size, whose
+    template is then that of all.
+
+    Raises:
+        UserError: two folders differ in anything else.
+    """
+    aligned = [index for index in indexes if index.manifest.preprocessing.template != "whole"]
+    leader = (aligned or indexes)[0]
+    expected = leader.manifest.preprocessing
+    for index in indexes:
+        found = index.manifest.preprocessing
+        if aligned and found.template == "whole":
+            differences = [f"size {found.size} against {expected.size}"] if found.size != expected.size else []
+        else:
+            differences = found.differences(expected)
+        if differences:
+            raise UserError(
+                f"{index.folder} and {leader.folder} cannot be mixed: {differences[0]}; "
+                "write both with the same settings or train on one"
+            )
+    return expected
+
+
+def _starts(counts: Iterable[int]) -> list[int]:
+    """Return where each folder begins, and the end of the last."""
+    starts = [0]
+    for count in counts:
+        starts.append(starts[-1] + count)
+    return starts

@@ -1,0 +1,71 @@
+"""Decoded faces to views: reduced, mirrored, grouped by side."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.batch import MixedSizes, View
+from pipeline.device_resample import reduce
+
+
+def make_view(
+    faces: Tensor,
+    places: NDArray[np.int64],
+    sides: NDArray[np.int64],
+    mirrored: NDArray[np.bool_],
+    stored: Callable[[int], NDArray[np.uint8]],
+) -> View:
+    """Make one view of B identities.
+
+    Args:
+        faces: (N, S, S, 3) uint8, the decoded faces of all views.
+        places: (B,) int64, the face of each identity among them; -1 where its view is stored.
+        sides: (B,) int64, in pixels.
+        mirrored: (B,) bool, whether to mirror left-right.
+        stored: returns the stored view (s, s, 3) of an identity by its row.
+
+    Returns:
+        the view on the faces' device.
+    """
+    groups = [np.flatnonzero(sides == side) for side in np.unique(sides)]
+    made = [_make(faces, places[rows], int(sides[rows[0]]), mirrored[rows], stored, rows) for rows in groups]
+    if len(made) == 1:
+        return made[0]
+    return MixedSizes(tuple(torch.from_numpy(rows).to(faces.device) for rows in groups), tuple(made))
+
+
+def _make(
+    faces: Tensor,
+    places: NDArray[np.int64],
+    side: int,
+    mirrored: NDArray[np.bool_],
+    stored: Callable[[int], NDArray[np.uint8]],
+    rows: NDArray[np.int64],
+) -> Tensor:
+    """Make the views of one side: (n, side, side, 3) uint8."""
+    read = np.flatnonzero(places < 0)
+    made = np.flatnonzero(places >= 0)
+    if len(read) == 0:
+        pixels = reduce(_take(faces, places), side)
+    else:
+        pixels = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=faces.device)
+        views = torch.from_numpy(np.stack([stored(int(row)) for row in rows[read]]))
+        pixels[torch.from_numpy(read)] = views.to(faces.device)
+        if len(made):
+            pixels[torch.from_numpy(made)] = reduce(_take(faces, places[made]), side)
+    if not mirrored.any():
+        return pixels
+    # Reducing and mirroring commute, and small views are quicker to mirror. Faces may be shared by views.
+    flags = torch.from_numpy(mirrored).to(faces.device)[:, None, None, None]
+    return torch.where(flags, pixels.flip(2), pixels)
+
+
+def _take(faces: Tensor, places: NDArray[np.int64]) -> Tensor:
+    """Return the faces at the places, without a copy where they lie side by side."""
+    first = int(places[0])
+    if (np.diff(places) == 1).all():
+        return faces[first : first + len(places)]
+    return faces[torch.from_numpy(places).to(faces.device)]
