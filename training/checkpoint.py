@@ -133,12 +133,12 @@ def load_backbone(path: Path) -> LoadedBackbone:
         UserError: the file is missing, damaged or neither of the two, or names a backbone that is not trusted.
     """
     data = _load(path)
-    sha256 = _sha256(path)
+    sha256 = file_sha256(path)
     if data.get("kind") == _KIND:
         checkpoint = load_checkpoint(path)
         model = checkpoint.config["model"]
         size = checkpoint.preprocessing.size
-        _refuse_untrusted(path, model["backbone"])
+        refuse_untrusted(path, model["backbone"])
         backbone = build_backbone(model["backbone"], size, model["embedding_size"])
         try:
             backbone.load_state_dict(checkpoint.backbone)
@@ -163,7 +163,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
     return LoadedBackbone(backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256)
 
 
-def _refuse_untrusted(path: Path, backbone: str) -> None:
+def refuse_untrusted(path: Path, backbone: str) -> None:
     """Refuse a file that chooses what is imported, unless the user has chosen the same."""
     if ":" in backbone and backbone not in os.environ.get(TRUSTED, "").split(","):
         raise UserError(
@@ -197,7 +197,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,0 +1,195 @@
+"""Exported files read back: safetensors and ONNX as backbones ready to embed, TorchScript refused with its reason.
+
+Nothing in a file is run: safetensors hold numbers alone, and an ONNX graph is arithmetic that onnxruntime does.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from shards.command import UserError
+from shards.format import Preprocessing
+from training.checkpoint import LoadedBackbone, file_sha256, refuse_untrusted
+from training.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
+from training.model import build_backbone
+
+ExportFormat = Literal["safetensors", "onnx", "torchscript"]
+
+
+@dataclass(frozen=True)
+class ExportedMetadata:
+    """What an exported file says of its network.
+
+    Attributes:
+        backbone: name of the architecture.
+        embedding_size: length of an embedding.
+        preprocessing: what its pictures must go through.
+        step: steps of training, or None where the checkpoint did not say.
+        recipe: name of the recipe, or None.
+    """
+
+    backbone: str
+    embedding_size: int
+    preprocessing: Preprocessing
+    step: int | None
+    recipe: str | None
+
+
+def exported_format(path: Path) -> ExportFormat | None:
+    """Recognise an exported file by its content; None for any other file, also one that is not there."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(16)
+    if zipfile.is_zipfile(path):
+        return "torchscript" if _torchscript_entry(path) else None
+    # Eight bytes of length, then a header of JSON.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "safetensors"
+    # The first field of an ONNX model is its version of the format, a small number.
+    return "onnx" if start[:1] == b"\x08" else None
+
+
+def read_metadata(path: Path) -> ExportedMetadata:
+    """Read the metadata of an exported file of any format.
+
+    Raises:
+        UserError: the file is missing, damaged, of another program or of another version.
+    """
+    form = exported_format(path)
+    if form is None:
+        raise UserError(f"{path} is no exported network; expected a file of python -m training.export")
+    read = {"safetensors": _safetensors_text, "onnx": _onnx_text, "torchscript": _torchscript_text}[form]
+    text = read(path)
+    if text is None:
+        raise UserError(
+            f"{path} carries no entry {METADATA_KEY}, so that nothing says how its pictures are prepared; "
+            "export it with python -m training.export"
+        )
+    try:
+        fields = json.loads(text)
+        if fields["version"] != METADATA_VERSION:
+            raise UserError(
+                f"{path} has metadata of version {fields['version']}, this program reads {METADATA_VERSION}"
+            )
+        return ExportedMetadata(
+            str(fields["backbone"]),
+            int(fields["embedding_size"]),
+            Preprocessing.from_dict(fields["preprocessing"]),
+            fields["step"],
+            fields["recipe"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the metadata of {path} cannot be read: {error!r}; export it again") from error
+
+
+def load_exported(path: Path) -> LoadedBackbone:
+    """Load a safetensors or ONNX file of `python -m training.export` as a backbone ready to embed.
+
+    A safetensors file becomes the network itself, on the CPU; an ONNX file a module that onnxruntime computes on the
+    CPU, wherever its input lies. A backbone named by an import path loads from safetensors only where the
+    environment trusts it, as for a checkpoint.
+
+    Raises:
+        UserError: the file is missing, damaged, without metadata, or TorchScript, which is a program.
+    """
+    about = read_metadata(path)
+    form = exported_format(path)
+    if form == "torchscript":
+        raise UserError(f"{path} is TorchScript, a program; export the checkpoint as safetensors or onnx instead")
+    backbone = _safetensors_network(path, about) if form == "safetensors" else OnnxBackbone(path, about)
+    return LoadedBackbone(
+        backbone.eval(), about.preprocessing, about.backbone, about.step, about.recipe, file_sha256(path)
+    )
+
+
+class OnnxBackbone(nn.Module):
+    """An exported ONNX model as a module: (N, 3, S, S) float32 -> (N, D) float32 on the input's device.
+
+    Raises:
+        UserError: onnxruntime cannot read the file, or it is no network from pictures to embeddings.
+    """
+
+    def __init__(self, path: Path, about: ExportedMetadata) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class of its own for every kind of fault
+            raise UserError(f"{path} is damaged or no ONNX model: {str(error).splitlines()[0]}") from error
+        size = about.preprocessing.size
+        ins = {entry.name: entry.shape[1:] for entry in self._session.get_inputs()}
+        outs = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
+        if ins != {INPUT: [3, size, size]} or outs != {OUTPUT: [about.embedding_size]}:
+            raise UserError(
+                f"{path} computes {outs} from {ins}; its metadata says {OUTPUT} of length {about.embedding_size} "
+                f"from {INPUT} of 3 x {size} x {size}"
+            )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, S, S) in [-1, 1] -> (N, D), not normalised; no gradient flows."""
+        (embeddings,) = self._session.run([OUTPUT], {INPUT: pictures.detach().float().cpu().contiguous().numpy()})
+        return torch.from_numpy(embeddings).to(pictures.device)
+
+
+def _safetensors_network(path: Path, about: ExportedMetadata) -> nn.Module:
+    from safetensors.torch import load_file
+
+    refuse_untrusted(path, about.backbone)
+    network = build_backbone(about.backbone, about.preprocessing.size, about.embedding_size)
+    try:
+        network.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} does not fit the backbone {about.backbone}: {reason}") from error
+    return network
+
+
+def _safetensors_text(path: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            found: str | None = (file.metadata() or {}).get(METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file: {error}") from error
+    return found
+
+
+def _onnx_text(path: Path) -> str | None:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or no ONNX model: {error}") from error
+    return next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
+
+
+def _torchscript_text(path: Path) -> str | None:
+    name = _torchscript_entry(path)
+    assert name is not None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name).decode()
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _torchscript_entry(path: Path) -> str | None:
+    """Return the name of the metadata inside a TorchScript archive, None in any other zip file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return next((name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")), None)
+    except (OSError, zipfile.BadZipFile):
+        return None
