@@ -1,7 +1,6 @@
 """Every command that the documentation shows exists and takes the options it is shown with."""
 
 import importlib
-import os
 import re
 import shlex
 from pathlib import Path
@@ -79,11 +78,12 @@ def test_links_of_pages_lead_somewhere() -> None:
 
 
 def test_commands_are_found_in_blocks_and_sentences() -> None:
-    text = "a\n```\nX=1 make test \\\n  -k  # why\nsaid\n```\nor `make\nunit`.\n<!-- not run: slow -->\n```sh\npip a\n```\n"
+    block = "```\nX=1 make test \\\n  -k  # why\nsaid\n```\n"
+    text = f"a\n{block}or `make\nunit`.\n<!-- not run: slow -->\n```sh\npip a\n```\n"
     found = [(c.line, shlex.join(c.words), c.whole, c.excuse) for c in in_page("page", text)]
     assert found == [(3, "make test -k", True, ""), (11, "pip a", True, "slow"), (7, "make unit", False, "")]
 
 
 def test_scripts_of_the_project_are_found() -> None:
     assert {"pipeline.shard", "evaluation", "training/main.py"} <= set(MODULE_OF)
-    assert all(os.path.exists(ROOT / (m.replace(".", "/") + ".py")) for m in MODULE_OF.values())
+    assert all((ROOT / (m.replace(".", "/") + ".py")).exists() for m in MODULE_OF.values())
