@@ -20,12 +20,13 @@ from torch import Tensor
 
 from pipeline.batch import Batch, View
 from pipeline.corpus import Corpus
-from pipeline.graph import Samples, build_graph
+from pipeline.degradation_draw import DegradationDraw, draw_batch
+from pipeline.graph import DegradedSamples, Samples, build_graph, degraded_samples
 from pipeline.mixing import most_in_a_batch, read_shares
 from pipeline.quarantine import Quarantine
 from pipeline.reader import Chosen, PhotoReader
 from pipeline.sampler import Draw, Sampler, Sampling
-from pipeline.view_making import make_view
+from pipeline.view_making import Faces, make_view
 from pipeline.views import Views
 from shards.command import UserError
 
@@ -40,6 +41,7 @@ class _Drawn:
         chosen: the photos really used.
         decoded: (N,) int64, the photos handed to the decoder.
         places: (B, V) int64, where among them each view's photo stands; -1 where the view is stored.
+        exact: (N,) bool, the photos whose views the graph leaves to an exact reduction; None where it degrades none.
     """
 
     step: int
@@ -47,6 +49,7 @@ class _Drawn:
     chosen: Chosen
     decoded: NDArray[np.int64]
     places: NDArray[np.int64]
+    exact: NDArray[np.bool_] | None
 
 
 class Loader:
@@ -68,6 +71,7 @@ class Loader:
         device_id: of the GPU.
         threads: decoding threads of the host.
         prefetch: batches made ahead.
+        hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one.
         quarantine: CSV file for damaged photos that others stand in for, or None.
         largest_damaged_share: of all photos, at which the run ends with a message.
 
@@ -91,6 +95,7 @@ class Loader:
         device_id: int = 0,
         threads: int = 2,
         prefetch: int = 2,
+        hardware_load: float = 0.65,
         quarantine: Path | None = None,
         largest_damaged_share: float = 0.001,
     ) -> None:
@@ -112,18 +117,24 @@ class Loader:
             seed=seed,
             one_photo=self._sampler.one_photo,
             quarantine=Quarantine(quarantine, corpus, largest_damaged_share),
+            stored_views=not views.degradation.probability,
         )
+        self._views = views
         self._share = (rank, world)
         self._next_step = start_step
         self._device = torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu")
+        # Degraded views differ even where they show one photo.
+        self._one_face = self._sampler.one_photo and not views.degradation.probability
         self._build_graph = partial(
             build_graph,
             self._source,
-            most=global_batch // world * (1 if self._sampler.one_photo else len(views.sizes)),
+            most=global_batch // world * (1 if self._one_face else len(views.sizes)),
             device=device,
             device_id=device_id if device == "gpu" else None,
             threads=threads,
             prefetch=prefetch,
+            hardware_load=hardware_load,
+            degraded_side=_degraded_side(views, corpus.preprocessing.size),
         )
         self._drawn: deque[_Drawn] = deque()
         self._failure: UserError | None = None
@@ -146,37 +157,54 @@ class Loader:
         self._finisher.shutdown(wait=True, cancel_futures=True)
         del self._graph
 
-    def _source(self) -> Samples:
+    def _source(self) -> Samples | DegradedSamples:
         """Draw and read the next step for the graph."""
         step = self._next_step
         draw = self._sampler.draw(step, *self._share)
         try:
             chosen = self._reader.choose(draw, step)
-            decoded, places = _to_decode(chosen, self._sampler.one_photo)
+            decoded, places = _to_decode(chosen, self._one_face)
             encoded = [self._reader.photo(int(photo)) for photo in decoded]
         except UserError as failure:
             # DALI would wrap it in a message of its own.
             self._failure = failure
             raise
-        self._drawn.append(_Drawn(step, draw, chosen, decoded, places))
+        degraded = self._degrade(draw, chosen, step)
+        exact = degraded.exact if degraded else None
+        self._drawn.append(_Drawn(step, draw, chosen, decoded, places, exact))
         self._next_step += 1
-        return encoded
+        return degraded_samples(encoded, degraded) if degraded else encoded
+
+    def _degrade(self, draw: Draw, chosen: Chosen, step: int) -> DegradationDraw | None:
+        """Draw how each decoded photo is degraded, view by view; None where none is."""
+        if not self._views.degradation.probability:
+            return None
+        return draw_batch(
+            self._views.degradation,
+            chosen.sides,
+            stored=self.preprocessing.size,
+            seed=self._sampler.seed,
+            step=step,
+            first_row=draw.first_row,
+            global_batch=self._sampler.global_batch,
+        )
 
     def _finish(self) -> Batch:
         """Wait for the graph's next batch, copy it out and make its views."""
         try:
-            (output,) = self._graph.run()
+            outputs = self._graph.run()
         except Exception:
             if self._failure is not None:
                 raise self._failure from None
             raise
-        faces = self._copy(output)
         drawn = self._drawn.popleft()
+        pixels, *degraded = map(self._copy, outputs)
+        faces = Faces(pixels, degraded[0] if degraded else None, drawn.exact)
         views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
         labels, photos = torch.from_numpy(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
         return Batch(drawn.step, labels, views, photos, self.preprocessing.size)
 
-    def _view(self, drawn: _Drawn, view: int, faces: Tensor) -> View:
+    def _view(self, drawn: _Drawn, view: int, faces: Faces) -> View:
         sides, photos = drawn.chosen.sides[:, view], drawn.chosen.photos[:, view]
         return make_view(
             faces,
@@ -192,6 +220,13 @@ class Loader:
         copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
         feed_ndarray(faces, copied)
         return copied
+
+
+def _degraded_side(views: Views, stored: int) -> int:
+    """Return the largest side of a view that may be degraded, 0 where none is."""
+    if not views.degradation.probability:
+        return 0
+    return max([most for least, most in views.ranges if views.degradation.degrades(least, stored)], default=1)
 
 
 def _to_decode(chosen: Chosen, one_photo: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

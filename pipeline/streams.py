@@ -15,6 +15,7 @@ class Stream(IntEnum):
     SIZE = 3
     MIX = 4
     PHOTO_ORDER = 5
+    DEGRADATION = 6
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

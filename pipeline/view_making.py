@@ -1,6 +1,7 @@
 """Decoded faces to views: reduced, mirrored, grouped by side."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,8 +12,32 @@ from pipeline.batch import MixedSizes, View
 from pipeline.device_resample import reduce
 
 
+@dataclass(frozen=True)
+class Faces:
+    """What the graph made of the photos of a batch.
+
+    Attributes:
+        pixels: (N, S, S, 3) uint8, the faces, to be reduced.
+        degraded: (N, M, M, 3) uint8, the degraded views, each in the upper left corner; None where none is.
+        exact: (N,) bool, the faces that are reduced all the same.
+    """
+
+    pixels: Tensor
+    degraded: Tensor | None = None
+    exact: NDArray[np.bool_] | None = None
+
+    def reduced(self, places: NDArray[np.int64], side: int) -> Tensor:
+        """Return the views of some faces: (n, side, side, 3) uint8."""
+        if self.degraded is None or self.exact is None or self.exact[places].all():
+            return reduce(_take(self.pixels, places), side)
+        views = _take(self.degraded, places)[:, :side, :side].clone()
+        if len(rows := np.flatnonzero(self.exact[places])):
+            views[torch.from_numpy(rows).to(views.device)] = reduce(_take(self.pixels, places[rows]), side)
+        return views
+
+
 def make_view(
-    faces: Tensor,
+    faces: Faces,
     places: NDArray[np.int64],
     sides: NDArray[np.int64],
     mirrored: NDArray[np.bool_],
@@ -21,7 +46,7 @@ def make_view(
     """Make one view of B identities.
 
     Args:
-        faces: (N, S, S, 3) uint8, the decoded faces of all views.
+        faces: the decoded faces of all views.
         places: (B,) int64, the face of each identity among them; -1 where its view is stored.
         sides: (B,) int64, in pixels.
         mirrored: (B,) bool, whether to mirror left-right.
@@ -34,11 +59,11 @@ def make_view(
     made = [_make(faces, places[rows], int(sides[rows[0]]), mirrored[rows], stored, rows) for rows in groups]
     if len(made) == 1:
         return made[0]
-    return MixedSizes(tuple(torch.from_numpy(rows).to(faces.device) for rows in groups), tuple(made))
+    return MixedSizes(tuple(torch.from_numpy(rows).to(faces.pixels.device) for rows in groups), tuple(made))
 
 
 def _make(
-    faces: Tensor,
+    faces: Faces,
     places: NDArray[np.int64],
     side: int,
     mirrored: NDArray[np.bool_],
@@ -49,17 +74,17 @@ def _make(
     read = np.flatnonzero(places < 0)
     made = np.flatnonzero(places >= 0)
     if len(read) == 0:
-        pixels = reduce(_take(faces, places), side)
+        pixels = faces.reduced(places, side)
     else:
-        pixels = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=faces.device)
+        pixels = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=faces.pixels.device)
         views = torch.from_numpy(np.stack([stored(int(row)) for row in rows[read]]))
-        pixels[torch.from_numpy(read)] = views.to(faces.device)
+        pixels[torch.from_numpy(read)] = views.to(faces.pixels.device)
         if len(made):
-            pixels[torch.from_numpy(made)] = reduce(_take(faces, places[made]), side)
+            pixels[torch.from_numpy(made)] = faces.reduced(places[made], side)
     if not mirrored.any():
         return pixels
     # Reducing and mirroring commute, and small views are quicker to mirror. Faces may be shared by views.
-    flags = torch.from_numpy(mirrored).to(faces.device)[:, None, None, None]
+    flags = torch.from_numpy(mirrored).to(faces.pixels.device)[:, None, None, None]
     return torch.where(flags, pixels.flip(2), pixels)
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.degradation import Degradation
 from shards.command import UserError
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -25,11 +26,13 @@ class Views:
             views, or one for each.
         photos: different (published): each view draws its photo independently and with replacement; same: all
             views of an identity show one photo.
+        degradation: what surveillance does to the reduced views; off unless its probability is above 0.
     """
 
     sizes: tuple[int | str, ...] = (128, 8, 12, 16)
     mirror: float | tuple[float, ...] = 0.5
     photos: Literal["different", "same"] = "different"
+    degradation: Degradation = Degradation()
 
     def __post_init__(self) -> None:
         if not self.sizes or any(low < 1 or low > high for low, high in self.ranges):
