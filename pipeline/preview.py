@@ -27,6 +27,13 @@ def parser() -> Parser:
         help="side of each view in pixels, or a range such as 8..32 from which every picture draws its own "
         "(default: the stored size, 8, 12 and 16)",
     )
+    command.add_argument(
+        "--degrade",
+        type=float,
+        default=0.0,
+        metavar="PROBABILITY",
+        help="0..1, of a reduced view to be degraded as recipe surveillance does (default: 0, none)",
+    )
     command.add_argument("--seed", type=int, default=0, help="of the draw")
     command.add_argument("--step", type=int, default=0, help="step of training whose batch is shown")
     command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where DALI decodes")
@@ -58,6 +65,7 @@ def draw_sheet(batch: "Batch", names: list[str]) -> "Figure":
 def main() -> None:
     """Draw one batch of a shard folder as a contact sheet."""
     options = parser().parse_args()
+    from pipeline.degradation import Degradation
     from pipeline.loader import Loader
     from pipeline.views import Views
     from shards.index import ShardIndex
@@ -68,7 +76,7 @@ def main() -> None:
     sizes = options.sizes or (index.manifest.preprocessing.size, 8, 12, 16)
     loader = Loader(
         options.shards,
-        Views(sizes=tuple(sizes)),
+        Views(sizes=tuple(sizes), degradation=Degradation(probability=options.degrade)),
         seed=options.seed,
         global_batch=min(options.identities, index.identities),
         start_step=options.step,

@@ -85,6 +85,25 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How photos are decoded; no result depends on it.
+
+    Attributes:
+        prefetch: batches decoded ahead, 1 or more; each lies decoded in the device's memory.
+        hardware_load: share 0..1 of the photos for the JPEG unit of a GPU that has one (A100, H100 and later).
+    """
+
+    prefetch: int = 2
+    hardware_load: float = 0.65
+
+    def __post_init__(self) -> None:
+        if self.prefetch < 1:
+            raise UserError(f"prefetch {self.prefetch}; give at least 1")
+        if not 0 <= self.hardware_load <= 1:
+            raise UserError(f"hardware_load {self.hardware_load}; give a value from 0 to 1")
+
+
+@dataclass(frozen=True)
 class Config:
     """A training run; the defaults are the published method.
 
@@ -92,6 +111,7 @@ class Config:
         model: the network.
         size: side of the network's input in pixels; the shards must have it.
         views: the views of each identity.
+        decoding: how photos are decoded.
         head: the classification head.
         losses: the loss terms.
         optimizer: the optimiser and its schedule.
@@ -108,6 +128,7 @@ class Config:
     model: Model = Model()
     size: int = 128
     views: Views = Views()
+    decoding: Decoding = Decoding()
     head: Head = Head()
     losses: Losses = Losses()
     optimizer: Optimizer = Optimizer()
@@ -131,7 +152,15 @@ class Config:
 
 
 # What may change between a run and its continuation, because no result depends on it.
-_FREE_TO_CHANGE = {"steps", "log_every", "checkpoint_every", "keep_checkpoints", "largest_damaged_share"}
+_FREE_TO_CHANGE = {
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "largest_damaged_share",
+    "decoding.prefetch",
+    "decoding.hardware_load",
+}
 
 
 def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -236,6 +236,8 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         device="gpu" if world.device.type == "cuda" else "cpu",
         device_id=world.device.index or 0,
         threads=torch.get_num_threads(),
+        prefetch=config.decoding.prefetch,
+        hardware_load=config.decoding.hardware_load,
         quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
         largest_damaged_share=config.largest_damaged_share,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pipeline.degradation import Degradation
 from pipeline.views import Views
 from shards.command import UserError
 from training.config import Config, Model, Optimizer
@@ -38,7 +39,17 @@ TINY = replace(
 )
 """Thirty steps of seconds, for the tests."""
 
-RECIPES = {"paper": PAPER, "quickstart": QUICKSTART, "tiny": TINY}
+SURVEILLANCE = replace(
+    PAPER,
+    views=Views(sizes=(128, "8..12", "12..20", "16..32"), degradation=Degradation(probability=0.8)),
+)
+"""The published method for pictures of real cameras: low-resolution views of any side from 8 to 32 pixels, four of
+five of them degraded by light, blur, noise and compression (`pipeline.degradation`).
+
+This implementation has not yet been run on VGGFace2; no figure is claimed.
+"""
+
+RECIPES = {"paper": PAPER, "quickstart": QUICKSTART, "tiny": TINY, "surveillance": SURVEILLANCE}
 
 
 def recipe(name: str) -> Config:

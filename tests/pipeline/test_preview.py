@@ -30,6 +30,14 @@ def test_the_command_writes_a_picture(orl_shards: Path, tmp_path: Path, command:
     assert Image.open(out).size[0] > 300
 
 
+def test_degraded_views_are_shown(orl_shards: Path, tmp_path: Path, command: Callable) -> None:
+    sheets = [tmp_path / "plain.png", tmp_path / "degraded.png"]
+    for sheet, words in zip(sheets, ([], ["--degrade", 1]), strict=True):
+        done = command("pipeline.preview", "--shards", orl_shards, "--out", sheet, "--identities", 2, *words)
+        assert done.returncode == 0, done.stderr
+    assert sheets[0].read_bytes() != sheets[1].read_bytes()
+
+
 def test_mistakes_end_in_one_line(orl_shards: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     preview = ["pipeline.preview", "--shards", orl_shards, "--out"]
     assert "no folder" in refused(*preview, tmp_path / "nowhere" / "a.png")

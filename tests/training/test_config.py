@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.views import Views
 from shards.command import UserError
-from training.config import Config, refuse_changes
+from training.config import Config, Decoding, refuse_changes
 from training.main import read_command_line
 from training.recipes import PAPER, RECIPES, recipe
 from training.schedule import learning_rate
@@ -25,6 +25,21 @@ def test_the_paper_recipe_is_the_published_method() -> None:
     schedule = {"base": optimizer.learning_rate, "milestones": optimizer.milestones, "factor": optimizer.factor}
     rates = [learning_rate(step, **schedule) for step in (0, 39_999, 40_000, 60_000, 80_000, 99_999)]  # type: ignore[arg-type]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001, 0.0001])
+
+
+def test_degradation_is_off_but_in_surveillance_and_settable() -> None:
+    assert [name for name, one in RECIPES.items() if one.views.degradation.probability] == ["surveillance"]
+    words = ["--views.degradation.first.quality", "[10,30]", "--views.degradation.probability", "0.5"]
+    _, config = read_command_line(["--recipe", "paper", *WHERE, *words])
+    assert config.views.degradation.first.quality == (10, 30)
+    assert config.views.degradation.probability == 0.5
+    assert config.views.degradation.second == PAPER.views.degradation.second
+
+
+@pytest.mark.parametrize("setting", [{"prefetch": 0}, {"hardware_load": 1.5}])
+def test_impossible_decoding_is_refused(setting: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(setting))):
+        Decoding(**setting)
 
 
 def test_warm_up_rises_to_the_base() -> None:
@@ -48,7 +63,7 @@ def test_settings_can_be_given_anew() -> None:
 
 
 def test_unknown_recipes_list_the_known() -> None:
-    with pytest.raises(UserError, match="choose one of paper, quickstart, tiny"):
+    with pytest.raises(UserError, match="choose one of paper, quickstart, tiny, surveillance"):
         recipe("nothing")
 
 
