@@ -49,6 +49,6 @@ $(VENV)/installed: requirements.txt requirements-demo.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-demo.txt
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-landmarks.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@

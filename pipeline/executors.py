@@ -1,10 +1,12 @@
 """Where the units of a run are worked on: processes of this machine, or a Dask cluster."""
 
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 from pipeline.unit import prepare_worker
 from shards.command import UserError
@@ -56,3 +58,47 @@ def dask_cluster(address: str) -> Iterator[Workplace]:
             raise UserError(f"the Dask scheduler at {address} has no worker; start some with `dask worker`") from error
         executor = client.get_executor(retries=_RETRIES, pure=False)
         yield Workplace(executor, sum(client.nthreads().values()))
+
+
+def work_through(
+    workplace: Workplace,
+    function: Callable[..., Any],
+    tasks: Iterable[tuple[Any, ...]],
+    done: Callable[[Any], None],
+    *,
+    kept: str,
+) -> None:
+    """Call a function for every task at a workplace; only as many tasks as keep it busy are in memory.
+
+    Args:
+        workplace: where.
+        function: what; it keeps its result on disk.
+        tasks: the arguments of each call.
+        done: told what each call returns, in the order in which they end.
+        kept: what stays on disk when a worker dies, for the message.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    running: set[Future[Any]] = set()
+
+    def collect() -> None:
+        nonlocal running
+        ended, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in ended:
+            done(future.result())
+
+    try:
+        for task in tasks:
+            while len(running) > workplace.units_at_once:
+                collect()
+            running.add(workplace.executor.submit(function, *task))
+        while running:
+            collect()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a worker process died (killed, or out of memory); run the same command again: {kept}"
+        ) from error
+    finally:
+        for future in running:
+            future.cancel()

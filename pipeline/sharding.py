@@ -1,25 +1,17 @@
 """The run over all tars: claims the folder, deals units to processes, continues what was begun."""
 
-import fcntl
 import json
 import secrets
 import shutil
-import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from pipeline.align import WARPS
-from pipeline.executors import Workplace, dask_cluster, local_processes
+from pipeline.claim import claimed
+from pipeline.executors import Workplace, dask_cluster, local_processes, work_through
 from pipeline.finish import finish
 from pipeline.plan import Plan, Settings, plain_settings
+from pipeline.progress import progress
 from pipeline.unit import WORK, Job, Origin, do_unit, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
@@ -54,7 +46,7 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         return manifest, True
     _refuse_foreign_files(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
-    with _claimed(out):
+    with claimed(out / WORK / _LOCK, out):
         _claim_parameters(plan, out)
         staging = _sweep(out)
         with dask_cluster(dask) if dask else local_processes(workers) as workplace:
@@ -70,23 +62,9 @@ def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> Non
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
     sizes = plan.unit_sizes()
-    with _progress(int(sizes[left].sum())) as advance:
-        running: set[Future[tuple[int, int]]] = set()
-        try:
-            for number in left:
-                # Only as many units as keep the workers busy are in memory.
-                while len(running) > workplace.units_at_once:
-                    running = _collect(running, advance)
-                running.add(workplace.executor.submit(do_unit, plan.unit(number), job))
-            while running:
-                running = _collect(running, advance)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process died (killed, or out of memory); run the same command again: finished tars are kept"
-            ) from error
-        finally:
-            for future in running:
-                future.cancel()
+    tasks = ((plan.unit(number), job) for number in left)
+    with progress("sharding", int(sizes[left].sum()), lost="rejected") as advance:
+        work_through(workplace, do_unit, tasks, lambda done: advance(*done), kept="finished tars are kept")
     if unseen := [number for number in left if not _is_done(out, number)]:
         raise UserError(
             f"a worker wrote {tar_name(unseen[0])}, but it is not in {out}; the photos and --out must lie on storage "
@@ -96,60 +74,6 @@ def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> Non
 
 def _is_done(out: Path, number: int) -> bool:
     return record_path(out, number).is_file() and (out / tar_name(number)).is_file()
-
-
-def _collect(running: set[Future[tuple[int, int]]], advance: Any) -> set[Future[tuple[int, int]]]:
-    """Wait for some units; return those still running."""
-    done, running = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        advance(*future.result())
-    return running
-
-
-@contextmanager
-def _progress(photos: int) -> Iterator[Any]:
-    """Show progress as a bar on a terminal, as a line every few seconds elsewhere."""
-    console = Console(stderr=True)
-    start, written, rejected, last = time.monotonic(), 0, 0, time.monotonic()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("photos, {task.fields[rate]:,.0f}/s, {task.fields[rejected]} rejected,"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("sharding", total=photos, rate=0.0, rejected=0)
-
-        def advance(more_written: int, more_rejected: int) -> None:
-            nonlocal written, rejected, last
-            written, rejected = written + more_written, rejected + more_rejected
-            now = time.monotonic()
-            rate = (written + rejected) / max(now - start, 1e-9)
-            bar.update(task, completed=written + rejected, rate=rate, rejected=rejected)
-            if not console.is_terminal and (now - last > 5 or written + rejected == photos):
-                last = now
-                eta = (photos - written - rejected) / rate
-                print(
-                    f"sharding: {written + rejected}/{photos} photos, {rate:,.0f}/s, {rejected} rejected, "
-                    f"{eta:.0f} s left",
-                    file=sys.stderr,
-                )
-
-        yield advance
-
-
-@contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Hold the folder against a second command; the system lets go of it when the process ends."""
-    with (out / WORK / _LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{out} is being written by another command; wait for it or choose another --out"
-            ) from error
-        yield
 
 
 def _claim_parameters(plan: Plan, out: Path) -> None:
