@@ -15,13 +15,16 @@ from shards.command import Parser, UserError, run
 if TYPE_CHECKING:
     from evaluation.embedder import Embeds
     from evaluation.figures import Outcome
+    from evaluation.results import Model
 
 
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m evaluation", description=__doc__)
     add = command.add_argument
-    add("--checkpoint", action="append", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
+    add("--checkpoint", action="append", default=[], metavar="MODEL", help=f"{CHECKPOINT_HELP}; several: side by side")
+    embeddings = "an .npz of names and vectors, in place of a model; several likewise"
+    add("--embeddings", action="append", default=[], metavar="FILE", help=embeddings)
     add("--out", type=Path, required=True, help="folder for the report")
     add("--lfw", type=Path, metavar="DIR", help="folder LFW")
     add("--scface", type=Path, metavar="DIR", help="folder SCface")
@@ -41,21 +44,19 @@ def main() -> None:
     from rich.console import Console
 
     from evaluation.report import write_report
-    from evaluation.results import Model, Report, Settings, library_versions
+    from evaluation.results import Report, Settings, library_versions
     from evaluation.tables import figure_tables, print_tables
 
     device = device_of(options)
     protocols, skipped = _protocols(options)
-    paths = [Path(name) for name in options.checkpoint]
-    opened = [open_embedder(name, options, device) for name in options.checkpoint]
-    models = [Model.of(path, loaded) for path, (_, loaded) in zip(paths, opened, strict=True)]
+    embedders, models = _models(options, device)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(options.out, error) from error
     outcomes = {}
     for evaluate in protocols:
-        results = tuple(evaluate(embedder) for embedder, _ in opened)
+        results = tuple(evaluate(embedder) for embedder in embedders)
         outcomes[results[0].protocol] = results
     settings = Settings(device, options.flip, tuple(options.sizes))
     report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
@@ -66,9 +67,9 @@ def main() -> None:
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(report, figure_tables(report), console)
-    for path, (embedder, _) in zip(paths, opened, strict=True):
-        print(f"checkpoint  {path}")
-        print(f"embeddings  {embedder.computed:,} computed, {embedder.reused:,} taken from the cache")
+    for name, embedder in zip([*options.checkpoint, *options.embeddings], embedders, strict=True):
+        print(f"checkpoint  {name}")
+        print(f"embeddings  {embedder.summary()}")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")
 
@@ -78,6 +79,8 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 
 def _check(options: Any) -> None:
+    if not (options.checkpoint or options.embeddings):
+        raise UserError("no model given; give --checkpoint MODEL, or --embeddings FILE")
     if not (options.lfw or options.scface or options.survface or options.tinyface or options.orl):
         raise UserError("no data set given; give at least one of --lfw, --scface, --survface, --tinyface, --orl")
     if too_small := [size for size in options.sizes if size < 1]:
@@ -85,6 +88,20 @@ def _check(options: Any) -> None:
     for folder in options.lists:
         if not folder.is_dir():
             raise UserError(f"no folder {folder}; --lists names folders of landmark and pair lists")
+
+
+def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
+    """Open every checkpoint, then every file of embeddings, and describe each."""
+    from evaluation.results import Model
+    from evaluation.stored import StoredEmbeddings
+
+    opened = [open_embedder(name, options, device) for name in options.checkpoint]
+    stored = [StoredEmbeddings(Path(name)) for name in options.embeddings]
+    models = [Model.of(Path(name), loaded) for name, (_, loaded) in zip(options.checkpoint, opened, strict=True)]
+    models += [
+        Model.of_embeddings(Path(name), file.origin) for name, file in zip(options.embeddings, stored, strict=True)
+    ]
+    return [*(embedder for embedder, _ in opened), *stored], models
 
 
 def _protocols(options: Any) -> "tuple[list[Callable[[Embeds], Outcome]], dict[str, str]]":

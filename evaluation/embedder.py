@@ -45,7 +45,7 @@ class Embedded:
         return np.asarray(finite.all(axis=1))
 
     def __getitem__(self, rows: slice) -> "Embedded":
-        """Return some of the rows; the faults stay all."""
+        """Return some of the rows; the faults of all stay."""
         return Embedded(self.vectors[rows], self.faults)
 
 
@@ -58,6 +58,9 @@ class Embeds(Protocol):
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
         """Embed pictures, in their order."""
+
+    def summary(self) -> str:
+        """Return in one clause where the embeddings came from."""
 
 
 @dataclass
@@ -159,6 +162,10 @@ class Embedder:
                 "check that the data set's folder is the one its lists belong to"
             )
         return Embedded(np.empty((0, 0), dtype=np.float32) if vectors is None else vectors, faults)
+
+    def summary(self) -> str:
+        """Return in one clause how many embeddings were computed and how many reused."""
+        return f"{self.computed:,} computed, {self.reused:,} taken from the cache"
 
     def _embedded(
         self, fetched: list[_Fetched], pictures: Sequence[Picture]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from evaluation.embedder import Embedder
     from training.checkpoint import LoadedBackbone
 
-CHECKPOINT_HELP = "ours, the authors' .pth, or package.module:callable"
+CHECKPOINT_HELP = "ours, the authors' .pth, a safetensors or ONNX file, or package.module:callable"
 
 
 def add_model_options(command: Parser) -> None:

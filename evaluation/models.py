@@ -15,6 +15,7 @@ from pipeline.resample import RESAMPLING
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone, load_backbone
+from training.exported import carries_metadata, exported_format, load_exported, load_foreign
 from training.model import imported, is_import_path
 
 WHOLE = "whole"
@@ -24,9 +25,10 @@ def load_model(name: str, *, template: str | None = None, size: int | None = Non
     """Load a model by the name of its file or its import path.
 
     Args:
-        name: one of our checkpoints, the authors' .pth, or `package.module:callable`. The callable is called with
-            `size=`, or with nothing where it takes no such argument, and returns an `nn.Module` or any callable from
-            (N, 3, size, size) float32 RGB in [-1, 1] to (N, D); an `nn.Module` named so is taken as it is.
+        name: one of our checkpoints, the authors' .pth, a safetensors or ONNX file, or `package.module:callable`. The
+            callable is called with `size=`, or with nothing where it takes no such argument, and returns an
+            `nn.Module` or any callable from (N, 3, size, size) float32 RGB in [-1, 1] to (N, D); an `nn.Module`
+            named so is taken as it is.
         template: "paper", "centred" or "whole", of a model that does not say itself how it was trained.
         size: side of the model's pictures in pixels, of a model that does not say it itself.
 
@@ -36,7 +38,10 @@ def load_model(name: str, *, template: str | None = None, size: int | None = Non
     """
     if is_import_path(name) and not Path(name).exists():
         return _from_code(name, _given(name, template, size))
-    loaded = load_backbone(Path(name))
+    path = Path(name)
+    if exported_format(path):
+        return load_exported(path) if carries_metadata(path) else load_foreign(path, _given(name, template, size))
+    loaded = load_backbone(path)
     if loaded.recipe is None and template is not None:
         # A plain state dict implies its size, not its template; the published one is a guess that the user may mend.
         return replace(loaded, preprocessing=preprocessing_of(template, loaded.preprocessing.size))

@@ -46,16 +46,20 @@ def aligned(
 
 
 def aligned_at_native_size(
-    name: str, path: Path, landmarks: NDArray[np.float64], preprocessing: Preprocessing
+    name: str,
+    path: Path,
+    landmarks: NDArray[np.float64],
+    preprocessing: Preprocessing,
+    low: int | None = None,
 ) -> Picture:
-    """Align at the size at which the face stands in its photo, then resize to the network's."""
+    """Align at the size at which the face stands in its photo, then resize to the network's; `low` as above."""
     form = preprocessing
-    return Picture(name, path, Preparation("native", form.size, landmarks, form.template, _warp(form)))
+    return Picture(name, path, Preparation("native", form.size, landmarks, form.template, _warp(form), low))
 
 
-def whole(name: str, path: Path, preprocessing: Preprocessing) -> Picture:
-    """Resize the whole picture to the network's size."""
-    return Picture(name, path, Preparation("whole", preprocessing.size))
+def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None = None) -> Picture:
+    """Resize the whole picture to the network's size; `low` as above."""
+    return Picture(name, path, Preparation("whole", preprocessing.size, low=low))
 
 
 def whole_folder(preprocessing: Preprocessing, folder: Path, names: Sequence[str]) -> list[Picture]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.best_known import best_known
 from evaluation.figures import Figure, Outcome
+from evaluation.stored import Origin
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.checkpoint import LoadedBackbone
@@ -39,10 +40,18 @@ class Model:
 
     @staticmethod
     def of(path: Path, loaded: LoadedBackbone) -> "Model":
-        """Describe a loaded checkpoint."""
+        """Describe a loaded checkpoint, or a model from code, whose path is its import path."""
         step = "" if loaded.step is None else f", step {loaded.step}"
-        label = "untrained" if loaded.step == 0 else f"{path.stem}{step}"
+        stem = path.stem if loaded.sha256 else str(path)
+        label = "untrained" if loaded.step == 0 else f"{stem}{step}"
         return Model(label, path.name, loaded.sha256, loaded.name, loaded.step, loaded.recipe, loaded.preprocessing)
+
+    @staticmethod
+    def of_embeddings(path: Path, origin: Origin) -> "Model":
+        """Describe the model behind stored embeddings, as far as their file says."""
+        flip = ", mean over mirror images" if origin.flip else ""
+        backbone = f"{origin.backbone}, embeddings from a file{flip}"
+        return Model(path.stem, path.name, origin.sha256, backbone, origin.step, origin.recipe, origin.preprocessing)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone, file_sha256, refuse_untrusted
 from training.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
 from training.model import build_backbone
+from training.onnx_backbone import OnnxBackbone
+from training.spherenet import load_flat_spherenet
 
 ExportFormat = Literal["safetensors", "onnx", "torchscript"]
 
@@ -61,11 +62,7 @@ def read_metadata(path: Path) -> ExportedMetadata:
     Raises:
         UserError: the file is missing, damaged, of another program or of another version.
     """
-    form = exported_format(path)
-    if form is None:
-        raise UserError(f"{path} is no exported network; expected a file of python -m training.export")
-    read = {"safetensors": _safetensors_text, "onnx": _onnx_text, "torchscript": _torchscript_text}[form]
-    text = read(path)
+    text = _metadata_text(path)
     if text is None:
         raise UserError(
             f"{path} carries no entry {METADATA_KEY}, so that nothing says how its pictures are prepared; "
@@ -88,6 +85,15 @@ def read_metadata(path: Path) -> ExportedMetadata:
         raise UserError(f"the metadata of {path} cannot be read: {error!r}; export it again") from error
 
 
+def carries_metadata(path: Path) -> bool:
+    """Tell whether an exported file says how its pictures are prepared.
+
+    Raises:
+        UserError: the file is damaged or no exported network.
+    """
+    return _metadata_text(path) is not None
+
+
 def load_exported(path: Path) -> LoadedBackbone:
     """Load a safetensors or ONNX file of `python -m training.export` as a backbone ready to embed.
 
@@ -102,43 +108,48 @@ def load_exported(path: Path) -> LoadedBackbone:
     form = exported_format(path)
     if form == "torchscript":
         raise UserError(f"{path} is TorchScript, a program; export the checkpoint as safetensors or onnx instead")
-    backbone = _safetensors_network(path, about) if form == "safetensors" else OnnxBackbone(path, about)
+    backbone = _safetensors_network(path, about) if form == "safetensors" else _onnx_network(path, about)
     return LoadedBackbone(
         backbone.eval(), about.preprocessing, about.backbone, about.step, about.recipe, file_sha256(path)
     )
 
 
-class OnnxBackbone(nn.Module):
-    """An exported ONNX model as a module: (N, 3, S, S) float32 -> (N, D) float32 on the input's device.
+def load_foreign(path: Path, form: Preprocessing) -> LoadedBackbone:
+    """Load a safetensors or ONNX file that says nothing of its pictures, as another program writes it.
+
+    An ONNX file may hold any network from pictures to embeddings; a safetensors file a plain SphereNet state dict,
+    because nothing else tells its layers from its numbers.
+
+    Args:
+        path: the file.
+        form: how its pictures are prepared.
 
     Raises:
-        UserError: onnxruntime cannot read the file, or it is no network from pictures to embeddings.
+        UserError: the file is damaged, of another format, or does not fit the size of the pictures.
     """
+    if exported_format(path) == "onnx":
+        return LoadedBackbone(OnnxBackbone(path, form.size).eval(), form, "onnx", None, None, file_sha256(path))
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    def __init__(self, path: Path, about: ExportedMetadata) -> None:
-        super().__init__()
-        import onnxruntime
+    try:
+        name, size, backbone = load_flat_spherenet(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is no plain SphereNet state dict: {error}; name the code that builds its network, as "
+            "package.module:callable"
+        ) from error
+    if size != form.size:
+        raise UserError(f"{path} is a network for pictures of {size} pixels; {form.size} were asked for")
+    return LoadedBackbone(backbone.float().eval(), form, name, None, None, file_sha256(path))
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class of its own for every kind of fault
-            raise UserError(f"{path} is damaged or no ONNX model: {str(error).splitlines()[0]}") from error
-        size = about.preprocessing.size
-        ins = {entry.name: entry.shape[1:] for entry in self._session.get_inputs()}
-        outs = {entry.name: entry.shape[1:] for entry in self._session.get_outputs()}
-        if ins != {INPUT: [3, size, size]} or outs != {OUTPUT: [about.embedding_size]}:
-            raise UserError(
-                f"{path} computes {outs} from {ins}; its metadata says {OUTPUT} of length {about.embedding_size} "
-                f"from {INPUT} of 3 x {size} x {size}"
-            )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(N, 3, S, S) in [-1, 1] -> (N, D), not normalised; no gradient flows."""
-        (embeddings,) = self._session.run([OUTPUT], {INPUT: pictures.detach().float().cpu().contiguous().numpy()})
-        return torch.from_numpy(embeddings).to(pictures.device)
+def _onnx_network(path: Path, about: ExportedMetadata) -> OnnxBackbone:
+    network = OnnxBackbone(path, about.preprocessing.size)
+    found = (network.input_name, network.output_name, network.embedding_size)
+    if found != (INPUT, OUTPUT, about.embedding_size):
+        raise UserError(f"{path} computes {found}; its metadata says {(INPUT, OUTPUT, about.embedding_size)}")
+    return network
 
 
 def _safetensors_network(path: Path, about: ExportedMetadata) -> nn.Module:
@@ -152,6 +163,14 @@ def _safetensors_network(path: Path, about: ExportedMetadata) -> nn.Module:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not fit the backbone {about.backbone}: {reason}") from error
     return network
+
+
+def _metadata_text(path: Path) -> str | None:
+    form = exported_format(path)
+    if form is None:
+        raise UserError(f"{path} is no exported network; expected a file of python -m training.export")
+    read = {"safetensors": _safetensors_text, "onnx": _onnx_text, "torchscript": _torchscript_text}[form]
+    return read(path)
 
 
 def _safetensors_text(path: Path) -> str | None:

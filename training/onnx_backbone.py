@@ -1,0 +1,79 @@
+"""An ONNX model as a backbone: arithmetic that onnxruntime does, whoever exported it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shards.command import UserError
+
+
+class OnnxBackbone(nn.Module):
+    """A model from pictures to embeddings as a module: (N, 3, S, S) float32 -> (N, D) float32 on the input's device.
+
+    onnxruntime computes it on the CPU, wherever the input lies. All of the model must be in its file: weights kept in
+    files beside it are not read. A model for batches of one fixed size is given such batches.
+
+    Args:
+        path: ONNX file.
+        size: side of the pictures in pixels.
+
+    Attributes:
+        embedding_size: length of an embedding; None where the model leaves it open.
+        input_name: of the model's input.
+        output_name: of the model's output.
+
+    Raises:
+        UserError: onnxruntime cannot read the file, or it is no network from such pictures to embeddings.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class of its own for every kind of fault
+            raise UserError(f"{path} is damaged or no ONNX model in one file: {str(error).splitlines()[0]}") from error
+        ins, outs = self._session.get_inputs(), self._session.get_outputs()
+        shape = ins[0].shape if len(ins) == 1 else []
+        takes = len(shape) == 4 and all(
+            _allows(given, side) for given, side in zip(shape[1:], (3, size, size), strict=True)
+        )
+        if not takes or len(outs) != 1 or len(outs[0].shape) != 2 or ins[0].type != "tensor(float)":
+            raise UserError(
+                f"{path} computes {_told(outs)} from {_told(ins)}; expected one output (N, D) "
+                f"from one input (N, 3, {size}, {size}) of float32"
+            )
+        self.input_name, self.output_name = str(ins[0].name), str(outs[0].name)
+        self.embedding_size = outs[0].shape[1] if isinstance(outs[0].shape[1], int) else None
+        self._batch = shape[0] if isinstance(shape[0], int) else None
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, S, S) in [-1, 1] -> (N, D), not normalised; no gradient flows."""
+        faces = pictures.detach().float().cpu().contiguous().numpy()
+        number = self._batch or len(faces)
+        # A batch of a fixed size is filled up with its last picture.
+        parts = [self._run(faces[start : start + number], number) for start in range(0, len(faces), number)]
+        return torch.from_numpy(np.concatenate(parts)).to(pictures.device)
+
+    def _run(self, faces: Any, number: int) -> Any:
+        filled = np.concatenate([faces, np.repeat(faces[-1:], number - len(faces), axis=0)])
+        (embeddings,) = self._session.run([self.output_name], {self.input_name: filled})
+        return embeddings[: len(faces)]
+
+
+def _allows(given: Any, side: int) -> bool:
+    """Tell whether a dimension, a number or the name of an open one, can be `side`."""
+    return given == side or not isinstance(given, int)
+
+
+def _told(entries: list[Any]) -> str:
+    return ", ".join(f"{entry.name} {tuple(entry.shape)} {entry.type}" for entry in entries) or "nothing"
