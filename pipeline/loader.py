@@ -152,6 +152,13 @@ class Loader:
         self._ahead = self._finisher.submit(self._finish)
         return batch
 
+    def photo(self, photo: int) -> tuple[str, str, str]:
+        """Return a photo's tar, key and identity; photos are counted as in `Batch.photos`."""
+        index, row = self.corpus.locate(photo)
+        tar, key = index.key(row)
+        label = int(np.searchsorted(index.first, row, side="right")) - 1
+        return str(index.folder / tar), key, index.names[label]
+
     def close(self) -> None:
         """Stop making batches and release the graph."""
         self._finisher.shutdown(wait=True, cancel_futures=True)

@@ -1,13 +1,11 @@
 """Checkpoints: written whole or not at all, loaded without running code, checked before use."""
 
 import hashlib
-import io
 import json
 import os
-import pickle
+import shutil
 import sys
-import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,32 @@ from pipeline.align import preprocessing as aligned_preprocessing
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
+from training.checkpoint_file import first_line, load_data, write_data
 from training.model import build_backbone
 from training.spherenet import load_flat_spherenet
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+_READABLE = (1, CHECKPOINT_VERSION)
 _KIND = "low-resolution face recognition checkpoint"
 FINAL = "final.pt"
+BEST = "best.pt"
 TRUSTED = "TRUSTED_BACKBONES"
 """Environment variable: import paths of backbones, separated by commas, that a checkpoint may name."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The validation of the best step of a run so far.
+
+    Attributes:
+        step: number of steps done then.
+        name: of the figure that is compared, the greater the better.
+        value: of the figure.
+    """
+
+    step: int
+    name: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Checkpoint:
         backbone: state dict.
         head: state dict.
         optimizer: state dict.
+        best: validation of the best step so far, None where nothing was validated.
     """
 
     step: int
@@ -53,6 +70,7 @@ class Checkpoint:
     backbone: dict[str, Any]
     head: dict[str, Any]
     optimizer: dict[str, Any]
+    best: Best | None = None
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -61,36 +79,49 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically."""
-    buffer = io.BytesIO()
-    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
+    """Write a checkpoint atomically, with a SHA-256 of everything in it."""
+    best = asdict(checkpoint.best) if checkpoint.best else None
+    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict(), "best": best}
     versions = {"torch": str(torch.__version__)}
-    torch.save({"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}, buffer)
-    write_atomically(path, buffer.getvalue())
+    data = {"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}
+    write_atomically(path, lambda file: write_data(file, data))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Load one of our checkpoints onto the CPU.
+def copy_checkpoint(source: Path, path: Path) -> None:
+    """Copy a checkpoint atomically."""
+    with source.open("rb") as opened:
+        write_atomically(path, lambda file: shutil.copyfileobj(opened, file))
+
+
+def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
+    """Load one of our checkpoints onto the CPU; its tensors stay in the file until they are used.
+
+    Args:
+        path: the file.
+        checked: whether somebody has looked through the whole file for damage already.
 
     Raises:
         UserError: missing, damaged, of another version, or something else.
     """
-    data = _load(path)
+    data = load_data(path, checked)
     if data.get("kind") != _KIND:
         raise UserError(f"{path} is no checkpoint of a training run; expected a step-NNNNNNN.pt or {FINAL}")
-    if data["version"] != CHECKPOINT_VERSION:
+    if data["version"] not in _READABLE:
         raise UserError(f"{path} has version {data['version']}, this program reads {CHECKPOINT_VERSION}")
     data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+    data["best"] = Best(**data["best"]) if data.get("best") else None
     return Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
 
 
-def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
-    """Load a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """Return a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
     for path in sorted((run_dir / "checkpoints").glob("step-*.pt"), reverse=True):
         try:
-            return load_checkpoint(path)
+            load_checkpoint(path)
         except UserError as damage:
             print(f"warning: passed over: {damage}", file=sys.stderr)
+        else:
+            return path
     return None
 
 
@@ -132,7 +163,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
     Raises:
         UserError: the file is missing, damaged or neither of the two, or names a backbone that is not trusted.
     """
-    data = _load(path)
+    data = load_data(path)
     sha256 = file_sha256(path)
     if data.get("kind") == _KIND:
         checkpoint = load_checkpoint(path)
@@ -143,7 +174,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
         try:
             backbone.load_state_dict(checkpoint.backbone)
         except RuntimeError as error:
-            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {_first_line(error)}") from error
+            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {first_line(error)}") from error
         return LoadedBackbone(
             backbone.eval(),
             checkpoint.preprocessing,
@@ -155,7 +186,8 @@ def load_backbone(path: Path) -> LoadedBackbone:
     try:
         if not all(isinstance(value, torch.Tensor) for value in data.values()):
             raise ValueError("not all of its entries are tensors")
-        name, size, backbone = load_flat_spherenet(data)
+        # Copies: the file is mapped into memory.
+        name, size, backbone = load_flat_spherenet({key: value.clone() for key, value in data.items()})
     except ValueError as error:
         raise UserError(
             f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
@@ -170,31 +202,6 @@ def refuse_untrusted(path: Path, backbone: str) -> None:
             f"{path} names the backbone {backbone}, whose module would be imported; "
             f"set {TRUSTED}={backbone} if you trust it"
         )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """Load plain data and tensors, never code, after a check of every CRC-32 in the file."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint {path}; name a .pt file of a run or a .pth state dict")
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if (member := archive.testzip()) is not None:
-                    raise UserError(f"{path} is damaged: {member} has another CRC-32 than was written")
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} would run code when loaded, or is no checkpoint; expected plain data and tensors"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged or no checkpoint: {_first_line(error)}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path} holds a {type(data).__name__}; expected a checkpoint or a state dict")
-    return data
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def file_sha256(path: Path) -> str:

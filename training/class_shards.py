@@ -1,7 +1,7 @@
 """How the classes are divided among the ranks, and what is drawn for each class; pure arithmetic, then the exchange.
 
-Weights and samples are drawn in blocks of classes, from (seed, number of the block): every rank draws what its own
-classes need, and the same for every number of ranks, without the whole matrix anywhere.
+Samples are drawn in blocks of classes, from (seed, step, number of the block): every rank draws what its own classes
+need, and the same for every number of ranks.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from training.distributed import World
 _BLOCK = 4096
 _SEND_ROWS = 65_536
 
-# Apart, so that no weight and no sample come from the same stream.
-_OF_WEIGHTS, _OF_SAMPLES = 0, 1
+# Apart from the streams of whatever else is drawn by the seed.
+_OF_SAMPLES = 1
 
 
 def shard_range(identities: int, rank: int, size: int) -> range:
@@ -32,13 +32,18 @@ def shard_range(identities: int, rank: int, size: int) -> range:
     return range(first, first + each + (rank < more))
 
 
-def initial_rows(classes: range, embedding_size: int, seed: int) -> Tensor:
-    """Return the initial rows of some classes, uniform in [-1, 1]: (len(classes), embedding_size) float32."""
+def initial_rows(classes: range, embedding_size: int) -> Tensor:
+    """Return the initial rows of some classes, uniform in [-1, 1]: (len(classes), embedding_size) float32.
+
+    They are those that `uniform_` would give the whole matrix, drawn from torch's generator in blocks: a rank passes
+    over the rows before its own, without the whole matrix anywhere.
+    """
     rows = torch.empty(len(classes), embedding_size)
-    for block, part, place in _blocks(classes):
-        generator = np.random.default_rng([_OF_WEIGHTS, seed, block])
-        drawn = generator.random((_BLOCK, embedding_size), dtype=np.float32)[part.start : part.stop]
-        rows[place] = torch.from_numpy(2 * drawn - 1)
+    for first in range(0, classes.stop, _BLOCK):
+        block = torch.empty(min(_BLOCK, classes.stop - first), embedding_size).uniform_(-1, 1)
+        own = block[max(0, classes.start - first) :]
+        place = max(first, classes.start) - classes.start
+        rows[place : place + len(own)] = own
     return rows
 
 

@@ -35,6 +35,9 @@ class Head:
         emphasis: of sv-softmax: t, the weight of support vectors, at least 1.
         center_weight: of center-loss: lambda, the weight of the distances to the centres.
         center_rate: of center-loss: alpha, 0..1, the rate at which centres move.
+        sharded: divide the class matrix among the processes, for more classes than one device holds; for am-softmax,
+            arcface and normface. Training is the same to rounding.
+        sampling: of a sharded head: share of the negative classes that a step sees, above 0 and up to 1.
     """
 
     name: str = "am-softmax"
@@ -44,6 +47,12 @@ class Head:
     emphasis: float = 1.2
     center_weight: float = 0.003
     center_rate: float = 0.5
+    sharded: bool = False
+    sampling: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sampling != 1 and not self.sharded:
+            raise UserError(f"head.sampling {self.sampling} of a head in one piece; add --head.sharded true")
 
 
 @dataclass(frozen=True)
@@ -118,11 +127,15 @@ class Config:
         batch: identities in a batch, over all processes.
         steps: length of the run.
         seed: of the initial weights and of every draw.
+        accumulate: parts in which each process embeds its share of a batch, for batches whose activations do not fit
+            the memory. Training is the same to rounding; it costs one more forward pass.
         precision: float32, or bfloat16 for mixed precision.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints.
-        keep_checkpoints: newest checkpoints that stay, beside the first and the last.
+        keep_checkpoints: newest checkpoints that stay, beside the first, the best and the last.
+        validate_every: steps between two validations, 0 for none.
         largest_damaged_share: share of damaged photos, 0..1, at which the run ends.
+        timeout: seconds that a process waits for the others in a step before it takes them for dead.
     """
 
     model: Model = Model()
@@ -135,14 +148,17 @@ class Config:
     batch: int = 128
     steps: int = 100_000
     seed: int = 0
+    accumulate: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     log_every: int = 100
     checkpoint_every: int = 5_000
     keep_checkpoints: int = 3
+    validate_every: int = 0
     largest_damaged_share: float = 0.001
+    timeout: int = 45
 
     def __post_init__(self) -> None:
-        for name in ("batch", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("batch", "steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "timeout"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}; give at least 1")
 
@@ -151,13 +167,17 @@ class Config:
         return _plain(asdict(self))
 
 
-# What may change between a run and its continuation, because no result depends on it.
+# What may change between a run and its continuation, because no result depends on it but by rounding.
 _FREE_TO_CHANGE = {
     "steps",
+    "accumulate",
+    "head.sharded",
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "validate_every",
     "largest_damaged_share",
+    "timeout",
     "decoding.prefetch",
     "decoding.hardware_load",
 }
@@ -172,7 +192,8 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     Raises:
         UserError: naming the first setting that differs and both values.
     """
-    old, new = {**_flat(Config().to_dict()), **_flat(begun)}, _flat(wanted)
+    # A run begun before there was a setting has what was in force then, the default.
+    old, new = _flat(Config().to_dict()) | _flat(begun), _flat(wanted)
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
             raise UserError(

@@ -1,17 +1,20 @@
 """Processes, ranks and what they say to each other."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-_TIMEOUT = timedelta(minutes=5)
+from shards.command import UserError, fail
+
+_PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class World:
         size: number of processes.
         local_size: number of processes on this machine.
         device: where this process computes.
+        patient: group of all processes for what one of them does alone, such as writing a checkpoint.
     """
 
     rank: int
     size: int
     local_size: int
     device: torch.device
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -36,12 +41,19 @@ class World:
         return self.rank == 0
 
 
+ALONE = World(0, 1, 1, torch.device("cpu"))
+
+
 @contextmanager
-def joined_world(device: str) -> Iterator[World]:
+def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     """Join the processes that torchrun started; a single process without torchrun is a world of its own.
+
+    A process whose peer has died, or has not answered for the timeout, says so in one line and ends with status 1,
+    for torchrun to end the others or to start all anew.
 
     Args:
         device: "cpu" (gloo) or "gpu" (NCCL, one GPU a process).
+        timeout: seconds that a process waits for the others in a step.
     """
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -55,12 +67,66 @@ def joined_world(device: str) -> Iterator[World]:
     if size > 1:
         # Tensors of the GPU go by NCCL; stop requests are numbers of the host and go by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=_TIMEOUT)
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
+    patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if size > 1 else None
     try:
-        yield World(rank, size, local_size, place)
+        yield World(rank, size, local_size, place, patient)
+    except RuntimeError as error:
+        if size == 1 or not _is_lost_peer(error):
+            raise
+        reason = str(error).splitlines()[0][:200]
+        print(f"rank {rank} lost another process, whose own message tells why: {reason}", file=sys.stderr, flush=True)
+        # Destroying the group would wait for the one that is gone.
+        os._exit(1)
+    if size > 1:
+        dist.destroy_process_group()
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    """Tell whether an error is that of a collective whose peer is gone."""
+    return isinstance(error, dist.DistError) or any(
+        sign in str(error) for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
+    )
+
+
+def wait_for_all(world: World) -> None:
+    """Wait, as long as it takes, until every rank has come here."""
+    if world.size > 1:
+        dist.barrier(group=world.patient)
+
+
+def refuse_together(world: World, message: str) -> NoReturn:
+    """End all ranks with a user's mistake, told once; every rank must call it.
+
+    Raises:
+        UserError: in a world of one process.
+        SystemExit: with status 2 in a larger one, once the main process has printed the line.
+    """
+    if world.size == 1:
+        raise UserError(message)
+    try:
+        if world.is_main:
+            fail(message)
     finally:
-        if size > 1:
-            dist.destroy_process_group()
+        # A process that ended sooner would make torchrun end the one that speaks.
+        wait_for_all(world)
+    raise SystemExit(2)
+
+
+@contextmanager
+def refused_together(world: World) -> Iterator[None]:
+    """Make a user's mistake that any rank finds in a block end all of them, told once.
+
+    Inside the block no rank may wait for another.
+    """
+    mistake = None
+    try:
+        yield
+    except UserError as error:
+        mistake = str(error)
+    told = [message for message in gather_objects(mistake) if message is not None]
+    if told:
+        refuse_together(world, told[0])
 
 
 class _GatherRows(torch.autograd.Function):
@@ -77,7 +143,8 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """Add up every rank's gradient of this rank's rows: (W N, D) -> (N, D)."""
-        total = gradients[0].contiguous()
+        # A copy: autograd may hand the same gradient to others.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.place]
 
@@ -106,3 +173,17 @@ def any_rank(flag: bool) -> bool:
     raised = torch.tensor(int(flag))
     dist.all_reduce(raised, op=dist.ReduceOp.MAX)
     return bool(raised)
+
+
+def gather_objects(mine: Any) -> list[Any]:
+    """Return what every rank brings, in order of rank; small plain data."""
+    if not dist.is_initialized():
+        return [mine]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered
+
+
+def of_main(mine: Any) -> Any:
+    """Return what the main process brings, on every rank; small plain data."""
+    return gather_objects(mine)[0]

@@ -54,7 +54,8 @@ def main() -> None:
     import torch
 
     from training.distributed import joined_world
-    from training.loop import Run, train
+    from training.loop import train
+    from training.run import Run
 
     gpu = torch.cuda.is_available()
     if options.device == "gpu" and not gpu:
@@ -64,7 +65,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     job = Run(config, options.recipe, options.shards, options.run_dir, options.resume or restarted)
-    with joined_world(device) as world:
+    with joined_world(device, config.timeout) as world:
         steps = train(job, world)
     if world.is_main:
         print(f"{steps} of {config.steps} steps done: {options.run_dir}")

@@ -87,6 +87,19 @@ class MetricsLog:
         if not self._on_terminal:
             self._print(step, values["loss"], rates["pictures_per_second"])
 
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        """Write the figures of a validation.
+
+        Args:
+            step: steps done.
+            figures: by name.
+        """
+        line = {"step": step, **{f"validation/{name}": value for name, value in figures.items()}}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
+
     def _print(self, step: int, loss: float, rate: float) -> None:
         left = (self._steps - step) * self._pictures / rate
         print(

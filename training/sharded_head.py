@@ -72,8 +72,7 @@ class ShardedHead(nn.Module):
         identities: number of classes C of all ranks, at least one for each.
         embedding_size: length D of an embedding.
         world: this process among all; rank and size choose the classes.
-        seed: of the initial rows and of the samples; the rows do not depend on the number of ranks, but are not
-            those that `build_learner` draws for the head in one piece.
+        seed: of the samples. The initial rows come from torch's generator, as those of the head in one piece do.
         sampling: share of the negative classes that a step sees, above 0 and up to 1. Labels always take part.
 
     Raises:
@@ -100,7 +99,7 @@ class ShardedHead(nn.Module):
         self.settings, self.identities, self.world = settings, identities, world
         self.seed, self.sampling = seed, sampling
         self.classes = shard_range(identities, world.rank, world.size)
-        self.weight = nn.Parameter(initial_rows(self.classes, embedding_size, seed).to(world.device))
+        self.weight = nn.Parameter(initial_rows(self.classes, embedding_size).to(world.device))
 
     def loss(self, embeddings: Tensor, labels: Tensor, step: int, losses: Losses | None = None) -> ShardedLosses:
         """Return the classification loss of this rank's samples over the classes of all ranks.

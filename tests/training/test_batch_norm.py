@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.batch import Batch
+from shards.command import UserError
 from tests.training.worlds import on_world, share
 from training.batch_norm import GlobalBatchNorm, over_global_batch
 from training.config import Config, Model
 from training.distributed import World
 from training.recipes import TINY
-from training.step import build_learner, step_losses
+from training.step import build_learner, for_training, losses_and_gradients
 
 CPU = torch.device("cpu")
 
@@ -123,13 +124,14 @@ def step_of_ir50(world: World) -> dict[str, Tensor]:
     )
     labels = share(torch.arange(BATCH), world)
     learner = build_learner(CONFIG, 10).double()
-    trained: nn.Module = learner
+    trained: nn.Module = learner.backbone
     if world.size > 1:
-        trained = DistributedDataParallel(over_global_batch(learner, CPU))
+        trained = DistributedDataParallel(over_global_batch(learner.backbone, CPU))
     batch = Batch(0, labels, views, torch.zeros(len(labels), 4, dtype=torch.int64), 32)
     network_input = batch.network_input().double()
-    embeddings, logits, _ = trained(network_input, batch.view_labels())
-    loss = nn.functional.cross_entropy(logits, batch.view_labels()) + embeddings.square().mean()
+    embeddings = trained(network_input)
+    loss = nn.functional.cross_entropy(learner.head(embeddings, batch.view_labels()), batch.view_labels())
+    loss = loss + embeddings.square().mean()
     loss.backward()
     found = {f"gradient {name}": p.grad for name, p in learner.backbone.named_parameters() if p.grad is not None}
     buffers = {f"buffer {name}": value for name, value in learner.backbone.named_buffers()}
@@ -151,6 +153,8 @@ def test_a_step_of_an_ir_se_network_has_a_finite_loss() -> None:
     world = World(0, 1, 1, CPU)
     views = tuple(torch.randint(0, 256, (2, s, s, 3), dtype=torch.uint8) for s in CONFIG.views.sizes)
     batch = Batch(0, torch.arange(2), views, torch.zeros(2, 4, dtype=torch.int64), 32)
-    total = step_losses(build_learner(config, 10), batch, config, world).total
-    total.backward()
-    assert torch.isfinite(total)
+    learner = build_learner(config, 10)
+    assert torch.isfinite(losses_and_gradients(for_training(learner, config, world), batch, config, world).total)
+    assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
+    with pytest.raises(UserError, match="batch norm must see the whole batch"):
+        for_training(learner, replace(config, accumulate=2), world)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.batch import Batch
 from tests.training.worlds import on_world, share
@@ -13,7 +12,7 @@ from training.config import Config, Head, Losses, Model
 from training.distributed import World
 from training.heads import HEADS
 from training.recipes import TINY
-from training.step import build_learner, step_losses
+from training.step import build_learner, for_training, losses_and_gradients
 
 IDENTITIES, BATCH, STEPS = 20, 8, 3
 CONFIG = Config(
@@ -39,7 +38,7 @@ def batch_of(step: int, world: World) -> Batch:
         for s in CONFIG.views.sizes
     )
     labels = share(torch.randperm(IDENTITIES, generator=generator)[:BATCH], world)
-    return Batch(0, labels, views, torch.zeros(len(labels), 4, dtype=torch.int64), 32)
+    return Batch(step, labels, views, torch.zeros(len(labels), 4, dtype=torch.int64), 32)
 
 
 def train_all(world: World) -> dict[str, torch.Tensor]:
@@ -48,15 +47,13 @@ def train_all(world: World) -> dict[str, torch.Tensor]:
     for name in HEADS:
         config = config_of(name)
         learner = build_learner(config, IDENTITIES)
-        trained = DistributedDataParallel(learner) if world.size > 1 else learner
+        trained = for_training(learner, config, world)
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.01, momentum=0.9)
         losses = []
         for step in range(STEPS):
-            total = step_losses(trained, batch_of(step, world), config, world).total
             optimizer.zero_grad()
-            total.backward()
+            losses.append(losses_and_gradients(trained, batch_of(step, world), config, world).total.detach())
             optimizer.step()
-            losses.append(total.detach())
         found[f"{name} losses"] = torch.stack(losses)
         found |= {f"{name} {key}": value for key, value in learner.head.state_dict().items()}
         found[f"{name} backbone"] = learner.backbone.state_dict()["0.weight"]
@@ -80,7 +77,8 @@ def test_every_head_trains_equally_on_one_process_and_on_two(tmp_path: Path) -> 
 def test_the_penalty_of_center_loss_is_part_of_the_total() -> None:
     world = World(0, 1, 1, torch.device("cpu"))
     learner = build_learner(config_of("center-loss"), IDENTITIES)
-    losses = step_losses(learner, batch_of(0, world), config_of("center-loss"), world)
+    config = config_of("center-loss")
+    losses = losses_and_gradients(for_training(learner, config, world), batch_of(0, world), config, world)
     assert losses.penalty > 0
     torch.testing.assert_close(losses.total, losses.classification.mean() + losses.penalty)
     assert losses.values()[4] == losses.penalty.detach()

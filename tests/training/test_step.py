@@ -1,27 +1,37 @@
-"""World sizes 1, 2 and 4 give the same losses and gradients, with real processes."""
+"""World sizes 1, 2 and 4 give the same losses and gradients, divided and sharded too, with real processes."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from pipeline.batch import Batch
+from tests.training.worlds import on_world
 from training.config import Config, Head, Losses, Model
-from training.distributed import joined_world
+from training.distributed import ALONE, World
 from training.recipes import TINY
-from training.step import build_learner, step_losses
+from training.sharded_head import ShardedHead
+from training.step import StepLosses, build_learner, for_training, losses_and_gradients
 
-IDENTITIES, BATCH = 20, 8
+IDENTITIES, BATCH = 21, 8
 CONFIG = Config(
     model=Model(backbone="spherenet4", embedding_size=16), size=32, views=TINY.views, batch=BATCH, head=Head(scale=10)
 )
+SHARDED = replace(CONFIG, head=Head(scale=10, sharded=True))
+VARIANTS = {
+    "undivided": CONFIG,
+    "in two parts": replace(CONFIG, accumulate=2),
+    "in three unequal parts": replace(CONFIG, accumulate=3),
+    "sharded": SHARDED,
+    "sharded in two parts": replace(SHARDED, accumulate=2),
+}
 
 
-def global_batch(share: slice = slice(None)) -> Batch:
+def share_of_batch(rank: int = 0, size: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(7)
+    share = slice(rank * BATCH // size, (rank + 1) * BATCH // size)
     views = tuple(
         torch.randint(0, 256, (BATCH, s, s, 3), generator=generator, dtype=torch.uint8)[share]
         for s in CONFIG.views.sizes
@@ -30,64 +40,91 @@ def global_batch(share: slice = slice(None)) -> Batch:
     return Batch(0, labels, views, torch.zeros(len(labels), 4, dtype=torch.int64), 32)
 
 
-def one_step(rank: int, world_size: int, port: int, out: Path) -> None:
-    import os
+def gradients_of(world: World, config: Config) -> dict[str, Tensor]:
+    """The losses and gradients of a step on this rank; of a sharded head in one piece, at rank 0 only."""
+    learner = build_learner(config, IDENTITIES, world)
+    losses = losses_and_gradients(
+        for_training(learner, config, world), share_of_batch(world.rank, world.size), config, world
+    )
+    found = {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
+    found["losses"] = losses.values()
+    if isinstance(learner.head, ShardedHead):
+        with torch.no_grad():
+            learner.head.weight.copy_(found["head.weight"])
+        found.pop("head.weight")
+        found |= {f"head.{name}": value for name, value in (learner.head.full_state() or {}).items()}
+    return found
 
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_WORLD_SIZE": str(world_size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+
+def every_variant(world: World) -> dict[str, Tensor]:
+    return {
+        f"{variant}: {name}": value
+        for variant, config in VARIANTS.items()
+        for name, value in gradients_of(world, config).items()
     }
-    with joined_world("cpu") as world:
-        torch.set_num_threads(1)
-        learner = build_learner(CONFIG, IDENTITIES)
-        trained = DistributedDataParallel(learner) if world_size > 1 else learner
-        each = BATCH // world_size
-        losses = step_losses(trained, global_batch(slice(rank * each, (rank + 1) * each)), CONFIG, world)
-        losses.total.backward()
-        if rank == 0:
-            np.savez(out, **{name: p.grad.numpy() for name, p in learner.named_parameters() if p.grad is not None})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_gradients_do_not_depend_on_the_world_size(world_size: int, tmp_path: Path) -> None:
-    import socket
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_losses_and_gradients_are_those_of_one_undivided_process(size: int, tmp_path: Path) -> None:
+    expected = gradients_of(ALONE, CONFIG)
+    parts = on_world(size, every_variant, tmp_path)
+    for variant in VARIANTS:
+        for name, value in expected.items():
+            key = f"{variant}: {name}"
+            found = torch.stack([p[key] for p in parts]).mean(dim=0) if name == "losses" else parts[0][key]
+            torch.testing.assert_close(found, value, atol=2e-5 * value.abs().max().item(), rtol=0, msg=key)
 
-    gradients = []
-    for size in (1, world_size):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        out = tmp_path / f"{size}.npz"
-        mp.spawn(one_step, (size, port, out), nprocs=size)
-        with np.load(out) as data:
-            gradients.append({name: data[name] for name in data.files})
-    assert gradients[0].keys() == gradients[1].keys()
-    for name, expected in gradients[0].items():
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(gradients[1][name], expected, atol=2e-5 * scale, err_msg=name)
+
+def losses_with(config: Config) -> StepLosses:
+    return losses_and_gradients(
+        for_training(build_learner(config, IDENTITIES), config, ALONE), share_of_batch(), config, ALONE
+    )
 
 
 def test_the_total_is_the_published_sum() -> None:
-    from training.distributed import World
-
-    world = World(0, 1, 1, torch.device("cpu"))
-    learner = build_learner(CONFIG, IDENTITIES)
-    losses = step_losses(learner, global_batch(), CONFIG, world)
-    torch.testing.assert_close(losses.total, losses.classification.mean() + losses.triplet)
-    halved = Config(**{**vars(CONFIG), "losses": Losses(triplet_weight=0.5)})
-    torch.testing.assert_close(
-        step_losses(learner, global_batch(), halved, world).total, losses.classification.mean() + 0.5 * losses.triplet
-    )
-    without = Config(**{**vars(CONFIG), "losses": Losses(triplet_weight=0.0)})
-    torch.testing.assert_close(step_losses(learner, global_batch(), without, world).total, losses.classification.mean())
+    losses = losses_with(CONFIG)
+    classified = losses.classification.mean()
+    torch.testing.assert_close(losses.total, classified + losses.triplet)
+    halved = losses_with(replace(CONFIG, losses=Losses(triplet_weight=0.5)))
+    torch.testing.assert_close(halved.total, classified + 0.5 * losses.triplet)
+    torch.testing.assert_close(losses_with(replace(CONFIG, losses=Losses(triplet_weight=0.0))).total, classified)
 
 
 def test_the_seed_gives_the_weights() -> None:
     first, again = build_learner(CONFIG, IDENTITIES), build_learner(CONFIG, IDENTITIES)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    other = build_learner(Config(**{**vars(CONFIG), "seed": 1}), IDENTITIES)
-    assert not torch.equal(first.head.weight, other.head.weight)
+    other = build_learner(replace(CONFIG, seed=1), IDENTITIES)
+    assert not torch.equal(first.head.get_parameter("weight"), other.head.get_parameter("weight"))
+    sharded = build_learner(SHARDED, IDENTITIES)
+    assert torch.equal(first.head.get_parameter("weight"), sharded.head.get_parameter("weight"))
+
+
+def with_dropout(size: int, embedding_size: int) -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * size * size, embedding_size)
+    )
+
+
+def test_a_step_drops_the_same_whenever_it_is_done_and_both_times_when_divided() -> None:
+    config = replace(CONFIG, model=Model(backbone=f"{__name__}:with_dropout", embedding_size=16))
+    for accumulate in (1, 2):
+        found = []
+        for _ in range(2):
+            torch.rand(3)
+            found.append(gradients_of(ALONE, replace(config, accumulate=accumulate)))
+        assert torch.equal(found[0]["backbone.2.weight"], found[1]["backbone.2.weight"])
+
+
+def test_the_parts_of_a_divided_batch_are_dropped_alike_in_both_passes() -> None:
+    config = replace(CONFIG, model=Model(backbone=f"{__name__}:with_dropout", embedding_size=16), accumulate=4)
+    learner = build_learner(config, IDENTITIES)
+    weight = learner.backbone.get_parameter("2.weight")
+    before = losses_and_gradients(for_training(learner, config, ALONE), share_of_batch(), config, ALONE)
+    assert weight.grad is not None
+    rate = 1e-4 / weight.grad.square().sum().item()
+    with torch.no_grad():
+        weight -= rate * weight.grad
+    after = losses_and_gradients(for_training(learner, config, ALONE), share_of_batch(), config, ALONE)
+    # The first-order change of the loss is that of the gradient, only if it is the gradient of this very loss.
+    assert (before.total - after.total).item() == pytest.approx(1e-4, rel=0.2)

@@ -1,0 +1,41 @@
+"""A head with the loss of its logits: what a step calls, whether the class matrix is in one piece or in shards."""
+
+from torch import Tensor, nn
+
+from training.config import Losses
+from training.cosine_heads import ClassificationHead
+from training.losses import cross_entropy_per_sample, focal_per_sample
+from training.sharded_head import ShardedHead
+
+Head = ClassificationHead | ShardedHead
+
+
+class HeadLoss(nn.Module):
+    """The classification loss of every sample, as one module, so that data-parallel training sees one pass.
+
+    Args:
+        head: in one piece, or this rank's shard.
+        losses: its classification, cross-entropy or focal, and focal_gamma.
+    """
+
+    def __init__(self, head: Head, losses: Losses) -> None:
+        super().__init__()
+        self.head, self.losses = head, losses
+
+    def forward(self, embeddings: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of every sample (N,) and the head's penalty, a scalar.
+
+        Args:
+            embeddings: (N, D) of this rank, N the same on all.
+            labels: (N,) int64.
+            step: number of the step, which chooses the classes of a sampled head.
+        """
+        if isinstance(self.head, ShardedHead):
+            per_sample = self.head.loss(embeddings, labels, step, self.losses).per_sample
+            return per_sample, per_sample.new_zeros(())
+        logits = self.head(embeddings, labels)
+        if self.losses.classification == "focal":
+            per_sample = focal_per_sample(logits, labels, self.losses.focal_gamma)
+        else:
+            per_sample = cross_entropy_per_sample(logits, labels)
+        return per_sample, self.head.penalty(embeddings, labels)

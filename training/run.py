@@ -1,0 +1,217 @@
+"""A run's folder and shards: opened, checked against each other, and held by one job at a time."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.loader import Loader
+from shards.command import UserError
+from shards.writer import write_atomically
+from training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, manifest_digest
+from training.config import Config, refuse_changes
+from training.distributed import World, of_main, refused_together
+from training.saving import Origin, TrainingState, new_state, save
+
+CONFIG = "config.json"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run reads and writes.
+
+    Attributes:
+        config: everything the run was told.
+        recipe: the name it was started by.
+        shards: shard folder.
+        run_dir: folder of the run, seen by all processes.
+        resume: continue what is there.
+    """
+
+    config: Config
+    recipe: str
+    shards: Path
+    run_dir: Path
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is open: what its steps need.
+
+    Attributes:
+        config: of the run.
+        run_dir: folder of the run.
+        loader: stands at the state's step.
+        state: what the steps change.
+        origin: where its checkpoints come from.
+    """
+
+    config: Config
+    run_dir: Path
+    loader: Loader
+    state: TrainingState
+    origin: Origin
+
+
+@contextmanager
+def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
+    """Hold the run's folder, if it is there, against other jobs, and give the checkpoint to continue from.
+
+    Raises:
+        UserError: the folder holds a run that must not be continued so, or another job holds it.
+    """
+    with ExitStack() as locks:
+        newest = None
+        with refused_together(world):
+            if world.is_main and run.run_dir.is_dir():
+                locks.enter_context(_locked(run.run_dir))
+            if world.is_main and _holds_this_run(run):
+                newest = latest_checkpoint(run.run_dir)
+        # The main process has looked through the whole file for damage; the others map it and take what they need.
+        path = of_main(newest)
+        begun = None
+        with refused_together(world):
+            begun = load_checkpoint(path, checked=True) if path is not None else None
+        yield begun
+
+
+@contextmanager
+def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
+    """Open a run, new or where a checkpoint stands; nothing is written before everything has been checked.
+
+    Raises:
+        UserError: the shards, the settings and the checkpoint do not fit together, or the folder cannot be written.
+    """
+    with ExitStack() as open_until_the_end:
+        with refused_together(world):
+            loader = _open_loader(run, world, begun.step if begun else 0)
+            open_until_the_end.callback(loader.close)
+            _check_shards(run, loader, begun)
+        with refused_together(world):
+            state = new_state(run.config, loader.identities, world)
+        with refused_together(world):
+            if world.is_main:
+                if not run.run_dir.is_dir():
+                    open_until_the_end.enter_context(_new_folder(run.run_dir))
+                _note_config(run)
+        origin = Origin(
+            config=run.config.to_dict(),
+            recipe=run.recipe,
+            preprocessing=loader.preprocessing,
+            identities=loader.identities,
+            shards_sha256=manifest_digest(run.shards),
+        )
+        if begun is not None:
+            state.restore(begun)
+        else:
+            save(run.run_dir, state, origin, run.config, world)
+        yield Job(run.config, run.run_dir, loader, state, origin)
+
+
+def _holds_this_run(run: Run) -> bool:
+    """Tell whether the folder holds a run, which must be this one."""
+    path = run.run_dir / CONFIG
+    if not path.is_file():
+        return False
+    if not run.resume:
+        raise UserError(f"{run.run_dir} holds a run; add --resume to continue it or choose another --run-dir")
+    refuse_changes(json.loads(path.read_text(encoding="utf-8"))["config"], run.config.to_dict())
+    return True
+
+
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Hold a run's folder until the end; the lock goes with the process, however it ends."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context((run_dir / LOCK).open("a+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = (run_dir / LOCK).read_text(encoding="utf-8").strip()
+            raise UserError(
+                f"{run_dir} is in use by {holder or 'another job'}; wait for its end or choose another --run-dir"
+            ) from error
+        except PermissionError as error:
+            raise _unwritable(run_dir, error) from error
+        except OSError as error:
+            print(f"warning: {run_dir} cannot be locked ({error.strerror}): start no second job there", file=sys.stderr)
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        yield
+
+
+@contextmanager
+def _new_folder(run_dir: Path) -> Iterator[None]:
+    """Make a run's folder and hold it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(run_dir, error) from error
+    with _locked(run_dir):
+        if (run_dir / CONFIG).exists():
+            raise UserError(f"another job has just begun a run in {run_dir}; choose another --run-dir")
+        yield
+
+
+def _note_config(run: Run) -> None:
+    """Write the configuration to the run's folder."""
+    try:
+        (run.run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        about = {"recipe": run.recipe, "config": run.config.to_dict()}
+        write_atomically(run.run_dir / CONFIG, (json.dumps(about, indent=1) + "\n").encode())
+    except OSError as error:
+        raise _unwritable(run.run_dir, error) from error
+
+
+def _unwritable(run_dir: Path, error: OSError) -> UserError:
+    return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
+
+
+def _open_loader(run: Run, world: World, start_step: int) -> Loader:
+    config = run.config
+    return Loader(
+        run.shards,
+        config.views,
+        seed=config.seed,
+        global_batch=config.batch,
+        rank=world.rank,
+        world=world.size,
+        start_step=start_step,
+        device="gpu" if world.device.type == "cuda" else "cpu",
+        device_id=world.device.index or 0,
+        threads=torch.get_num_threads(),
+        prefetch=config.decoding.prefetch,
+        hardware_load=config.decoding.hardware_load,
+        quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
+        largest_damaged_share=config.largest_damaged_share,
+    )
+
+
+def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None) -> None:
+    """Refuse shards of another size than the network's, or others than the run was begun with."""
+    size = loader.preprocessing.size
+    if size != run.config.size:
+        raise UserError(
+            f"{run.shards} holds faces of {size} pixels, the network takes {run.config.size}; "
+            f"give --size {size} with fitting --views.sizes, or write shards with --size {run.config.size}"
+        )
+    if begun is None:
+        return
+    if differences := begun.preprocessing.differences(loader.preprocessing):
+        raise UserError(f"the checkpoint and {run.shards} differ in {differences[0]}; name the run's own shards")
+    if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
+        raise UserError(
+            f"the run was begun on other shards of {begun.identities} identities, {run.shards} holds "
+            f"{loader.identities}; name the run's own shards"
+        )
