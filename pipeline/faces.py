@@ -135,14 +135,10 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode a picture file to (H, W, 3) uint8 BGR, its pixels as stored (an EXIF rotation is not applied).
 
     Raises:
-        UnusablePhoto: it is truncated or no picture. OpenCV fills what is missing with grey and says nothing,
-            so a JPEG that does not end as one should is decoded again by Pillow, which complains.
+        UnusablePhoto: it is truncated or no picture.
     """
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
-        try:
-            Image.open(io.BytesIO(data)).load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnusablePhoto("truncated" if "truncated" in str(error) else "unreadable") from error
+    if fault := truncation(data):
+        raise UnusablePhoto(fault)
     try:
         buffer = np.frombuffer(data, dtype=np.uint8)
         photo = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -151,6 +147,21 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     if photo is None:
         raise UnusablePhoto("unreadable")
     return photo.astype(np.uint8, copy=False)
+
+
+def truncation(data: bytes | NDArray[np.uint8]) -> str:
+    """Return "truncated" or "unreadable" for a JPEG that ends before its end; nothing for any other picture.
+
+    Decoders such as OpenCV's fill what is missing with grey and say nothing, so a JPEG that does not end as one should
+    is decoded again by Pillow, which complains.
+    """
+    if bytes(data[:2]) != b"\xff\xd8" or b"\xff\xd9" in bytes(data[-64:]):
+        return ""
+    try:
+        Image.open(io.BytesIO(bytes(data))).load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return "truncated" if "truncated" in str(error) else "unreadable"
+    return ""
 
 
 def _encode(face: NDArray[np.uint8], form: FaceFormat) -> bytes:

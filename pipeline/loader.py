@@ -23,8 +23,10 @@ from pipeline.corpus import Corpus
 from pipeline.degradation_draw import DegradationDraw, draw_batch
 from pipeline.graph import DegradedSamples, Samples, build_graph, degraded_samples
 from pipeline.mixing import most_in_a_batch, read_shares
+from pipeline.probe import find_undecodable
 from pipeline.quarantine import Quarantine
 from pipeline.reader import Chosen, PhotoReader
+from pipeline.request import check_request
 from pipeline.sampler import Draw, Sampler, Sampling
 from pipeline.view_making import Faces, make_view
 from pipeline.views import Views
@@ -103,7 +105,7 @@ class Loader:
         corpus = Corpus.open(folders)
         shares = read_shares(mix, len(folders))
         most = most_in_a_batch(shares, global_batch)
-        _check_request(corpus, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
+        check_request(corpus, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
         corpus.check_tars()
         self.corpus = corpus
         self.identities = corpus.identities
@@ -136,6 +138,7 @@ class Loader:
             hardware_load=hardware_load,
             degraded_side=_degraded_side(views, corpus.preprocessing.size),
         )
+        self._decoder = device
         self._drawn: deque[_Drawn] = deque()
         self._failure: UserError | None = None
         self._graph = self._build_graph()
@@ -198,18 +201,40 @@ class Loader:
 
     def _finish(self) -> Batch:
         """Wait for the graph's next batch, copy it out and make its views."""
-        try:
-            outputs = self._graph.run()
-        except Exception:
-            if self._failure is not None:
-                raise self._failure from None
-            raise
+        while True:
+            try:
+                outputs = self._graph.run()
+                break
+            except Exception as error:
+                if self._failure is not None:
+                    raise self._failure from None
+                self._recover(error)
         drawn = self._drawn.popleft()
         pixels, *degraded = map(self._copy, outputs)
         faces = Faces(pixels, degraded[0] if degraded else None, drawn.exact)
         views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
         labels, photos = torch.from_numpy(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
         return Batch(drawn.step, labels, views, photos, self.preprocessing.size)
+
+    def _recover(self, error: Exception) -> None:
+        """Find the photos for which the graph failed, report them, and build it anew at the same step.
+
+        Others stand in for them, as if they had been known before.
+
+        Raises:
+            Exception: the graph's error, where no photo is to blame.
+            UserError: too many photos are damaged.
+        """
+        photos = {int(photo) for drawn in self._drawn for photo in drawn.decoded}
+        encoded = {photo: self._reader.photo(photo) for photo in sorted(photos)}
+        undecodable = find_undecodable(encoded, self._decoder, self._device.index)
+        if not undecodable:
+            raise error
+        for photo in undecodable:
+            self._reader.condemn(photo, "cannot be decoded")
+        self._next_step = self._drawn[0].step
+        self._drawn.clear()
+        self._graph = self._build_graph()
 
     def _view(self, drawn: _Drawn, view: int, faces: Faces) -> View:
         sides, photos = drawn.chosen.sides[:, view], drawn.chosen.photos[:, view]
@@ -247,30 +272,3 @@ def _to_decode(chosen: Chosen, one_photo: bool) -> tuple[NDArray[np.int64], NDAr
     needed = ~chosen.stored.T
     places.T[needed] = np.arange(needed.sum())
     return chosen.photos.T[needed], places
-
-
-def _check_request(
-    corpus: Corpus, views: Views, most: Sequence[int], *, global_batch: int, world: int, device: str, seed: int
-) -> None:
-    if global_batch % world:
-        raise UserError(
-            f"a global batch of {global_batch} identities for {world} processes; "
-            "set a batch that the number of processes divides"
-        )
-    for index, count in zip(corpus.indexes, most, strict=True):
-        if count > index.identities:
-            raise UserError(
-                f"a batch of {count} identities asked of {index.folder}, which holds {index.identities}; "
-                f"set a batch of at most {index.identities}"
-                + ("" if len(most) == 1 else ", or a smaller share of this folder")
-            )
-    size = corpus.preprocessing.size
-    if too_large := [side for _, side in views.ranges if side > size]:
-        raise UserError(
-            f"a view of {too_large[0]} pixels asked of {corpus.indexes[0].folder}, whose faces are {size} x {size}; "
-            f"ask for views of at most {size} or write the folder with a larger --size"
-        )
-    if seed < 0:
-        raise UserError(f"seed {seed}; give 0 or more")
-    if device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")

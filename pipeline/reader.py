@@ -3,7 +3,8 @@
 One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
 decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch
 is found here, named, and another photo of the identity stands in, chosen by arithmetic. Where another program
-wrote the folder, a photo may be undecodable from the start: the loader finds it and reports it here.
+wrote the folder, a photo may be undecodable from the start: its header tells, or the loader finds it and reports it
+here.
 """
 
 import zlib
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpus import Corpus
+from pipeline.faces import truncation
+from pipeline.header import picture_size
 from pipeline.quarantine import Quarantine
 from pipeline.sampler import Draw, substitutes
 from shards.command import UserError
@@ -125,17 +128,28 @@ class PhotoReader:
         return ~np.isin(photos, list(damaged)) if damaged else np.ones(photos.shape, dtype=np.bool_)
 
     def _check(self, photo: int, stored: bool) -> bool:
-        """Compare the bytes with their CRC-32, once."""
+        """Compare the bytes with their CRC-32, and look at the header that the decoder will see, once."""
         if not self._checked[stored][photo]:
             self._checked[stored][photo] = True
             index, row = self._corpus.locate(photo)
             data = index.read_views(row) if stored else index.read(row)
-            found = zlib.crc32(data.data)
             written = int(index.records["views_crc32" if stored else "crc32"][row])
-            if found != written:
+            if (found := zlib.crc32(data.data)) != written:
                 what = "stored views" if stored else "photo"
                 self._report(photo, stored, f"{what} with CRC-32 {found:08x} where {written:08x} was written")
+            elif not stored and (fault := self._fault_of(data)):
+                self._report(photo, stored, fault)
         return photo not in self._damaged[stored]
+
+    def _fault_of(self, encoded: NDArray[np.uint8]) -> str:
+        """Return what is wrong with a photo; nothing where its header promises a face of the right size."""
+        expected = self._corpus.preprocessing.size
+        if (found := picture_size(encoded)) is None:
+            return "cannot be decoded"
+        if found != (expected, expected):
+            return f"has {found[0]} x {found[1]} pixels, the manifest says {expected} x {expected}"
+        # The decoder fills what is missing with grey, as OpenCV does.
+        return truncation(encoded)
 
     def _substitute(self, draw: Draw, step: int, row: int, views: tuple[int, ...]) -> int:
         """Return the first photo, in the order of the arithmetic, that is sound in all it is needed for."""
