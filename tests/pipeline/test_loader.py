@@ -1,7 +1,6 @@
 """Batches of real shards, against Pillow and the sampler."""
 
 import io
-import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from pipeline.sharding import shard
 from pipeline.sources import orl
 from pipeline.views import Views
 from shards.command import UserError
-from shards.format import next_member
 from shards.index import ShardIndex
 from shards.verify import find_faults
 
@@ -84,20 +82,6 @@ def test_stored_views_are_the_views(orl_shards: Path, stored_shards: Path, sizes
         assert all(torch.equal(a, b) for a, b in zip(one.views, other.views, strict=True))
 
 
-def test_damaged_stored_views_are_replaced(stored_shards: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(stored_shards, tmp_path / "copy"))
-    index = ShardIndex.open(folder)
-    tar, key = index.key(3)
-    with (folder / tar).open("r+b") as file:
-        file.seek(next_member(int(index.records["offset"][3]), int(index.records["size"][3])) + 5)
-        file.write(b"\1\2\3")
-    assert any(fault.key == key and "stored views" in fault.what for fault in find_faults(folder))
-    views = Views(sizes=(64, 8))
-    seen = torch.cat([b.photos for b in batches(folder, 60, views, global_batch=25, largest_damaged_share=0.1)])
-    assert 3 in seen[:, 0], "the photo itself is sound"
-    assert 3 not in seen[:, 1]
-
-
 def test_world_sizes_share_one_global_batch(orl_shards: Path) -> None:
     whole = batches(orl_shards, 3)
     for world in (2, 3):
@@ -130,50 +114,6 @@ def test_shapes_types_and_ranges(shards: Path) -> None:
     assert -1 <= inputs.min() < inputs.max() <= 1
     assert torch.equal(batch.view_labels(), torch.cat([batch.labels, batch.labels]))
     assert to_network_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
-
-
-def damage(folder: Path, photos: range) -> list[tuple[str, str]]:
-    """Change a byte of some photos; return their tars and keys."""
-    index = ShardIndex.open(folder)
-    named = [index.key(photo) for photo in photos]
-    for photo, (tar, _) in zip(photos, named, strict=True):
-        with (folder / tar).open("r+b") as file:
-            file.seek(int(index.records["offset"][photo]) + 2)
-            file.write(b"\0\0\0\0")
-    return named
-
-
-def test_a_damaged_photo_is_replaced_by_arithmetic(shards: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
-    named = damage(folder, range(0, 2))
-    settings = {"views": Views(sizes=(32, 8)), "global_batch": 12, "largest_damaged_share": 0.5}
-    quarantine = tmp_path / "quarantine.csv"
-    whole = batches(folder, 12, quarantine=quarantine, **settings)
-    assert sorted(quarantine.read_text().splitlines()) == sorted(
-        line for line in quarantine.read_text().splitlines() if line.startswith(tuple(f"{t},{k}," for t, k in named))
-    )
-    assert len(quarantine.read_text().splitlines()) == 2
-    assert not any(np.isin(batch.photos.numpy(), [0, 1]).any() for batch in whole)
-    halves = [batches(folder, 12, rank=rank, world=2, **settings) for rank in range(2)]
-    resumed = batches(folder, 5, start_step=7, **settings)
-    for step in range(12):
-        joined = torch.cat([half[step].photos for half in halves])
-        assert torch.equal(joined, whole[step].photos)
-    assert torch.equal(resumed[0].photos, whole[7].photos)
-
-
-def test_too_much_damage_ends_with_a_message(shards: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
-    damage(folder, range(0, 30))
-    with pytest.raises(UserError, match=r"of 60 photos in .* are damaged, the last one shard-"):
-        batches(folder, 20, Views(sizes=(32, 8)), largest_damaged_share=0.05)
-
-
-def test_an_identity_without_a_sound_photo_ends_with_a_message(shards: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(shards, tmp_path / "copy"))
-    damage(folder, range(0, 5))
-    with pytest.raises(UserError, match="no undamaged photo left"):
-        batches(folder, 20, Views(sizes=(32, 8)), largest_damaged_share=1.0)
 
 
 @pytest.mark.parametrize(
