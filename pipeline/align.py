@@ -127,7 +127,8 @@ def align(
     """
     if size < 1:
         raise DegenerateLandmarks("landmarks of no height: the face has no size")
-    to_photo = similarity(template_points(template, size), landmarks)
+    # In single precision, as the published code holds both: more digits move one pixel in ten thousand by a level.
+    to_photo = similarity(template_points(template, size).astype(np.float32), np.asarray(landmarks, dtype=np.float32))
     to_face = np.asarray(cv2.invertAffineTransform(to_photo), dtype=np.float64)
     reduction = float(np.hypot(to_photo[0, 0], to_photo[1, 0]))
     finer = 1 if warp == WARP else max(1, min(math.ceil(reduction), _LARGEST_GRID // size))

@@ -176,3 +176,26 @@ def test_where_nothing_is_reduced_the_warps_are_one() -> None:
     np.testing.assert_array_equal(
         align(photo, landmarks, 64, warp=ANTIALIASED_WARP), align(photo, landmarks, 64, warp=WARP)
     )
+
+
+def aligned_by_linear_system(photo: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The published alignment from its definition: a linear least-squares system of single-precision points."""
+    (x, y), (u, v) = template_points("paper", size).astype(np.float32).T, landmarks.astype(np.float32).T
+    # u = a x - b y + c and v = a y + b x + d, for all five points together
+    one, none = np.ones(5), np.zeros(5)
+    system = np.vstack([np.column_stack([x, -y, one, none]), np.column_stack([y, x, none, one])])
+    a, b, c, d = np.linalg.lstsq(system, np.concatenate([u, v]), rcond=None)[0]
+    to_photo = np.array([[a, -b, c], [b, a, d], [0, 0, 1]])
+    return cv2.warpAffine(photo, np.linalg.inv(to_photo)[:2], (size, size), flags=cv2.INTER_CUBIC)
+
+
+def test_align_equals_the_published_alignment_bit_by_bit() -> None:
+    rng = np.random.default_rng(3)
+    for size in (128, 128, 57, 30) * 20:
+        height, width = rng.integers(60, 400, 2)
+        photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        face = (template_points("paper", 112) - 56) * rng.uniform(0.2, 0.7) * min(height, width) / 112
+        angle = rng.normal(0, 0.2)
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        landmarks = np.round(face @ turn + (width / 2, height / 2) + rng.normal(0, 1.5, (5, 2)), 3)
+        np.testing.assert_array_equal(align(photo, landmarks, size), aligned_by_linear_system(photo, landmarks, size))
