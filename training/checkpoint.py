@@ -45,6 +45,19 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Initial:
+    """The file that a fine-tuned run began with.
+
+    Attributes:
+        file: its path then.
+        sha256: of the file.
+    """
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A training run at the end of a step, as plain data and tensors.
 
@@ -59,6 +72,7 @@ class Checkpoint:
         head: state dict.
         optimizer: state dict.
         best: validation of the best step so far, None where nothing was validated.
+        initial: the file whose weights a fine-tuned backbone began with, None for another.
     """
 
     step: int
@@ -71,6 +85,7 @@ class Checkpoint:
     head: dict[str, Any]
     optimizer: dict[str, Any]
     best: Best | None = None
+    initial: Initial | None = None
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -80,8 +95,8 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically, with a SHA-256 of everything in it."""
-    best = asdict(checkpoint.best) if checkpoint.best else None
-    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict(), "best": best}
+    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
+    fields |= {name: asdict(fields[name]) for name in ("best", "initial") if fields[name] is not None}
     versions = {"torch": str(torch.__version__)}
     data = {"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}
     write_atomically(path, lambda file: write_data(file, data))
@@ -110,6 +125,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
         raise UserError(f"{path} has version {data['version']}, this program reads {CHECKPOINT_VERSION}")
     data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
     data["best"] = Best(**data["best"]) if data.get("best") else None
+    data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
     return Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
 
 

@@ -83,6 +83,9 @@ class Optimizer:
         milestones: steps at which the rate is multiplied by the factor.
         factor: of each milestone.
         warmup_steps: steps of linear rise at the start.
+        backbone_rate: factor of the backbone's learning rate; the head has the full one.
+        layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
+        frozen_steps: steps for which a backbone from --init-from stays as it is; `steps` or more for good.
     """
 
     learning_rate: float = 0.1
@@ -91,6 +94,14 @@ class Optimizer:
     milestones: tuple[int, ...] = (40_000, 60_000, 80_000)
     factor: float = 0.1
     warmup_steps: int = 0
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
+    frozen_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("backbone_rate", "layer_decay", "frozen_steps"):
+            if getattr(self, name) < 0:
+                raise UserError(f"optimizer.{name} {getattr(self, name)}; give at least 0")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
 def _steps(job: Job, world: World, validate: Validate | None) -> int:
     """The loop: one line a deed."""
     config, state = job.config, job.state
-    trained = for_training(state.learner, config, world)
+    trained = for_training(state.learner, config, world, state.step)
     guard = LossGuard(config, job.loader, job.run_dir, world)
     log = _log(job) if world.is_main else None
     waiting = 0.0
@@ -58,6 +58,8 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 batch = next(job.loader).to(world.device)
                 waiting += time.monotonic() - asked
                 assert batch.step == state.step
+                if state.step == config.optimizer.frozen_steps > 0:
+                    trained = for_training(state.learner, config, world, state.step)
                 rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
                 state.optimizer.zero_grad(set_to_none=True)
                 guard.note(batch, losses_and_gradients(trained, batch, config, world))

@@ -4,13 +4,17 @@ The recipe gives every setting its value; any of them can be given anew on the c
 `--optimizer.learning_rate 0.05`. SIGTERM and Ctrl-C save and leave; `--resume` continues.
 """
 
+import io
 import os
 import sys
+import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from shards.command import Parser, UserError, run
+from shards.command import Parser, UserError, fail, run
 from training.config import Config
 from training.recipes import RECIPES, recipe
 
@@ -21,6 +25,12 @@ def parser(defaults: Config) -> Parser:
     command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
     command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
     command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+    command.add_argument(
+        "--init-from",
+        type=Path,
+        default=None,
+        help="checkpoint, ours or the authors', whose backbone a new run begins with; the head is new (default: none)",
+    )
     command.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
     command.add_argument(
         "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
@@ -48,9 +58,27 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
     return options, Config(**fields)
 
 
+@contextmanager
+def told_by_the_first() -> Iterator[None]:
+    """Let the first of all processes alone tell a mistake that every one of them makes, before they have met."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        yield
+        return
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    except (SystemExit, UserError) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            raise
+        # torchrun ends all processes once one has ended: the first has time to speak.
+        time.sleep(20)
+        raise SystemExit(2) from None
+
+
 def main() -> None:
     """Train a recipe."""
-    options, config = read_command_line(sys.argv[1:])
+    with told_by_the_first():
+        options, config = read_command_line(sys.argv[1:])
     import torch
 
     from training.distributed import joined_world
@@ -58,13 +86,14 @@ def main() -> None:
     from training.run import Run
 
     gpu = torch.cuda.is_available()
-    if options.device == "gpu" and not gpu:
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    with told_by_the_first():
+        if options.device == "gpu" and not gpu:
+            fail("device gpu asked for, but torch finds no GPU; use --device cpu")
     device = "gpu" if gpu and options.device != "cpu" else "cpu"
     # On a CPU a continued run repeats the losses of one never interrupted, bit by bit.
     torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    job = Run(config, options.recipe, options.shards, options.run_dir, options.resume or restarted)
+    job = Run(config, options.recipe, options.shards, options.run_dir, options.resume or restarted, options.init_from)
     with joined_world(device, config.timeout) as world:
         steps = train(job, world)
     if world.is_main:

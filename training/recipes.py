@@ -49,7 +49,45 @@ five of them degraded by light, blur, noise and compression (`pipeline.degradati
 This implementation has not yet been run on VGGFace2; no figure is claimed.
 """
 
-RECIPES = {"paper": PAPER, "quickstart": QUICKSTART, "tiny": TINY, "surveillance": SURVEILLANCE}
+SURVFACE = replace(
+    PAPER,
+    optimizer=Optimizer(learning_rate=0.01, milestones=(6_000, 9_000), backbone_rate=0.1, frozen_steps=500),
+    steps=10_000,
+    checkpoint_every=1_000,
+)
+"""Fine-tuning on the training set of QMUL-SurvFace, alone or mixed with VGGFace2; with --init-from a checkpoint.
+
+The new head is trained alone first, then the backbone with a tenth of its rate. Pictures smaller than a view stay at
+their own size. Not yet run on the real set; no figure is claimed.
+"""
+
+TINYFACE = replace(SURVFACE, optimizer=replace(SURVFACE.optimizer, milestones=(3_000, 4_500)), steps=5_000)
+"""Fine-tuning on the training set of TinyFace, as `survface`, half as long for half the identities.
+
+Not yet run on the real set; no figure is claimed.
+"""
+
+SCFACE50 = replace(
+    SURVFACE,
+    optimizer=replace(SURVFACE.optimizer, learning_rate=0.005, milestones=(1_000, 1_500), frozen_steps=200),
+    batch=48,
+    steps=2_000,
+    checkpoint_every=500,
+)
+"""Fine-tuning on subjects 1 to 50 of SCface, to be tested on the other 80; a batch holds nearly all of them.
+
+Not yet run on the real set; no figure is claimed.
+"""
+
+RECIPES = {
+    "paper": PAPER,
+    "quickstart": QUICKSTART,
+    "tiny": TINY,
+    "surveillance": SURVEILLANCE,
+    "survface": SURVFACE,
+    "tinyface": TINYFACE,
+    "scface50": SCFACE50,
+}
 
 
 def recipe(name: str) -> Config:

@@ -7,17 +7,19 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from pipeline.loader import Loader
 from shards.command import UserError
+from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, manifest_digest
+from training.checkpoint import Checkpoint, Initial, file_sha256, latest_checkpoint, load_checkpoint, manifest_digest
 from training.config import Config, refuse_changes
 from training.distributed import World, of_main, refused_together
+from training.initial import InitialBackbone, fine_tuned, load_initial
 from training.saving import Origin, TrainingState, new_state, save
 
 CONFIG = "config.json"
@@ -34,6 +36,7 @@ class Run:
         shards: shard folder.
         run_dir: folder of the run, seen by all processes.
         resume: continue what is there.
+        init_from: checkpoint whose backbone a new run begins with, ours or the authors'.
     """
 
     config: Config
@@ -41,6 +44,7 @@ class Run:
     shards: Path
     run_dir: Path
     resume: bool
+    init_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,22 +97,28 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
     """
     with ExitStack() as open_until_the_end:
         with refused_together(world):
+            _refuse_another_beginning(run, begun)
+            initial = load_initial(run.init_from, run.config) if run.init_from and begun is None else None
             loader = _open_loader(run, world, begun.step if begun else 0)
             open_until_the_end.callback(loader.close)
-            _check_shards(run, loader, begun)
+            preprocessing = _check_shards(run, loader, begun, initial)
         with refused_together(world):
             state = new_state(run.config, loader.identities, world)
+            if initial is not None:
+                initial.copy_to(state.learner.backbone)
+        first = initial.origin if initial else begun.initial if begun else None
         with refused_together(world):
             if world.is_main:
                 if not run.run_dir.is_dir():
                     open_until_the_end.enter_context(_new_folder(run.run_dir))
-                _note_config(run)
+                _note_config(run, first)
         origin = Origin(
             config=run.config.to_dict(),
             recipe=run.recipe,
-            preprocessing=loader.preprocessing,
+            preprocessing=preprocessing,
             identities=loader.identities,
             shards_sha256=manifest_digest(run.shards),
+            initial=first,
         )
         if begun is not None:
             state.restore(begun)
@@ -164,11 +174,11 @@ def _new_folder(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _note_config(run: Run) -> None:
+def _note_config(run: Run, first: Initial | None) -> None:
     """Write the configuration to the run's folder."""
     try:
         (run.run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-        about = {"recipe": run.recipe, "config": run.config.to_dict()}
+        about = {"recipe": run.recipe, "config": run.config.to_dict(), "initial": asdict(first) if first else None}
         write_atomically(run.run_dir / CONFIG, (json.dumps(about, indent=1) + "\n").encode())
     except OSError as error:
         raise _unwritable(run.run_dir, error) from error
@@ -198,20 +208,45 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
     )
 
 
-def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None) -> None:
-    """Refuse shards of another size than the network's, or others than the run was begun with."""
+def _refuse_another_beginning(run: Run, begun: Checkpoint | None) -> None:
+    """Refuse to continue a run that began with other weights than those named, and a frozen backbone without any."""
+    if begun is None:
+        if run.init_from is None and run.config.optimizer.frozen_steps:
+            raise UserError(
+                f"optimizer.frozen_steps {run.config.optimizer.frozen_steps} of a backbone with random weights; "
+                "name a checkpoint with --init-from"
+            )
+    elif run.init_from is not None and run.init_from.is_file():
+        old = begun.initial
+        if old is None or old.sha256 != file_sha256(run.init_from):
+            raise UserError(
+                f"the run was begun with {f'another file, {old.file}' if old else 'random weights'}, now --init-from "
+                f"{run.init_from} is given; leave it out or choose another --run-dir"
+            )
+
+
+def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: InitialBackbone | None) -> Preprocessing:
+    """Refuse shards of another size than the network's, or others than the run or its weights were begun with.
+
+    Returns:
+        the preprocessing of the run.
+    """
     size = loader.preprocessing.size
     if size != run.config.size:
         raise UserError(
             f"{run.shards} holds faces of {size} pixels, the network takes {run.config.size}; "
             f"give --size {size} with fitting --views.sizes, or write shards with --size {run.config.size}"
         )
+    if initial is not None:
+        return fine_tuned(initial.preprocessing, loader.preprocessing, initial.origin.file, run.shards)
     if begun is None:
-        return
-    if differences := begun.preprocessing.differences(loader.preprocessing):
+        return loader.preprocessing
+    preprocessing = begun.preprocessing
+    if begun.initial is None and (differences := preprocessing.differences(loader.preprocessing)):
         raise UserError(f"the checkpoint and {run.shards} differ in {differences[0]}; name the run's own shards")
     if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
         raise UserError(
             f"the run was begun on other shards of {begun.identities} identities, {run.shards} holds "
             f"{loader.identities}; name the run's own shards"
         )
+    return preprocessing

@@ -12,6 +12,7 @@ from training.checkpoint import (
     FINAL,
     Best,
     Checkpoint,
+    Initial,
     checkpoint_path,
     copy_checkpoint,
     remove_old_checkpoints,
@@ -37,6 +38,7 @@ class Origin:
     preprocessing: Preprocessing
     identities: int
     shards_sha256: str
+    initial: Initial | None = None
 
 
 @dataclass
@@ -104,7 +106,7 @@ class TrainingState:
 def new_state(config: Config, identities: int, world: World) -> TrainingState:
     """Return the state of a run at step 0."""
     learner = channels_last(build_learner(config, identities, world)).to(world.device)
-    return TrainingState(learner, build_optimizer(config, learner))
+    return TrainingState(learner, build_optimizer(config.optimizer, learner))
 
 
 def save(

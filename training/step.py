@@ -57,15 +57,19 @@ class Trained:
     head: nn.Module
 
 
-def for_training(learner: Learner, config: Config, world: World) -> Trained:
-    """Make a learner ready for steps by all ranks; its parameters stay the same tensors.
+def for_training(learner: Learner, config: Config, world: World, step: int = 0) -> Trained:
+    """Make a learner ready for the steps from one on by all ranks; its parameters stay the same tensors.
 
-    Shards of a class matrix are each rank's own, so that a sharded head is not averaged.
+    Shards of a class matrix are each rank's own, so that a sharded head is not averaged. To be called anew at step
+    `config.optimizer.frozen_steps`, up to which the backbone stays as it is, its batch norm too.
 
     Raises:
         UserError: a batch in parts for a backbone with batch norm, whose statistics would be those of the parts.
     """
-    if config.accumulate > 1 and any(isinstance(one, _BatchNorm) for one in learner.backbone.modules()):
+    frozen = step < config.optimizer.frozen_steps
+    learner.backbone.train(not frozen).requires_grad_(not frozen)
+    thaws = config.optimizer.frozen_steps < config.steps
+    if config.accumulate > 1 and thaws and any(isinstance(one, _BatchNorm) for one in learner.backbone.modules()):
         raise UserError(
             f"accumulate {config.accumulate} for {config.model.backbone}, whose batch norm must see the whole batch; "
             "use --accumulate 1 with more processes, or a backbone without batch norm such as spherenet20"
