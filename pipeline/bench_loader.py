@@ -4,7 +4,6 @@ All but the first two deliver the same: batches of B identities x V views as flo
 memory, each view from a photo of its own, mirrored with probability 1/2.
 """
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +18,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from pipeline.bench_run import cpu_seconds, family, peak_mib
 from pipeline.graph import build_graph
 from pipeline.loader import Loader
 from pipeline.sampler import Sampler
 from pipeline.views import Views
 from shards.index import ShardIndex
+
+BOUND, OURS = "decoding alone", "this loader"
+DATALOADER, WEBDATASET = "DataLoader, loose files", "DataLoader, webdataset"
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of one way: identities per second, and the largest resident memory in MiB of its processes."""
+    """One run of one way.
 
+    Attributes:
+        identities: delivered while it was measured.
+        identities_per_second: by the clock.
+        core_seconds: that its processes spent on cores meanwhile.
+        peak_mib: largest resident memory of its processes.
+    """
+
+    identities: int
     identities_per_second: float
+    core_seconds: float
     peak_mib: float
 
 
@@ -66,24 +78,38 @@ def measure(way: str, task: Task) -> Measured:
     batches = WAYS[way](task)
     for _ in range(task.warm_up):
         next(batches)
-    if task.device == "gpu":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
+    _wait(task)
+    processes = family()
+    spent, start = cpu_seconds(processes), time.perf_counter()
     for _ in range(task.batches):
         next(batches)
+    _wait(task)
+    seconds, spent = time.perf_counter() - start, cpu_seconds(processes) - spent
+    identities = task.batches * task.batch
+    return Measured(identities, identities / seconds, spent, peak_mib(processes))
+
+
+def _wait(task: Task) -> None:
+    """Wait for what a GPU still does."""
     if task.device == "gpu":
         torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    del batches
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return Measured(task.batches * task.batch / seconds, peak / 1024)
+
+
+def _decoded(task: Task, index: ShardIndex) -> list[int]:
+    """Return the views of which photos are decoded; the others are stored."""
+    stored = set(index.manifest.stored_views)
+    return [view for view, side in enumerate(task.sizes) if view == 0 or side not in stored]
+
+
+def decoded_views(task: Task) -> int:
+    """Return how many photos of an identity the loader decodes."""
+    return len(_decoded(task, ShardIndex.open(task.shards)))
 
 
 def bound(task: Task) -> Iterator[object]:
     """DALI reading and decoding the photos that a batch needs, and nothing else."""
     index = ShardIndex.open(task.shards)
-    stored = set(index.manifest.stored_views)
-    decoded = [view for view, side in enumerate(task.sizes) if side not in stored] or [0]
+    decoded = _decoded(task, index)
     sampler = Sampler.of([index.first], Views(task.sizes), seed=0, global_batch=task.batch)
     step = 0
 
@@ -209,9 +235,9 @@ def _delivered(batch: Tensor, task: Task) -> Tensor:
 
 
 WAYS: dict[str, Callable[[Task], Iterator[object]]] = {
-    "decoding alone": bound,
+    BOUND: bound,
     "this loader, views left small": ours_small,
-    "this loader": ours,
-    "DataLoader, loose files": loose_files,
-    "DataLoader, webdataset": webdataset_people,
+    OURS: ours,
+    DATALOADER: loose_files,
+    WEBDATASET: webdataset_people,
 }

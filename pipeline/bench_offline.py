@@ -1,12 +1,9 @@
 """The reports of `python -m pipeline.bench shard` and `python -m pipeline.bench records`."""
 
-import json
-import multiprocessing
 import os
 import resource
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.bench_run import in_fresh_process, write_figures
 from pipeline.bench_shard import WAYS, ShardTask, measure, repeat_photos, time_by_part
 from pipeline.landmark_list import LANDMARK_COLUMNS
 from pipeline.plan import Plan, Settings
@@ -38,9 +36,9 @@ def bench_shard(options: Any) -> None:
         rates: dict[str, list[float]] = {way: [] for way in WAYS}
         for number in range(options.rounds):
             for way in WAYS:
-                rates[way].append(_in_fresh_process(measure, way, task))
+                rates[way].append(in_fresh_process(measure, way, task))
                 print(f"round {number + 1}: {way}: {rates[way][-1]:,.0f} photos/s", flush=True)
-        parts = _in_fresh_process(time_by_part, task)
+        parts = in_fresh_process(time_by_part, task)
     table = Table()
     for column in ("", "photos/s", f"{_OURS} / this: median (min to max)"):
         table.add_column(column, justify="right" if column else "left")
@@ -58,7 +56,7 @@ def bench_shard(options: Any) -> None:
     console.print(where)
     about = {"photos": options.photos, "size": options.size, "workers": options.workers, "cores": os.cpu_count()}
     print(", ".join(f"{value} {name}" for name, value in about.items()))
-    _write(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
+    write_figures(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
 
 
 def bench_records(options: Any) -> None:
@@ -66,11 +64,11 @@ def bench_records(options: Any) -> None:
     table = Table()
     for column in ("records", "peak MiB", "list read, s", "whole plan, s"):
         table.add_column(column, justify="right")
-    measured = [_in_fresh_process(_plan_records, records) for records in _RECORDS]
+    measured = [in_fresh_process(_plan_records, records) for records in _RECORDS]
     for one in measured:
         table.add_row(f"{one.records:,}", f"{one.peak_mib:,.0f}", f"{one.list_s:.1f}", f"{one.plan_s:.1f}")
     Console(width=120).print(table)
-    _write(options.out, "records.json", {"runs": [vars(one) for one in measured]})
+    write_figures(options.out, "records.json", {"runs": [vars(one) for one in measured]})
 
 
 @dataclass(frozen=True)
@@ -131,14 +129,3 @@ def _photos(options: Any, scratch: Path) -> tuple[Path, Path]:
         landmarks = root / "bb_landmark" / "loose_landmark_train.csv"
         return repeat_photos(root, landmarks, options.photos, scratch / "repeated")
     return root, landmarks
-
-
-def _in_fresh_process(deed: Any, *arguments: object) -> Any:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(deed, *arguments).result()
-
-
-def _write(out: Path | None, name: str, data: dict[str, Any]) -> None:
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

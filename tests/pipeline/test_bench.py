@@ -4,11 +4,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from pipeline.bench_feeding import write_loose
 from pipeline.bench_loader import WAYS, Task
+from pipeline.bench_rendered import write_large_index
+from pipeline.bench_run import in_fresh_process
+from pipeline.bench_scale import Soak, load_index
+from shards.index import ShardIndex
 
 
 @pytest.mark.slow
@@ -16,18 +22,21 @@ def test_every_way_is_measured(shards: Path, tmp_path: Path, command: Callable) 
     options = ["--rounds", 1, "--batches", 1, "--batch", 4, "--workers", 1, "--out", tmp_path]
     done = command("pipeline.bench", "loader", "--shards", shards, *options)
     assert done.returncode == 0, done.stderr
-    ways = json.loads((tmp_path / "loader.json").read_text())["ways"]
+    (figures,) = json.loads((tmp_path / "loader.json").read_text())["shards"].values()
+    ways = figures["ways"]
     assert list(ways) == list(WAYS)
-    assert all(way["identities_per_second"][0] > 0 for way in ways.values())
+    for way in ways.values():
+        assert way["identities_per_second"] == way["runs"][0]["identities_per_second"] > 0
+        assert way["views_per_second"] == 4 * way["identities_per_second"]
+        assert way["core_us_per_photo"] >= 0
+        assert way["peak_mib"] > 50
+    assert ways["this loader"]["this_loader_over_it"] == {"median": 1, "least": 1, "largest": 1}
     Image.open(tmp_path / "loader.png").verify()
 
 
 @pytest.mark.parametrize("way", ["this loader", "DataLoader, loose files", "DataLoader, webdataset"])
 def test_the_ways_deliver_the_same(shards: Path, tmp_path: Path, way: str) -> None:
-    from pipeline.bench import _write_loose
-    from shards.index import ShardIndex
-
-    _write_loose(ShardIndex.open(shards), tmp_path)
+    write_loose(ShardIndex.open(shards), tmp_path)
     task = Task(shards, tmp_path, (32, 8, 12, 16), 4, 1, 0, 0 if way != "this loader" else 1, "cpu")
     batch = next(iter(WAYS[way](task)))
     assert isinstance(batch, torch.Tensor)
@@ -38,3 +47,38 @@ def test_the_ways_deliver_the_same(shards: Path, tmp_path: Path, way: str) -> No
 
 def test_a_batch_too_large_is_refused(shards: Path, refused: Callable[..., str]) -> None:
     assert "at most 12" in refused("pipeline.bench", "loader", "--shards", shards)
+
+
+def test_a_large_index_loads_and_feeds_at_once(tmp_path: Path) -> None:
+    """Every part of it at a hundredth of the size; times are for the command, limits here only catch a loop."""
+    folder = tmp_path / "index"
+    write_large_index(tmp_path, folder, identities=20_000, photos=420_000)
+    index = ShardIndex.open(folder)
+    photos = np.diff(index.first)
+    assert (index.identities, index.photos) == (20_000, 420_000)
+    assert photos.min() >= 2 and photos.max() > 1.4 * photos.mean()
+    loaded = in_fresh_process(load_index, folder, 16, 1)
+    assert (loaded.identities, loaded.photos) == (20_000, 420_000)
+    assert loaded.open_s < 2
+    assert loaded.index_mib < 100
+    assert loaded.draw_us < 100_000
+
+
+def test_the_soak_sees_growth_and_none() -> None:
+    batches = list(range(10, 2010, 10))
+    assert Soak(batches, [300 + 0.01 * number for number in batches], 3).growth() == pytest.approx(10)
+    assert Soak(batches, [300 + number % 20 for number in batches], 3).growth() == pytest.approx(0, abs=1)
+
+
+@pytest.mark.slow
+def test_the_soak_writes_its_figures(shards: Path, tmp_path: Path, command: Callable) -> None:
+    options = ["--shards", shards, "--batch", 4, "--soak-batches", 12, "--workers", 1, "--out", tmp_path]
+    done = command("pipeline.bench", "soak", *options)
+    assert done.returncode == 0, done.stderr
+    assert "12 batches of 4 identities, 4 epochs" in done.stdout
+    assert json.loads((tmp_path / "soak.json").read_text())["batches"] == list(range(1, 13))
+    Image.open(tmp_path / "soak.png").verify()
+
+
+def test_numbers_below_one_are_refused(refused: Callable[..., str]) -> None:
+    assert "--rounds 0; give at least 1" in refused("pipeline.bench", "loader", "--rounds", 0)
