@@ -45,11 +45,16 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
     if target.exists():
         raise UserError(f"{target} exists already; name a new folder for --out")
     plan = LAYOUTS[layout](identities, photos, seed)
+    write_layout(out, plan, layout, seed, workers)
+    return len(plan.jobs)
+
+
+def write_layout(out: Path, plan: Layout, name: str, seed: int, workers: int = 1) -> None:
+    """Render the pictures of a layout, or of a part of one, and write its lists; see `write_dataset`."""
     for folder in {(out / job.path).parent for job in plan.jobs}:
         folder.mkdir(parents=True, exist_ok=True)
-    landmarks = _render_all(out, plan.jobs, seed, workers, layout)
+    landmarks = _render_all(out, plan.jobs, seed, workers, name)
     _write_lists(out, plan, landmarks)
-    return len(plan.jobs)
 
 
 def _render_all(out: Path, jobs: list[Job], seed: int, workers: int, layout: str) -> dict[str, NDArray[np.float64]]:

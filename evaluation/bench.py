@@ -1,0 +1,137 @@
+"""Benchmark: `python -m evaluation.bench` compares embedding once with the pair-by-pair way.
+
+On rendered QMUL-SurvFace verification pictures of the real data set's number and sizes, with as many pairs. The
+pair-by-pair ways take long, so that they are measured on a random sample of the pairs and their rate is what counts;
+this evaluation embeds and scores all of them. Ways are measured in turn, round by round, each run in a process of its
+own; reading the lists, opening the model and a warm-up are not counted.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import Parser, UserError, run
+
+if TYPE_CHECKING:
+    from evaluation.bench_ways import Measured, Task
+
+OURS = "this evaluation"
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m evaluation.bench", description=__doc__)
+    add = command.add_argument
+    add("--pictures", type=int, default=10_051, help="verification pictures to render")
+    add("--pairs", type=int, default=10_640, help="pairs, half of one person, half of two")
+    add("--sample", type=int, default=300, help="pairs that a pair-by-pair way is measured on in a round")
+    add("--rounds", type=int, default=3, help="runs of every way")
+    add("--backbone", default="spherenet20", help="architecture; its weights are random, which costs the same")
+    add("--size", type=int, default=128, help="side of the network's input in pixels")
+    add("--threads", type=int, default=os.cpu_count(), help="threads of every way")
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="where the network runs")
+    add("--data", type=Path, metavar="DIR", help="folder to keep the rendered pictures in (default: kept nowhere)")
+    add("--out", type=Path, metavar="DIR", help="folder for the figures as JSON (default: none written)")
+    return command
+
+
+def main() -> None:
+    """Render, measure and report."""
+    options = parser().parse_args()
+    for name, least in {"pictures": 38, "pairs": 2, "sample": 1, "rounds": 1, "size": 16, "threads": 1}.items():
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} {getattr(options, name)}; give at least {least}")
+    if options.pairs < options.pictures:
+        raise UserError(f"{options.pairs} pairs of {options.pictures} pictures; give as many pairs as pictures or more")
+    from evaluation.bench_data import rendered_verification_set
+    from evaluation.bench_ways import Task
+    from training.model import BACKBONES
+
+    if options.backbone not in BACKBONES:
+        raise UserError(f"no backbone {options.backbone!r}; choose one of {', '.join(BACKBONES)}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = options.data or Path(scratch) / "data"
+        pairs = rendered_verification_set(folder, options.pictures, options.pairs, workers=options.threads)
+        task = Task(
+            folder,
+            tuple(pairs),
+            min(options.sample, len(pairs)),
+            options.backbone,
+            options.size,
+            options.threads,
+            options.device,
+            Path(scratch) / "cache",
+        )
+        runs = _rounds(task, options.rounds)
+    _report(task, options, runs)
+
+
+def _rounds(task: "Task", rounds: int) -> "dict[str, list[Measured]]":
+    """Run every way once a round, each in a fresh process."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from evaluation.bench_ways import WAYS, measure
+
+    runs: dict[str, list[Measured]] = {way: [] for way in WAYS}
+    context = multiprocessing.get_context("spawn")
+    for number in range(rounds):
+        for way in WAYS:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                measured = pool.submit(measure, way, task, number).result()
+            runs[way].append(measured)
+            print(f"round {number + 1}: {way}: {measured.pairs_per_second:,.2f} pairs/s", flush=True)
+    return runs
+
+
+def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> None:
+    import json
+    from statistics import median
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from shards.writer import write_atomically
+
+    table = Table()
+    for column in ("", "pairs/s", "all pairs, s", "MiB", f"{OURS} / this: median (min to max)"):
+        table.add_column(column, justify="right" if column else "left")
+    ways: dict[str, Any] = {}
+    for way, measured in runs.items():
+        rates = [one.pairs_per_second for one in measured]
+        ratios = [own.pairs_per_second / rate for own, rate in zip(runs[OURS], rates, strict=True)]
+        peak = max(one.peak_mib for one in measured)
+        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        rate = median(rates)
+        table.add_row(way, f"{rate:,.2f}", f"{len(task.pairs) / rate:,.0f}", f"{peak:,.0f}", spread)
+        ways[way] = {
+            "pairs_per_second": rates,
+            "pairs_measured": measured[0].pairs,
+            "ratios": ratios,
+            "peak_mib": peak,
+            "largest_difference": max(one.largest_difference for one in measured),
+        }
+    Console(width=120).print(table)
+    about = {
+        "pictures": options.pictures,
+        "pairs": len(task.pairs),
+        "sample": task.sample,
+        "rounds": options.rounds,
+        "backbone": task.backbone,
+        "size": task.size,
+        "threads": task.threads,
+        "cores": os.cpu_count(),
+        "device": task.device,
+    }
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    apart = max(way["largest_difference"] for way in ways.values())
+    print(f"scores of the sampled pairs differ by at most {apart:.1e} between the ways")
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**about, "ways": ways}, indent=1) + "\n"
+        write_atomically(options.out / "evaluation.json", text.encode())
+
+
+if __name__ == "__main__":
+    run(main)
