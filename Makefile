@@ -7,7 +7,7 @@ QUICKSTART := runs/quickstart
 # Processes of the quickstart's training; the global batch is the same for any number that divides it.
 PROCESSES ?= 2
 
-.PHONY: quickstart test lint unit format clean
+.PHONY: quickstart test lint unit format gpu clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -39,6 +39,10 @@ unit: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# All that only a GPU can show, in one go; without one it says so.
+gpu: $(VENV)/installed-dev
+	$(BIN)/python tests/gpu_report.py --out runs/gpu
 
 clean:
 	rm -rf runs

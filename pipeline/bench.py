@@ -1,6 +1,7 @@
-"""Benchmarks: `python -m pipeline.bench loader`, `... index`, `... soak`, `... shard`, `... records`.
+"""Benchmarks: `python -m pipeline.bench loader`, `... decoding`, `... index`, `... soak`, `... shard`, `... records`.
 
-loader: ways of feeding a trainer, on rendered people or on your shards. index: how long the index of millions of
+loader: ways of feeding a trainer, on rendered people or on your shards. decoding: what decoding costs the host, and
+how much of it a GPU takes over. index: how long the index of millions of
 photos takes to load, and what a draw costs. soak: memory of the loader over thousands of batches. shard: ways of
 aligning photos, and where the time goes. records: memory and time of the offline stage's bookkeeping over ten
 thousand, a hundred thousand and a million records. Every run is in a process of its own; ways are measured in turn,
@@ -17,18 +18,22 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.bench", description=__doc__)
     add = command.add_argument
-    add("what", choices=["loader", "index", "soak", "shard", "records"], help="what to measure")
-    add("--shards", type=Path, help="loader, soak: folder written by pipeline.shard (default: rendered people)")
-    add("--identities", type=int, default=400, help="loader, soak: people to render, with 10 photos each")
+    add("what", choices=["loader", "decoding", "index", "soak", "shard", "records"], help="what to measure")
+    add(
+        "--shards",
+        type=Path,
+        help="loader, decoding, soak: folder written by pipeline.shard (default: rendered people)",
+    )
+    add("--identities", type=int, default=400, help="loader, decoding, soak: people to render, with 10 photos each")
     add("--root", type=Path, help="shard: folder of VGGFace2 (default: rendered people)")
     add("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list")
     add("--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many")
     add("--size", type=int, default=128, help="side of a face in pixels; of shards that are named, their own counts")
     add("--out", type=Path, help="folder for the figures as JSON and PNG (default: none written)")
     add("--rounds", type=int, default=3, help="runs of every way")
-    add("--batches", type=int, default=10, help="loader: batches measured in a run")
+    add("--batches", type=int, default=10, help="loader, decoding: batches measured in a run")
     add("--soak-batches", type=int, default=3000, help="soak: batches in all")
-    add("--batch", type=int, default=128, help="loader, index, soak: identities in a batch")
+    add("--batch", type=int, default=128, help="identities in a batch; decoding: photos")
     add("--workers", type=int, default=os.cpu_count(), help="processes or threads of every way")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="where batches are wanted")
     return command
@@ -42,6 +47,8 @@ def main() -> None:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
     if options.what == "loader":
         from pipeline.bench_feeding import bench_loader as bench
+    elif options.what == "decoding":
+        from pipeline.bench_decoding import bench_decoding as bench
     elif options.what in ("index", "soak"):
         from pipeline import bench_scale
 

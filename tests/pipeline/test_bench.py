@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.bench_decoding import GPU_WAYS, HOST, decode_photos
 from pipeline.bench_feeding import write_loose
 from pipeline.bench_loader import WAYS, Task
 from pipeline.bench_rendered import write_large_index
@@ -78,6 +79,21 @@ def test_the_soak_writes_its_figures(shards: Path, tmp_path: Path, command: Call
     assert "12 batches of 4 identities, 4 epochs" in done.stdout
     assert json.loads((tmp_path / "soak.json").read_text())["batches"] == list(range(1, 13))
     Image.open(tmp_path / "soak.png").verify()
+
+
+def test_decoding_is_measured_on_the_host(shards: Path) -> None:
+    decoded = decode_photos(shards, HOST, 8, 40, 1)
+    assert decoded.photos_per_second > 0
+    assert decoded.host_us_per_photo > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_takes_decoding_off_the_host(shards: Path) -> None:
+    """Where the JPEG unit takes every photo, the host has less to do than when it decodes itself."""
+    host = decode_photos(shards, HOST, 64, 60, 2)
+    unit = decode_photos(shards, next(reversed(GPU_WAYS)), 64, 60, 2)
+    assert unit.host_us_per_photo < host.host_us_per_photo
 
 
 def test_numbers_below_one_are_refused(refused: Callable[..., str]) -> None:
