@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest_digest(shards: Path) -> str:
-    """Return the SHA-256 of a shard folder's manifest, which carries those of its tars."""
-    manifest = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def manifest_digest(folders: Sequence[Path]) -> str:
+    """Return the SHA-256 of shard folders: of one's manifest, which carries those of its tars, or of several."""
+    digests = []
+    for folder in folders:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        digests.append(hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

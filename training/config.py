@@ -131,6 +131,9 @@ class Config:
         model: the network.
         size: side of the network's input in pixels; the shards must have it.
         views: the views of each identity.
+        sampling: identity: an epoch visits every identity once (published); photo: every photo once, and all views
+            of an item come from it.
+        mix: share of each shard folder in a batch, in proportion; empty for equal shares.
         decoding: how photos are decoded.
         head: the classification head.
         losses: the loss terms.
@@ -152,6 +155,8 @@ class Config:
     model: Model = Model()
     size: int = 128
     views: Views = Views()
+    sampling: Literal["identity", "photo"] = "identity"
+    mix: tuple[float, ...] = ()
     decoding: Decoding = Decoding()
     head: Head = Head()
     losses: Losses = Losses()

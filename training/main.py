@@ -23,7 +23,12 @@ def parser(defaults: Config) -> Parser:
     """Return the command's parser; the recipe's values are the defaults."""
     command = Parser(prog="training/main.py", description=__doc__)
     command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
-    command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
+    command.add_argument(
+        "--shards", type=Path, nargs="+", required=True, help="folder written by pipeline.shard, or several"
+    )
+    command.add_argument(
+        "--mix", type=float, nargs="+", help="share of each shard folder in a batch, in proportion (default: equal)"
+    )
     command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--init-from",
@@ -35,7 +40,7 @@ def parser(defaults: Config) -> Parser:
     command.add_argument(
         "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
     )
-    command.add_class_arguments(Config, as_group=False)
+    command.add_class_arguments(Config, as_group=False, skip={"mix"})
     command.set_defaults(_flat(defaults.to_dict()))
     return command
 
@@ -55,7 +60,7 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
     command = parser(recipe(named) if named else Config())
     options = command.parse_args(arguments)
     fields = {name: getattr(command.instantiate(options), name) for name in Config.__dataclass_fields__}
-    return options, Config(**fields)
+    return options, Config(**{**fields, "mix": tuple(options.mix or ())})
 
 
 @contextmanager
@@ -93,7 +98,8 @@ def main() -> None:
     # On a CPU a continued run repeats the losses of one never interrupted, bit by bit.
     torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    job = Run(config, options.recipe, options.shards, options.run_dir, options.resume or restarted, options.init_from)
+    again = options.resume or restarted
+    job = Run(config, options.recipe, tuple(options.shards), options.run_dir, again, options.init_from)
     with joined_world(device, config.timeout) as world:
         steps = train(job, world)
     if world.is_main:

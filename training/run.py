@@ -33,7 +33,7 @@ class Run:
     Attributes:
         config: everything the run was told.
         recipe: the name it was started by.
-        shards: shard folder.
+        shards: shard folders.
         run_dir: folder of the run, seen by all processes.
         resume: continue what is there.
         init_from: checkpoint whose backbone a new run begins with, ours or the authors'.
@@ -41,10 +41,15 @@ class Run:
 
     config: Config
     recipe: str
-    shards: Path
+    shards: tuple[Path, ...]
     run_dir: Path
     resume: bool
     init_from: Path | None = None
+
+    @property
+    def shards_named(self) -> str:
+        """The shard folders as the user named them."""
+        return " ".join(map(str, self.shards))
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,8 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         config.views,
         seed=config.seed,
         global_batch=config.batch,
+        sampling=config.sampling,
+        mix=config.mix,
         rank=world.rank,
         world=world.size,
         start_step=start_step,
@@ -234,19 +241,19 @@ def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: I
     size = loader.preprocessing.size
     if size != run.config.size:
         raise UserError(
-            f"{run.shards} holds faces of {size} pixels, the network takes {run.config.size}; "
+            f"{run.shards_named} holds faces of {size} pixels, the network takes {run.config.size}; "
             f"give --size {size} with fitting --views.sizes, or write shards with --size {run.config.size}"
         )
     if initial is not None:
-        return fine_tuned(initial.preprocessing, loader.preprocessing, initial.origin.file, run.shards)
+        return fine_tuned(initial.preprocessing, loader.preprocessing, initial.origin.file, run.shards_named)
     if begun is None:
         return loader.preprocessing
     preprocessing = begun.preprocessing
     if begun.initial is None and (differences := preprocessing.differences(loader.preprocessing)):
-        raise UserError(f"the checkpoint and {run.shards} differ in {differences[0]}; name the run's own shards")
+        raise UserError(f"the checkpoint and {run.shards_named} differ in {differences[0]}; name the run's own shards")
     if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
         raise UserError(
-            f"the run was begun on other shards of {begun.identities} identities, {run.shards} holds "
+            f"the run was begun on other shards of {begun.identities} identities, {run.shards_named} holds "
             f"{loader.identities}; name the run's own shards"
         )
     return preprocessing

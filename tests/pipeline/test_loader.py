@@ -12,7 +12,6 @@ from PIL import Image
 from pipeline.batch import Batch, to_network_range
 from pipeline.loader import Loader
 from pipeline.plan import Plan, Settings
-from pipeline.sampler import Sampler
 from pipeline.sharding import shard
 from pipeline.sources import orl
 from pipeline.views import Views
@@ -40,28 +39,6 @@ def batches(folder: Path, count: int, views: Views = VIEWS, **settings: object) 
 
 def decoded(index: ShardIndex, photo: int) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(bytes(index.read(photo)))).convert("RGB"))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_views_equal_pillow_on_real_faces(orl_shards: Path, device: str) -> None:
-    """From the stored photo to the network's input: decode, mirror, reduce, enlarge, scale."""
-    index = ShardIndex.open(orl_shards)
-    for batch in batches(orl_shards, 3, device=device):
-        drawn = Sampler.of([index.first], VIEWS, seed=5, global_batch=12).draw(batch.step)
-        np.testing.assert_array_equal(batch.labels.cpu(), drawn.identities)
-        np.testing.assert_array_equal(batch.photos, drawn.photos)
-        # (V B, 3, S, S) -> (V, B, S, S, 3)
-        found = batch.network_input().cpu().unflatten(0, (4, 12)).permute(0, 1, 3, 4, 2).numpy()
-        for view, low in enumerate(VIEWS.sizes):
-            for row in range(12):
-                face = Image.fromarray(decoded(index, int(drawn.photos[row, view])))
-                if drawn.mirrored[row, view]:
-                    face = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-                if low < 64:
-                    face = face.resize((low, low), Image.Resampling.BICUBIC)
-                    face = face.resize((64, 64), Image.Resampling.BICUBIC)
-                expected = np.asarray(face).astype(np.float32) / 127.5 - 1
-                np.testing.assert_allclose(found[view, row], expected, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +110,6 @@ def test_shapes_types_and_ranges(shards: Path) -> None:
 def test_impossible_requests_are_refused(orl_shards: Path, views: Views, settings: dict, says: str) -> None:
     with pytest.raises(UserError, match=says):
         batches(orl_shards, 1, views, **settings)
-
-
-@pytest.mark.parametrize("arguments", [{"sizes": ()}, {"sizes": (8, 0)}, {"mirror": 1.5}])
-def test_impossible_views_are_refused(arguments: dict) -> None:
-    with pytest.raises(UserError):
-        Views(**arguments)
 
 
 def test_memory_stays_flat_over_epochs(shards: Path) -> None:

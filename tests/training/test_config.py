@@ -1,6 +1,7 @@
 """Recipes and the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -95,3 +96,12 @@ def test_ranges_of_sizes_pass_through_the_command_line() -> None:
     assert config.views.ranges == ((32, 32), (8, 24))
     _, config = read_command_line(["--recipe", "tiny", *WHERE, "--views.mirror", "[0, 1, 0.5, 0.5]"])
     assert config.views.mirrors == (0, 1, 0.5, 0.5)
+
+
+def test_sampling_and_mix_belong_to_the_run() -> None:
+    words = ["--recipe", "tiny", "--run-dir", "b", "--shards", "a", "c", "--mix", "0.7", "0.3", "--sampling", "photo"]
+    options, config = read_command_line(words)
+    assert (len(options.shards), config.mix, config.sampling) == (2, (0.7, 0.3), "photo")
+    for name, other in (("mix", (1.0, 1.0)), ("sampling", "identity")):
+        with pytest.raises(UserError, match=f"begun with {name} "):
+            refuse_changes(config.to_dict(), replace(config, **{name: other}).to_dict())  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""Runs on several shard folders, by photos, with damage in them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import Plan, Settings
+from pipeline.sharding import shard
+from pipeline.sources import low_resolution
+from shards.index import ShardIndex
+
+TINY = ["training/main.py", "--recipe", "tiny", "--device", "cpu", "--checkpoint_every", 3]
+MIXED = ["--mix", 0.7, 0.3, "--sampling", "photo", "--views.sizes", "[32, 8..16]", "--largest_damaged_share", 0.1]
+
+
+@pytest.fixture(scope="module")
+def folders(shards: Path, rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Aligned faces, two of them damaged, and surveillance pictures taken whole."""
+    out = tmp_path_factory.mktemp("mixed")
+    damaged = Path(shutil.copytree(shards, out / "damaged"))
+    index = ShardIndex.open(damaged)
+    for photo in (4, 31):
+        with (damaged / index.key(photo)[0]).open("r+b") as file:
+            file.seek(int(index.records["offset"][photo]) + 40)
+            file.write(b"\0\1\2\3")
+    root = rendered / "QMUL-SurvFace" / "QMUL-SurvFace"
+    shard(Plan(low_resolution("survface", root), Settings(size=32, template="whole")), out / "survface", workers=1)
+    return [damaged, out / "survface"]
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_mixed_run_passes_over_damage_and_resumes_bit_identically(
+    folders: list[Path], tmp_path: Path, command: Callable, refused: Callable[..., str]
+) -> None:
+    words = [*TINY, "--shards", *folders, *MIXED]
+    for run_dir, steps in (("whole", 12), ("parts", 5), ("parts", 12)):
+        done = command(*words, "--run-dir", tmp_path / run_dir, "--resume", "--steps", steps)
+        assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert len(losses(tmp_path / "whole")) == 12
+    index = ShardIndex.open(folders[0])
+    named = {(str(folders[0] / tar), key) for tar, key in map(index.key, (4, 31))}
+    for run_dir in ("whole", "parts"):
+        lines = (tmp_path / run_dir / "quarantine-0.csv").read_text().splitlines()
+        assert {tuple(line.split(",")[:2]) for line in lines} == named
+        assert len(lines) == 2
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())["config"]
+    assert (config["sampling"], config["mix"]) == ("photo", [0.7, 0.3])
+    resumed = ["--run-dir", tmp_path / "whole", "--resume", "--steps", 20]
+    turned = [*TINY, "--shards", *reversed(folders), *MIXED]
+    assert "begun on other shards" in refused(*turned, *resumed)
+
+
+def test_shares_that_do_not_fit_end_in_one_line(
+    folders: list[Path], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    line = refused(*TINY, "--shards", *folders, "--run-dir", tmp_path / "run", "--mix", 1)
+    assert "1 mix shares for 2 shard folders" in line
+    assert not (tmp_path / "run").exists()
