@@ -26,4 +26,6 @@ def claimed(lock: Path, out: Path) -> Iterator[None]:
             raise UserError(
                 f"{out} is being written by another command; wait for it or choose another --out"
             ) from error
+        if not lock.is_file():
+            raise UserError(f"{out} was just finished by another command; run the same command again to see it")
         yield

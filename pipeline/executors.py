@@ -18,10 +18,11 @@ _SECONDS_TO_CONNECT = 30
 
 @dataclass(frozen=True)
 class Workplace:
-    """An executor, and how many units keep all its workers busy."""
+    """An executor, how many units keep all its workers busy, and how it says that it lost workers."""
 
     executor: Executor
     units_at_once: int
+    lost: type[Exception]
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def local_processes(workers: int) -> Iterator[Workplace]:
     """Work in processes of this machine, which end with this one."""
     context = get_context("forkserver")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
-        yield Workplace(pool, workers)
+        yield Workplace(pool, workers, BrokenProcessPool)
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def dask_cluster(address: str) -> Iterator[Workplace]:
     Raises:
         UserError: nobody answers there, or no worker has joined.
     """
-    from distributed import Client
+    from distributed import Client, KilledWorker
 
     try:
         client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
@@ -57,7 +58,7 @@ def dask_cluster(address: str) -> Iterator[Workplace]:
         except TimeoutError as error:
             raise UserError(f"the Dask scheduler at {address} has no worker; start some with `dask worker`") from error
         executor = client.get_executor(retries=_RETRIES, pure=False)
-        yield Workplace(executor, sum(client.nthreads().values()))
+        yield Workplace(executor, sum(client.nthreads().values()), KilledWorker)
 
 
 def work_through(
@@ -95,7 +96,7 @@ def work_through(
             running.add(workplace.executor.submit(function, *task))
         while running:
             collect()
-    except BrokenProcessPool as error:
+    except workplace.lost as error:
         raise UserError(
             f"a worker process died (killed, or out of memory); run the same command again: {kept}"
         ) from error

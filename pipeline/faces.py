@@ -1,6 +1,8 @@
 """One photo to one encoded face: read, decode, align, encode; every way it can fail has a name."""
 
+import errno
 import io
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,8 @@ from pipeline.sources import Framing
 
 # OpenCV's warp counts pixels in 16 bits.
 _LARGEST_SIDE = np.iinfo(np.int16).max
+# Failures after which the same photo may be read again: none of them may become a reject.
+_OF_THE_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EINTR}
 _NATIVE_LIMIT = np.iinfo(np.uint16).max
 
 
@@ -106,6 +110,7 @@ def read_photo(root: Path, path: str, position: int) -> bytes:
 
     Raises:
         UnusablePhoto: it is missing, empty or cannot be read.
+        OSError: that is not the photo's fault but the machine's, such as storage that is gone.
     """
     try:
         if position < 0:
@@ -113,21 +118,26 @@ def read_photo(root: Path, path: str, position: int) -> bytes:
             with open(f"{root}/{path}", "rb", buffering=0) as file:  # noqa: PTH123
                 data = file.read()
         else:
-            data = read_record(_open_records(root / path.rpartition("/")[0]), position).picture
+            records = _open_records(root / path.rpartition("/")[0], threading.get_ident())
+            data = read_record(records, position).picture
     except FileNotFoundError as error:
+        if not root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder of the photos is gone", str(root)) from error
         raise UnusablePhoto("missing") from error
     except DamagedRecord as error:
         raise UnusablePhoto("damaged record") from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
         raise UnusablePhoto("unreadable") from error
     if not data:
         raise UnusablePhoto("unreadable")
     return data
 
 
-@lru_cache(maxsize=8)
-def _open_records(path: Path) -> BinaryIO:
-    """Open a file of records once in a process."""
+@lru_cache(maxsize=64)
+def _open_records(path: Path, thread: int) -> BinaryIO:
+    """Open a file of records once in a thread: the place at which it is read is not shared."""
     return path.open("rb")
 
 
@@ -143,6 +153,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         buffer = np.frombuffer(data, dtype=np.uint8)
         photo = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
         raise UnusablePhoto("unreadable") from error
     if photo is None:
         raise UnusablePhoto("unreadable")

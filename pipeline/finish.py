@@ -6,16 +6,15 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
-import cv2
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
-from pipeline.plan import Plan
+from pipeline.plan import Plan, library_versions
 from pipeline.resample import RESAMPLING
 from pipeline.unit import UnitRecord, label_bytes, read_record, record_path
+from shards.command import UserError
 from shards.format import (
     IDENTITIES,
     MANIFEST,
@@ -41,6 +40,8 @@ def finish(plan: Plan, out: Path) -> Manifest:
     for number in range(plan.tars):
         counts += np.bincount(read_record(record_path(out, number)).labels, minlength=len(counts))
     kept = np.flatnonzero(counts)
+    if not kept.size:
+        _refuse_nothing(plan, out)
     # Identities that lost too many photos left holes in the labels.
     final_of = np.full(len(plan.names), -1, dtype=np.int64)
     final_of[kept] = np.arange(len(kept))
@@ -72,6 +73,16 @@ def finish(plan: Plan, out: Path) -> Manifest:
     assert manifest.photos + sum(manifest.rejects.values()) == manifest.input_records
     write_atomically(out / MANIFEST, manifest.to_json().encode())
     return manifest
+
+
+def _refuse_nothing(plan: Plan, out: Path) -> NoReturn:
+    """Refuse a folder without any photo, saying why all were rejected."""
+    for number in range(plan.tars):
+        plan.records.add_rejects(read_record(record_path(out, number)).rejects)
+    rejected = ", ".join(f"{count} {reason}" for reason, count in plan.records.reasons().items())
+    raise UserError(
+        f"no identity is left, of {plan.inputs} photos: {rejected}; remove {out} once the photos are mended"
+    )
 
 
 def _relabel(
@@ -116,7 +127,7 @@ def _manifest(plan: Plan, tars: list[TarEntry], identities: int, dropped: list[s
         rejects=plan.records.reasons(),
         dropped_identities=tuple(dropped),
         tars=tuple(tars),
-        versions={"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__},
+        versions=library_versions(),
     )
 
 

@@ -9,6 +9,8 @@ from shards.command import UserError
 
 LANDMARK_COLUMNS = [f"{axis}{point}" for point in range(1, 6) for axis in "xy"]
 
+_HEADER = ["NAME_ID", *(f"P{point}{axis}" for point in range(1, 6) for axis in "XY")]
+
 # Rows in memory at once.
 _ROWS = 20_000
 
@@ -36,7 +38,14 @@ def iterate_landmarks(path: Path, *, header: bool = False) -> Iterator[pd.DataFr
     rows = 0
     try:
         pieces = pd.read_csv(
-            path, header=0 if header else None, dtype={0: str}, skip_blank_lines=True, chunksize=_ROWS, low_memory=False
+            path,
+            header=0 if header else None,
+            dtype={0: str},
+            # A person may be called NA; what is no number among the landmarks shows below.
+            na_filter=False,
+            skip_blank_lines=True,
+            chunksize=_ROWS,
+            low_memory=False,
         )
         for piece in pieces:
             rows += len(piece)
@@ -51,12 +60,15 @@ def iterate_landmarks(path: Path, *, header: bool = False) -> Iterator[pd.DataFr
 def _checked(table: pd.DataFrame, path: Path, header: bool) -> pd.DataFrame:
     """Name the columns and turn the landmarks into numbers."""
     names = ["name", *LANDMARK_COLUMNS]
-    if header and table.columns[0] != "NAME_ID":
+    found = [str(column).strip() for column in table.columns]
+    if header and found[0] != _HEADER[0]:
+        raise UserError(f"{path} begins with column {found[0]!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y")
+    if len(found) != len(names):
+        raise UserError(f"{path} has {len(found)} columns; expected {len(names)}: a name and x,y of five points")
+    if header and (strange := next((pair for pair in zip(found, _HEADER, strict=True) if len(set(pair)) > 1), None)):
         raise UserError(
-            f"{path} begins with column {str(table.columns[0])!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y"
+            f"{path} has column {strange[0]!r} where {strange[1]!r} was expected; the points would be mixed up"
         )
-    if table.shape[1] != len(names):
-        raise UserError(f"{path} has {table.shape[1]} columns; expected {len(names)}: a name and x,y of five points")
     table.columns = pd.Index(names)
     table["name"] = table["name"].astype(str).str.strip()
     for column in LANDMARK_COLUMNS:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from pipeline.align import TEMPLATES
@@ -60,8 +62,14 @@ class Settings:
                 raise UserError(f"{name} {getattr(self, name)}; give at least {least}")
         if any(not 0 < side < self.size for side in self.stored_views):
             raise UserError(f"views of {self.stored_views} pixels to store; give sides from 1 to {self.size - 1}")
-        if self.quality > 100:
-            raise UserError(f"quality {self.quality}; give 1 to 100")
+        highest = {"size": 2048, "quality": 100}
+        for name, most in highest.items():
+            if getattr(self, name) > most:
+                raise UserError(f"{name} {getattr(self, name)}; give at most {most}")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed}; give 0 or more")
+        if self.template not in TEMPLATES and self.warp != Settings.warp:
+            raise UserError(f"warp {self.warp} for whole pictures, which are not warped; leave --warp out")
 
     def face_format(self) -> FaceFormat:
         """Return how a face is cut out and encoded."""
@@ -122,9 +130,11 @@ class Plan:
         enough = counts >= settings.min_photos
         if not enough.any():
             roots = ", ".join(str(source.root) for source in self.sources)
+            rejected = "".join(f", {count} {reason}" for reason, count in self.records.reasons().items())
             raise UserError(
-                f"no identity in {roots} has {settings.min_photos} usable photos "
-                f"({self.inputs} photos, {len(names)} identities); check --root, --landmarks and --min-photos"
+                f"no identity in {roots} has {settings.min_photos} usable photos ({self.inputs} photos: "
+                f"{counts.sum()} usable, of {len(names)} identities{rejected}); "
+                "check --root, --landmarks and --min-photos"
             )
         self.too_few = [name for name, kept in zip(names, enough, strict=True) if not kept]
         self.names = [name for name, kept in zip(names, enough, strict=True) if kept]
@@ -135,6 +145,10 @@ class Plan:
     def parameters(self) -> dict[str, Any]:
         """Return everything that shapes the folder's bytes, to tell one run from another."""
         return {**plain_settings(self.settings), "sources": self.descriptions}
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what must not change while a folder is begun and not finished."""
+        return {**library_versions(), "tars": self.tars}
 
     def unit_sizes(self) -> NDArray[np.int64]:
         """Return the number of photos of every tar's work: (tars,)."""
@@ -210,6 +224,11 @@ def _at_least(dealt: NDArray[np.int64], tars: int) -> NDArray[np.int64]:
     if dealt[-1] + 1 >= tars:
         return dealt
     return np.arange(len(dealt)) * tars // len(dealt)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape the bytes of a folder."""
+    return {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__}
 
 
 def too_few_reason(min_photos: int) -> str:

@@ -144,12 +144,20 @@ class _Layout:
         if record is None or record.picture or len(record.labels) < 2:
             return None
         first, end = _whole_numbers(record.labels[:2])
-        if not 0 < first < end <= int(self.keys[-1]) + 1:
+        last = int(self.keys[-1])
+        if not 0 < first < end + _rounding(end) <= last + 1 + 2 * _rounding(end):
             raise UserError(
                 f"record 0 of {self.path} names identity records {first} to {end}, its index ends at key "
-                f"{self.keys[-1]}; the file is damaged or is another set's"
+                f"{last}; the file is damaged or is another set's"
             )
-        return first, end
+        # Where float32 rounded the first key, the records around it tell photos from identities.
+        around = range(first - _rounding(first), first + _rounding(first))
+        first = next((key for key in around if not self._is_photo(file, key)), around.stop)
+        return first, min(end, last + 1)
+
+    def _is_photo(self, file: BinaryIO, key: int) -> bool:
+        record = self._try(file, key)
+        return record is not None and bool(record.picture)
 
     def _of_identity(self, file: BinaryIO, key: int, covered: NDArray[np.bool_]) -> Iterator[pd.DataFrame]:
         """Yield the photos that an identity record names."""
@@ -162,8 +170,9 @@ class _Layout:
         if not mine.size:
             return
         covered[mine] = True
-        first = self._try(file, int(self.keys[mine[0]]), labels_only=True)
-        identity = (_name(first.labels[0]) if first is not None else "") or f"record-{key}"
+        records = (self._try(file, int(self.keys[row]), labels_only=True) for row in mine)
+        named = (_name(record.labels[0]) for record in records if record is not None)
+        identity = next(filter(None, named), f"record-{key}")
         yield self._table([identity] * mine.size, mine)
 
     def _by_own_label(self, file: BinaryIO, keys: NDArray[np.int64]) -> Iterator[pd.DataFrame]:
@@ -195,6 +204,11 @@ def _name(label: float) -> str:
     return f"{int(label):08d}" if np.isfinite(label) and label >= 0 else ""
 
 
+def _rounding(key: int) -> int:
+    """Return by how much a key may have been rounded to float32."""
+    return 0 if key <= _EXACT else int(np.spacing(np.float32(key)))
+
+
 def _whole_numbers(labels: tuple[float, ...]) -> tuple[int, int]:
     first, second = (int(label) if np.isfinite(label) else -1 for label in labels)
     return first, second
@@ -203,7 +217,9 @@ def _whole_numbers(labels: tuple[float, ...]) -> tuple[int, int]:
 def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Read `key<TAB>position` a line: keys, ascending, their positions, and keys that came again; all int64."""
     try:
-        table = pd.read_csv(path, sep="\t", header=None, names=["key", "position"], dtype="int64", usecols=[0, 1])
+        # A number too large becomes one below zero, which is refused below.
+        with np.errstate(invalid="ignore"):
+            table = pd.read_csv(path, sep="\t", header=None, names=["key", "position"], dtype="int64", usecols=[0, 1])
     except (ValueError, pd.errors.ParserError, OverflowError) as error:
         raise UserError(f"{path} is no index ({error}); expected key<TAB>byte position a line") from error
     if table.empty or (table < 0).to_numpy().any():

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -44,10 +45,11 @@ class Records:
         self.sources = tuple(sources)
         self._prefixes = [f"{source.name}/" if len(self.sources) > 1 else "" for source in self.sources]
         self._folder = tempfile.TemporaryDirectory(prefix="records-")
-        self._database = duckdb.connect(
-            str(Path(self._folder.name) / "records.duckdb"),
-            config={"memory_limit": _MEMORY, "threads": 1, "preserve_insertion_order": False},
-        )
+        with self._room():
+            self._database = duckdb.connect(
+                str(Path(self._folder.name) / "records.duckdb"),
+                config={"memory_limit": _MEMORY, "threads": 1, "preserve_insertion_order": False},
+            )
         self._closing = weakref.finalize(self, _close, self._database, self._folder)
         points = ", ".join(f"{column} DOUBLE" for column in LANDMARK_COLUMNS)
         self._run(f"CREATE TABLE records (source INT, identity TEXT, path TEXT, position BIGINT, {points})")
@@ -212,8 +214,13 @@ class Records:
 
     def _pieces(self, query: str, parameters: Sequence[object] = ()) -> Iterator[pd.DataFrame]:
         """Run a query and yield its result piece by piece."""
-        found = self._database.cursor().execute(query, parameters)
-        while len(table := found.fetch_df_chunk()):
+        with self._room():
+            found = self._database.cursor().execute(query, parameters)
+        while True:
+            with self._room():
+                table = found.fetch_df_chunk()
+            if not len(table):
+                return
             yield table
 
     def _count(self, table: str) -> int:
@@ -223,9 +230,15 @@ class Records:
         return bool(self._run(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
 
     def _run(self, query: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
-        try:
+        with self._room():
             return self._database.execute(query, parameters)
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Tell in one line that the database found no room."""
+        try:
+            yield
+        except (duckdb.OperationalError, duckdb.FatalException) as error:
             raise UserError(
                 f"the records of the photos cannot be kept in {self._folder.name} ({str(error).splitlines()[0]}); "
                 "make room there, or set TMPDIR to another folder"
@@ -233,15 +246,23 @@ class Records:
 
 
 def _with_faults(piece: pd.DataFrame, *, landmarks: bool) -> pd.DataFrame:
-    """Return a piece of a list with what is wrong with its landmarks."""
-    fault = piece["fault"].to_numpy(dtype=object) if "fault" in piece else np.full(len(piece), "", dtype=object)
+    """Return a piece of a list with what is wrong with its names and landmarks."""
+    names = piece["identity"].tolist()
+    fault = (
+        piece["fault"].to_numpy(dtype=object, copy=True) if "fault" in piece else np.full(len(piece), "", dtype=object)
+    )
     if landmarks:
         values = piece[LANDMARK_COLUMNS].to_numpy(dtype=np.float64)
         fault[~np.isfinite(values).all(axis=1)] = "landmarks not finite"
         fault[np.isnan(values).any(axis=1)] = "landmarks absent"
+    # Names stand one a line beside the tars.
+    unnamed = ["no identity folder" if not name else "line break in the name" if "\n" in name else "" for name in names]
+    fault[fault == ""] = np.array(unnamed, dtype=object)[fault == ""]
     return piece.assign(fault=fault)
 
 
 def _close(database: duckdb.DuckDBPyConnection, folder: "tempfile.TemporaryDirectory[str]") -> None:
-    database.close()
+    # What a full disk kept it from writing is not needed any more.
+    with suppress(duckdb.Error):
+        database.close()
     folder.cleanup()

@@ -64,8 +64,10 @@ def parser() -> Parser:
 def main() -> None:
     """Write a shard folder."""
     options = parser().parse_args()
+    from rich.console import Console
+
     from pipeline.plan import Plan, Settings
-    from pipeline.sharding import shard
+    from pipeline.sharding import refuse_unusable, shard
     from pipeline.source_options import open_sources
 
     if options.workers < 1:
@@ -83,13 +85,20 @@ def main() -> None:
         stored_views=tuple(options.store_views),
         warp=options.warp,
     )
-    plan = Plan(sources, settings)
     try:
+        refuse_unusable(options.out)
+        with Console(stderr=True).status("reading what is listed and what lies on disk"):
+            plan = Plan(sources, settings)
         manifest, already = shard(plan, options.out, workers=options.workers, dask=options.dask)
     except OSError as error:
         raise UserError(
-            f"{options.out} cannot be written ({error.strerror or error}); make room or mend the folder, then run "
-            "the same command again: finished tars are kept"
+            f"{error.filename or options.out}: {error.strerror or error}; make room or mend it, then run the same "
+            "command again: finished tars are kept"
+        ) from error
+    except MemoryError as error:
+        raise UserError(
+            f"no memory is left ({error}); give fewer --workers, then run the same command again: finished tars "
+            "are kept"
         ) from error
     _summary(manifest, options.out, already)
 

@@ -12,7 +12,7 @@ from pipeline.executors import Workplace, dask_cluster, local_processes, work_th
 from pipeline.finish import finish
 from pipeline.plan import Plan, Settings, plain_settings
 from pipeline.progress import progress
-from pipeline.unit import WORK, Job, Origin, do_unit, record_path
+from pipeline.unit import WORK, Job, Origin, do_unit, read_record, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
 from shards.writer import write_atomically
@@ -38,15 +38,14 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         OSError: it cannot be written.
     """
     out = out.absolute()
-    if (out / MANIFEST).is_file():
-        manifest = read_manifest(out)
-        _refuse_others(_finished_parameters(manifest), plan.parameters(), out)
-        # The manifest is written last: what else is there was left by a run that was killed right after.
-        shutil.rmtree(out / WORK, ignore_errors=True)
-        return manifest, True
+    if finished := _finished(plan, out):
+        return finished, True
     _refuse_foreign_files(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with claimed(out / WORK / _LOCK, out):
+        # Another command may have finished the folder in between.
+        if finished := _finished(plan, out):
+            return finished, True
         _claim_parameters(plan, out)
         staging = _sweep(out)
         with dask_cluster(dask) if dask else local_processes(workers) as workplace:
@@ -54,6 +53,35 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         manifest = finish(plan, out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest, False
+
+
+def _finished(plan: Plan, out: Path) -> Manifest | None:
+    """Return the manifest of a finished folder, None where there is none.
+
+    Raises:
+        UserError: it was written with other parameters.
+    """
+    if not (out / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(out)
+    _refuse_others(_finished_parameters(manifest), plan.parameters(), out)
+    # The manifest is written last: what else is there was left by a run that was killed right after.
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return manifest
+
+
+def refuse_unusable(out: Path) -> None:
+    """Refuse a folder that is in use or holds something else, before hours of work are planned for it.
+
+    Raises:
+        UserError: it is in use, or holds something this command did not begin.
+    """
+    if (out / MANIFEST).is_file():
+        return
+    _refuse_foreign_files(out)
+    if (out / WORK / _LOCK).is_file():
+        with claimed(out / WORK / _LOCK, out):
+            pass
 
 
 def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
@@ -73,16 +101,25 @@ def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> Non
 
 
 def _is_done(out: Path, number: int) -> bool:
-    return record_path(out, number).is_file() and (out / tar_name(number)).is_file()
+    tar, record = out / tar_name(number), record_path(out, number)
+    try:
+        return tar.stat().st_size == read_record(record).bytes
+    except (OSError, ValueError):
+        return False
 
 
 def _claim_parameters(plan: Plan, out: Path) -> None:
     """Note the parameters in a new folder; in a begun one, refuse others."""
     path = out / WORK / _PLAN
-    if path.is_file():
-        _refuse_others(json.loads(path.read_text(encoding="utf-8")), plan.parameters(), out)
-    else:
-        write_atomically(path, json.dumps(plan.parameters()).encode())
+    wanted = {**plan.parameters(), **plan.circumstances()}
+    if not path.is_file():
+        write_atomically(path, json.dumps(wanted).encode())
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove {out} and begin again") from error
+    _refuse_others(begun if isinstance(begun, dict) else {}, wanted, out)
 
 
 def _finished_parameters(manifest: Manifest) -> dict[str, Any]:
@@ -107,11 +144,22 @@ def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> 
     if wanted["codec"] != "jpg" and "quality" in differing:
         differing.remove("quality")
     if differing:
-        name = differing[0]
+        name, one, other = _first_difference(differing[0], begun.get(differing[0]), wanted[differing[0]])
         raise UserError(
-            f"{out} was begun with {name} {begun.get(name)}, now {name} {wanted[name]} is asked for; "
+            f"{out} was begun with {name} {one}, now {name} {other} is asked for; "
             "use the same parameters or another --out"
         )
+
+
+def _first_difference(name: str, begun: Any, wanted: Any) -> tuple[str, Any, Any]:
+    """Follow two values that differ to where they do; return what is there, and both values."""
+    if isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
+        pairs: Any = zip((f"{name} {number + 1}" for number in range(len(wanted))), begun, wanted, strict=True)
+    elif isinstance(begun, dict) and isinstance(wanted, dict):
+        pairs = ((f"{name}: {key}", begun.get(key), wanted.get(key)) for key in {**wanted, **begun})
+    else:
+        return name, begun, wanted
+    return _first_difference(*next(pair for pair in pairs if pair[1] != pair[2]))
 
 
 def _refuse_foreign_files(out: Path) -> None:

@@ -15,7 +15,17 @@ from shards.command import UserError
 # The template on which a data set's photos stand or, without landmarks, the only one it can have.
 _TEMPLATE_OF = {"recordio": "centred", "survface": "whole", "tinyface": "whole"}
 _LOW_RESOLUTION = ("survface", "tinyface")
-_DATASETS = ("vggface2", "orl", "folder", "recordio", "survface", "scface", "tinyface")
+# Which options say something of a data set; the others would be overlooked in silence.
+_TAKES = {
+    "vggface2": {"root", "landmarks", "exclude"},
+    "orl": {"people", "exclude"},
+    "folder": {"root", "landmarks", "aligned", "exclude"},
+    "recordio": {"root", "exclude"},
+    "survface": {"root", "exclude"},
+    "scface": {"root", "landmarks", "exclude"},
+    "tinyface": {"root", "exclude"},
+}
+_DATASETS = tuple(_TAKES)
 
 
 @dataclass(frozen=True)
@@ -50,20 +60,25 @@ def open_sources(options: Any) -> tuple[list[Source], str]:
     if (options.sources is None) == (options.dataset is None):
         raise UserError("give either --dataset, for one source, or --sources FILE.toml, for several")
     if options.sources is not None:
+        if given := _given(SourceOptions("", **_named(options))):
+            raise UserError(f"--{given[0]} beside --sources; name it in {options.sources}, under its [[source]]")
         chosen = read_source_file(options.sources)
     else:
-        chosen = [
-            SourceOptions(
-                options.dataset,
-                root=options.root,
-                landmarks=tuple(options.landmarks),
-                aligned=options.aligned,
-                people=options.people,
-                exclude=options.exclude,
-            )
-        ]
+        chosen = [SourceOptions(options.dataset, **_named(options))]
     template = options.template or _default_template(chosen)
     return [_open(one, template, alone=len(chosen) == 1) for one in chosen], template
+
+
+def _named(options: Any) -> dict[str, Any]:
+    """Return the options of the command line that say something of a single source."""
+    names = ("root", "aligned", "people", "exclude")
+    return {"landmarks": tuple(options.landmarks), **{name: getattr(options, name) for name in names}}
+
+
+def _given(one: SourceOptions) -> list[str]:
+    """Return the options of a source that are not as they are by default."""
+    options = (field for field in fields(SourceOptions) if field.name not in ("dataset", "name"))
+    return [field.name for field in options if getattr(one, field.name) != field.default]
 
 
 def read_source_file(path: Path) -> list[SourceOptions]:
@@ -74,7 +89,7 @@ def read_source_file(path: Path) -> list[SourceOptions]:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); expected TOML with a table [[source]] each") from error
     tables = data.get("source")
     if set(data) != {"source"} or not isinstance(tables, list) or not tables:
@@ -124,6 +139,11 @@ def _open(one: SourceOptions, template: str, *, alone: bool) -> Source:
 
 
 def _layout(one: SourceOptions, template: str, *, alone: bool) -> Source:
+    if strange := next((name for name in _given(one) if name not in _TAKES[one.dataset]), None):
+        raise UserError(
+            f"{strange} says nothing of dataset {one.dataset}, which takes {', '.join(sorted(_TAKES[one.dataset]))}; "
+            f"leave {strange} out"
+        )
     if one.dataset == "orl":
         if one.people not in ("train", "held-out", "all"):
             raise UserError(f"people {one.people!r}; choose train, held-out or all")

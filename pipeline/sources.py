@@ -4,21 +4,20 @@ Every source is read piece by piece: three million rows are never in memory toge
 """
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePath
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.disk import walk_pictures
 from pipeline.landmark_list import LANDMARK_COLUMNS, iterate_landmarks, read_landmarks
 from shards.command import UserError
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
 
 ORL_TRAIN_PEOPLE = tuple(f"s{number}" for number in range(1, 26))
 ORL_HELD_OUT_PEOPLE = tuple(f"s{number}" for number in range(26, 41))
@@ -31,6 +30,9 @@ _LOW_RESOLUTION = {
 }
 _SCFACE_LISTS = ("scface_mugshot.csv", "scface_distance1.csv", "scface_distance2.csv", "scface_distance3.csv")
 _ORL_LANDMARKS = Path(__file__).parent / "data" / "orl_landmarks.csv"
+
+# Rows in memory at once.
+_ROWS = 20_000
 
 Framing = Literal["landmarks", "native", "whole"]
 OnDisk = Iterator[tuple[str, str]]
@@ -104,7 +106,9 @@ class _VGGFace2:
 
     def on_disk(self) -> OnDisk:
         for split in sorted(self._splits):
-            yield from _pictures(self._root, split)
+            prefix = f"{split}/" if split else ""
+            for person, path in walk_pictures(self._root / split):
+                yield person, prefix + path
 
     def _find(self, identity: str) -> str:
         """Return the folder below root that holds an identity, "train" where none does."""
@@ -141,7 +145,7 @@ def orl(people: str) -> Source:
         yield table[table["identity"].isin(chosen)]
 
     def on_disk() -> OnDisk:
-        return (found for found in _pictures(root) if found[0] in chosen)
+        return (found for found in walk_pictures(root) if found[0] in chosen)
 
     return Source("orl", root, listed, on_disk, held_against_disk=True, choice={"people": people})
 
@@ -171,12 +175,10 @@ def scface(root: Path, lists: Path | None = None) -> Source:
             yield table[table["identity"].isin(chosen)]
 
     def on_disk() -> OnDisk:
-        # Pictures of the infrared cameras lie beside and are no part of the protocol.
-        known = {path for table in listed() for path in table["path"]}
         for folder in ("mugshot_frontal_original_all", "surveillance_cameras_all"):
-            for _, path in _pictures_of(base, folder):
-                if path in known:
-                    yield Path(path).name.split("_")[0], path
+            for _, path in walk_pictures(base / folder):
+                if (subject := path.rpartition("/")[2].split("_")[0]) in chosen:
+                    yield subject, f"{folder}/{path}"
 
     return Source(
         "scface", base, listed, on_disk, held_against_disk=True, framing="native", choice={"subjects": "1-50"}
@@ -200,7 +202,7 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
                 yield _by_folder(table)
 
     choice = {"landmarks": [path.name for path in lists]}
-    return Source("folder", root, listed, partial(_pictures, root), held_against_disk=True, choice=choice)
+    return Source("folder", root, listed, partial(walk_pictures, root), held_against_disk=True, choice=choice)
 
 
 def low_resolution(name: str, root: Path) -> Source:
@@ -234,39 +236,18 @@ def without_identities(source: Source, listed: Path) -> Source:
 
 
 def _found(root: Path) -> Iterator[pd.DataFrame]:
-    """List what lies in identity folders, a table for each of them."""
-    for person in _folders(root):
-        yield pd.DataFrame(_pictures_of(root, person), columns=["identity", "path"])
+    """List the pictures that lie in identity folders, piece by piece."""
+    found = walk_pictures(root)
+    while names := list(islice(found, _ROWS)):
+        faults = ["name not in UTF-8" if "\\x" in path and not (root / path).exists() else "" for _, path in names]
+        yield pd.DataFrame(names, columns=["identity", "path"]).assign(fault=faults)
 
 
 def _by_folder(table: pd.DataFrame) -> pd.DataFrame:
     """Name the identity of every row of a landmark list by the folder that its photo lies in."""
     table = table.rename(columns={"name": "path"})
-    table.insert(0, "identity", table["path"].str.rsplit("/", n=1).str[0])
+    table.insert(0, "identity", [path.rpartition("/")[0] for path in table["path"]])
     return table
-
-
-def _pictures(root: Path, split: str = "") -> OnDisk:
-    """Yield (identity, path relative to root) of the pictures one folder below a split."""
-    prefix = f"{split}/" if split else ""
-    for person in _folders(root / split):
-        for _, path in _pictures_of(root / split, person):
-            yield person, prefix + path
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir()) if root.is_dir() else []
-
-
-def _pictures_of(root: Path, person: str) -> list[tuple[str, str]]:
-    """List (identity, path relative to root) of the pictures in an identity's folder."""
-    if not (root / person).is_dir():
-        return []
-    return [
-        (person, f"{person}/{photo.name}")
-        for photo in os.scandir(root / person)
-        if PurePath(photo.name).suffix.lower() in PICTURE_SUFFIXES
-    ]
 
 
 def _orl_root() -> Path:

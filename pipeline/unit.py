@@ -4,6 +4,8 @@ import io
 import json
 import multiprocessing
 import os
+import signal
+import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -17,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.faces import Face, FaceFormat, UnusablePhoto, make_face, read_photo
-from pipeline.plan import Unit, too_few_reason
+from pipeline.plan import Unit, library_versions, too_few_reason
 from pipeline.sources import Framing
+from shards.command import UserError
 from shards.format import PHOTO_DTYPE, tar_name
+from shards.index import NUMPY_DAMAGE
 from shards.writer import Member, dali_index, write_atomically, write_tar
 
 WORK = ".work"
@@ -66,6 +70,7 @@ class Job:
         staging: folder of files in the making, of this run alone.
         form: how a face is made.
         min_photos: identities with fewer are dropped.
+        versions: of the libraries that shape the bytes, the same wherever the work is done.
     """
 
     origins: tuple[Origin, ...]
@@ -73,10 +78,12 @@ class Job:
     staging: Path
     form: FaceFormat
     min_photos: int
+    versions: dict[str, str] = field(default_factory=library_versions)
 
 
 def prepare_worker() -> None:
-    """Make a worker process end with its parent."""
+    """Make a worker process end with its parent, which alone hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
@@ -84,6 +91,8 @@ def prepare_worker() -> None:
 
 def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
     """Write one tar and its record; return how many photos were written and how many rejected."""
+    if (found := library_versions()) != job.versions:
+        raise UserError(f"a worker has {found}, this machine {job.versions}; install the same versions everywhere")
     # The other cores belong to the other workers.
     cv2.setNumThreads(1)
     made = _Made()
@@ -207,8 +216,19 @@ def write_record(path: Path, record: UnitRecord, staging: Path | None = None) ->
 
 
 def read_record(path: Path) -> UnitRecord:
-    """Read a unit's record."""
-    with np.load(path, allow_pickle=False) as data:
-        about = json.loads(data["about"].tobytes())
-        rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
-        return UnitRecord(data["photos"], data["labels"], rejects, about["dropped"], about["sha256"], about["bytes"])
+    """Read a unit's record.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            about = json.loads(data["about"].tobytes())
+            rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
+            photos, labels = data["photos"], data["labels"]
+            return UnitRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
+    except OSError:
+        raise
+    except (*NUMPY_DAMAGE, KeyError, AttributeError, zlib.error, NotImplementedError, struct.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error

@@ -19,7 +19,7 @@ Nothing in a folder depends on when, where or by how many processes it was writt
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 
@@ -148,7 +148,29 @@ class Manifest:
         data["stored_views"] = tuple(int(side) for side in data["stored_views"])
         data["sources"] = tuple(data["sources"])
         data["dropped_identities"] = tuple(data["dropped_identities"])
-        return Manifest(**data)
+        manifest = Manifest(**data)
+        _require_types(manifest)
+        if [tar.name for tar in manifest.tars] != [tar_name(number) for number in range(len(manifest.tars))]:
+            raise ValueError(f"its {len(manifest.tars)} tars are not named {tar_name(0)} and so on")
+        return manifest
+
+
+def _require_types(described: "Manifest | Preprocessing | TarEntry") -> None:
+    """Raise TypeError where a field is not of its kind, or a number is below zero."""
+    for name, hint in get_type_hints(type(described)).items():
+        value = getattr(described, name)
+        if not isinstance(value, get_origin(hint) or hint) or (isinstance(value, int) and value < 0):
+            raise TypeError(f"its {name} is {str(value)[:40]!r}")
+        for part in value if isinstance(value, tuple) else ():
+            if isinstance(part, TarEntry):
+                _require_types(part)
+            elif name == "sources" and not (isinstance(part, dict) and isinstance(part.get("dataset"), str)):
+                raise TypeError("one of its sources has no dataset")
+            elif name == "dropped_identities" and not isinstance(part, str):
+                raise TypeError(f"a dropped identity is {str(part)[:40]!r}")
+        counts = value.values() if name == "rejects" else ()
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise TypeError("the rejects are no counts")
 
 
 def next_member(offset: int, size: int) -> int:
@@ -188,5 +210,5 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the folder again"
             )
         return Manifest.from_json(text)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is no manifest ({type(error).__name__}: {error}); write it again") from error

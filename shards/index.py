@@ -3,6 +3,8 @@
 import mmap
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,19 @@ from shards.format import (
     read_manifest,
     views_size,
 )
+
+NUMPY_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TypeError,
+    TokenError,
+    MemoryError,
+    RecursionError,
+    BadZipFile,
+)
+"""What NumPy raises on reading a damaged file: its header is parsed as Python."""
 
 
 class ShardIndex:
@@ -47,9 +62,12 @@ class ShardIndex:
         """
         manifest = read_manifest(folder)
         try:
-            records = np.load(folder / PHOTOS, mmap_mode="r", allow_pickle=False)
-            first = np.load(folder / IDENTITIES, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            records, first = (
+                np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (PHOTOS, IDENTITIES)
+            )
+            if not (isinstance(records, np.ndarray) and isinstance(first, np.ndarray)):
+                raise ValueError("it is no array")
+        except NUMPY_DAMAGE as error:
             raise UserError(f"the index of {folder} cannot be read ({error}); write the folder again") from error
         if (
             records.dtype != PHOTO_DTYPE
@@ -79,7 +97,8 @@ class ShardIndex:
         """The name of each label."""
         path = self.folder / NAMES
         try:
-            return path.read_text(encoding="utf-8").splitlines()
+            # A name may hold every character but this one: other ways to end a line are part of it.
+            return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read ({error}); write the folder again") from error
 

@@ -5,18 +5,20 @@ CRC-32 and DALI's index against the shard index; decodes every face, or a sample
 its tar and key. Exit status 0: no fault; 1: faults; 2: the folder cannot be checked.
 """
 
+import csv
 import hashlib
 import io
 import json
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from shards.command import Parser, run
-from shards.format import TarEntry
+from shards.command import Parser, UserError, run
+from shards.format import REJECTS, TarEntry
 from shards.writer import Member, dali_index
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m shards.verify", description=__doc__)
     command.add_argument("folder", type=Path, help="shard folder")
-    command.add_argument("--sample", type=int, help="decode only this many faces, evenly spread (default: all)")
+    command.add_argument(
+        "--sample", type=int, help="decode only about so many faces, evenly spread; 0 for none (default: all)"
+    )
     return command
 
 
@@ -44,7 +48,7 @@ def find_faults(folder: Path, sample: int | None = None) -> Iterator[Fault]:
 
     Args:
         folder: the shard folder.
-        sample: number of faces to decode, or None for all.
+        sample: about how many faces to decode, or None for all.
 
     Raises:
         UserError: there is no readable manifest or index.
@@ -53,7 +57,9 @@ def find_faults(folder: Path, sample: int | None = None) -> Iterator[Fault]:
 
     index = ShardIndex.open(folder)
     yield from _check_index(index)
-    every = 1 if not sample else max(1, index.photos // sample)
+    if sample is not None and sample < 0:
+        raise UserError(f"a sample of {sample} faces; give 0 or more")
+    every = 1 if sample is None else max(1, index.photos // sample) if sample else 0
     for number, entry in enumerate(index.manifest.tars):
         yield from _check_tar(index, number, entry, every)
 
@@ -76,9 +82,22 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
     for entry, count in zip(manifest.tars, counts, strict=False):
         if entry.photos != count:
             yield Fault(PHOTOS, "", f"holds {count} photos of {entry.name}, the manifest says {entry.photos}")
+    yield from _check_rejects(index)
     total = manifest.photos + sum(manifest.rejects.values())
     if total != manifest.input_records:
         yield Fault("manifest.json", "", f"photos and rejects are {total}, the input {manifest.input_records}")
+
+
+def _check_rejects(index: "ShardIndex") -> Iterator[Fault]:
+    """Hold the table of rejects against the manifest's counts."""
+    try:
+        with (index.folder / REJECTS).open(encoding="utf-8", newline="") as file:
+            found = Counter(row["reason"] for row in csv.DictReader(file))
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        yield Fault(REJECTS, "", f"cannot be read: {error}")
+        return
+    if found != index.manifest.rejects:
+        yield Fault(REJECTS, "", f"holds {dict(found)}, the manifest says {index.manifest.rejects}")
 
 
 def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) -> Iterator[Fault]:
@@ -145,16 +164,19 @@ def _check_sample(
         yield (f"has {len(face)} bytes with CRC-32 {zlib.crc32(face):08x}; photos.npy says {size} with {crc:08x}")
     if (found := zlib.crc32(sample.get("views", (0, b""))[1])) != index.records["views_crc32"][row]:
         yield f"has stored views with CRC-32 {found:08x}; photos.npy says {index.records['views_crc32'][row]:08x}"
-    if row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
+    if every and row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
         yield problem
     label = int(np.searchsorted(index.first, row, side="right")) - 1
     if (found := int.from_bytes(sample.get("label", (0, b""))[1], "little", signed=True)) != label:
         yield f"has label {found}, the index says {label}"
     try:
-        name = json.loads(sample.get("json", (0, b""))[1])["identity"]
-    except (ValueError, KeyError, TypeError):
-        yield "has a json that names no identity"
+        about = json.loads(sample.get("json", (0, b""))[1])
+        name, native = about["identity"], about["native"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        yield "has a json that names no identity and native size"
         return
+    if native != index.records["native"][row]:
+        yield f"stood in its photo at {native} pixels, photos.npy says {index.records['native'][row]}"
     if label < len(index.names) and name != index.names[label]:
         yield f"shows {name}, label {label} is {index.names[label]}"
 

@@ -1,5 +1,7 @@
 """The alignment against independent ways to compute it."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from pipeline.align import (
     similarity,
     template_points,
 )
+from pipeline.landmark_list import read_landmarks
+from pipeline.sources import orl_photos
 
 coordinates = st.floats(-300, 300, allow_nan=False)
 five_points = st.lists(st.tuples(coordinates, coordinates), min_size=5, max_size=5, unique=True)
@@ -61,6 +65,26 @@ def test_similarity_equals_umeyama_and_never_reflects() -> None:
         fitted = similarity(source, target)
         np.testing.assert_allclose(fitted, umeyama(source, target), atol=1e-9)
         assert np.linalg.det(fitted[:, :2]) > 0
+
+
+def test_faces_of_real_photos_equal_the_oracles(rendered: Path, train_list: Path) -> None:
+    """Fitted from the template to the landmarks by singular values, inverted by elimination, then warped."""
+    photos = [(path, landmarks) for _, path, landmarks in orl_photos(["s1", "s30"])]
+    table = read_landmarks(train_list, header=True)
+    folder = rendered / "VGGFace2" / "train"
+    photos += [
+        (folder / f"{row[0]}.jpg", np.array(row[1:]).reshape(5, 2)) for row in table[:20].itertuples(index=False)
+    ]
+    for path, landmarks in photos:
+        photo = cv2.imread(str(path))
+        assert photo is not None
+        fitted = np.vstack([umeyama(template_points("paper", 128), landmarks), [0, 0, 1]])
+        expected = cv2.warpAffine(photo, np.linalg.inv(fitted)[:2], (128, 128), flags=cv2.INTER_CUBIC)
+        difference = np.abs(expected.astype(int) - align(photo, landmarks, 128))
+        # The last bit of the matrix may move a coordinate across a step of 1/32 pixel.
+        assert np.mean(difference > 0) < 1e-3
+        # The other direction of the fit is another picture.
+        assert np.abs(umeyama(landmarks, template_points("paper", 128)) - np.linalg.inv(fitted)[:2]).max() > 1e-4
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))

@@ -16,7 +16,7 @@ from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
 from shards.command import UserError
-from tests.pipeline.test_shard import contents
+from tests.campaigns.kill_sharder import contents
 
 pytestmark = pytest.mark.slow
 

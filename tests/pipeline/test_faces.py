@@ -1,5 +1,8 @@
 """Photos to faces: damage is named, and a large photo need not be decoded whole."""
 
+import resource
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.align import WARPS, align
-from pipeline.faces import FaceFormat, UnusablePhoto, decode, make_face
+from pipeline.faces import FaceFormat, UnusablePhoto, decode, make_face, read_photo
 from tests.pipeline.test_align import mugshot
 
 PLAIN = FaceFormat("paper", 64, "png", 95)
@@ -38,6 +41,33 @@ def test_a_mutated_photo_becomes_a_face_or_a_reason(changes: list[tuple[int, int
         assert decode(face.encoded).shape == (64, 64, 3)
     except UnusablePhoto as reason:
         assert str(reason) in {"unreadable", "truncated", "landmarks outside the picture", "larger than 32766 pixels"}
+
+
+def test_only_a_photos_own_faults_are_reasons(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with pytest.raises(UnusablePhoto, match="missing"):
+        read_photo(tmp_path / "root", "a.jpg", -1)
+    with pytest.raises(FileNotFoundError, match="the folder of the photos is gone"):
+        read_photo(tmp_path / "unmounted", "a.jpg", -1)
+    (tmp_path / "root" / "a.jpg").mkdir()
+    with pytest.raises(UnusablePhoto, match="unreadable"):
+        read_photo(tmp_path / "root", "a.jpg", -1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            read_photo(tmp_path / "root", "a.jpg", -1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".ppm", ".bmp", ".tif"])
+def test_a_photo_cut_short_is_a_reason_in_every_format(suffix: str) -> None:
+    whole = encoded(PHOTO, suffix)
+    assert decode(whole).shape == PHOTO.shape
+    for share in (0.2, 0.6, 0.97):
+        with pytest.raises(UnusablePhoto, match="truncated" if suffix == ".jpg" else "unreadable"):
+            decode(whole[: int(share * len(whole))])
 
 
 @pytest.mark.parametrize("warp", sorted(WARPS))

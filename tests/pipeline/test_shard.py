@@ -1,12 +1,8 @@
 """The offline command: counts that add up, the same bytes whatever happens, and refusals."""
 
 import csv
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +20,10 @@ from pipeline.sources import vggface2
 from shards.format import read_manifest
 from shards.index import ShardIndex
 from shards.verify import find_faults
+from tests.campaigns import kill_sharder
+from tests.campaigns.kill_sharder import contents
 
 OPTIONS = ["--dataset", "vggface2", "--size", "32", "--min-tars", "6", "--workers", "2"]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
@@ -140,30 +134,13 @@ def test_tars_are_even_and_within_their_bound(rendered: Path, train_list: Path, 
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_continues_to_the_same_bytes(
-    damaged: tuple[Path, Path], tmp_path: Path, command: Callable
-) -> None:
+def test_killed_at_random_it_continues_to_the_same_bytes(damaged: tuple[Path, Path], tmp_path: Path) -> None:
     root, path = damaged
     options = [*OPTIONS, "--root", str(root), "--landmarks", str(path), "--size", "256", "--codec", "png"]
-    whole = tmp_path / "whole"
-    assert command("pipeline.shard", *options, "--out", whole).returncode == 0
-    generator = random.Random(3)
-    killed = tmp_path / "killed"
-    kills = 0
-    for _ in range(8):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.shard", *options, "--out", str(killed)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(generator.uniform(0.4, 2.0))
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = command("pipeline.shard", *options, "--out", killed)
-    assert done.returncode == 0, done.stderr
-    assert kills >= 2
-    assert contents(killed) == contents(whole)
+    words = [sys.executable, "-m", "pipeline.shard", *options]
+    outcomes = kill_sharder.run(words, tmp_path, kills=7, seed=2)
+    assert outcomes["killed"] >= 2
+    assert sum(count for outcome, count in outcomes.items() if outcome.startswith("worker")) >= 2
 
 
 def test_a_finished_folder_is_left_alone(input_options: list[str], tmp_path: Path, command: Callable) -> None:

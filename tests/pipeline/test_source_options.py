@@ -69,6 +69,10 @@ def test_one_way_of_naming_sources(source_file: Path, tmp_path: Path, refused: C
     shard = ["pipeline.shard", "--out", tmp_path / "out"]
     assert "either --dataset" in refused(*shard)
     assert "either --dataset" in refused(*shard, "--dataset", "orl", "--sources", source_file)
+    assert "--root beside --sources" in refused(*shard, "--sources", source_file, "--root", tmp_path)
+    assert "aligned says nothing of dataset vggface2" in refused(*shard, "--dataset", "vggface2", "--aligned")
+    assert "people says nothing of dataset recordio" in refused(*shard, "--dataset", "recordio", "--people", "all")
+    assert "which are not warped" in refused(*shard, "--dataset", "orl", "--template", "whole", "--warp", "antialiased")
     assert "template paper cannot be" in refused(
         *shard, "--dataset", "survface", "--root", source_file.parent, "--template", "paper"
     )

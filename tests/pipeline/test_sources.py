@@ -1,5 +1,6 @@
 """Layouts to records: what is found, what is set aside, and what is refused."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_a_folder_of_aligned_faces(rendered: Path) -> None:
         sources.folder(rendered / "VGGFace2" / "train", [], aligned=False)
 
 
+def test_pictures_of_any_name_are_listed_and_counted(rendered: Path, tmp_path: Path) -> None:
+    photo = next((rendered / "VGGFace2" / "train").rglob("*.jpg"))
+    for name in (b"a/1.jpg", b"a/x\xff.jpg", b"b/c/1.jpg", b"d\ne/1.jpg", b"NA/1.jpg", b"top.jpg"):
+        path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, path)
+    records, reasons = everything(sources.folder(tmp_path, [], aligned=True))
+    assert records["identity"].tolist() == ["NA", "a", "b/c"]
+    assert reasons == {"line break in the name": 1, "name not in UTF-8": 1, "no identity folder": 1}
+    path = tmp_path / "list.csv"
+    path.write_text("".join(f"{name},1,2,3,4,5,6,7,8,9,10\n" for name in ("b/c/1.jpg", "NA/1.jpg", "top.jpg")))
+    records, reasons = everything(sources.folder(tmp_path, [path], aligned=False))
+    assert records["identity"].tolist() == ["NA", "b/c"]
+    assert reasons == {"no identity folder": 1, "no record": 3}
+
+
 def test_a_folder_with_a_landmark_list(rendered: Path) -> None:
     source = sources.folder(rendered / "LFW" / "lfw", [rendered / "lists" / "LFW.csv"], aligned=False)
     records, reasons = everything(source)
@@ -111,6 +128,9 @@ def test_scface_offers_its_training_half_only(rendered: Path, tmp_path: Path) ->
     records, reasons = everything(sources.scface(root, lists))
     assert records["identity"].value_counts().to_dict() == {f"00{subject}": 16 for subject in range(1, 5)}
     assert reasons == {}
+    infrared = root / "SCface_database" / "surveillance_cameras_all" / "001_cam6_1.jpg"
+    shutil.copy(infrared.with_name("001_cam1_1.jpg"), infrared)
+    assert everything(sources.scface(root, lists))[1] == {"no record": 1}
     with pytest.raises(UserError, match="no scface_mugshot"):
         sources.scface(root, tmp_path)
 
@@ -135,6 +155,7 @@ def test_excluded_identities_are_rejects(rendered: Path, train_list: Path, tmp_p
         ("NAME_ID,P1X\nn/1,3\n", "has 2 columns; expected 11"),
         ("NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y\n", "has no rows"),
         ("NAME_ID,P1X\nn/1,3,4,5\n", "columns; expected 11"),
+        ("NAME_ID,P1Y,P1X,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y\n" + "n/1" + ",1" * 10, "column 'P1Y' where 'P1X'"),
     ],
 )
 def test_other_lists_are_refused(tmp_path: Path, content: str, says: str) -> None:

@@ -77,16 +77,20 @@ def test_a_missing_index_is_refused(copy: Path, name: str) -> None:
         list(find_faults(copy))
 
 
-def test_random_damage_never_ends_in_a_traceback(copy: Path) -> None:
-    rng = np.random.default_rng(0)
-    tar = copy / "shard-000000.tar"
-    sound = tar.read_bytes()
-    for _ in range(60):
-        mutated = bytearray(sound)
-        for place in rng.integers(0, len(mutated), rng.integers(1, 9)):
-            mutated[place] ^= int(rng.integers(1, 256))
-        tar.write_bytes(mutated)
-        assert list(find_faults(copy)), "the SHA-256 alone tells"
+def test_native_sizes_and_rejects_are_held_against_the_index(copy: Path) -> None:
+    records = np.load(copy / "photos.npy")
+    records["native"][5] += 1
+    np.save(copy / "photos.npy", records)
+    with (copy / "rejects.csv").open("a") as file:
+        file.write("a.jpg,a,missing\n")
+    faults = {(fault.file, fault.what) for fault in find_faults(copy)}
+    assert ("rejects.csv", "holds {'missing': 1}, the manifest says {}") in faults
+    assert any("pixels, photos.npy says" in what for _, what in faults)
+
+
+def test_a_sample_is_a_number_of_faces(copy: Path, refused: Callable[..., str]) -> None:
+    assert "0 or more" in refused("shards.verify", copy, "--sample", -1)
+    assert list(find_faults(copy, sample=0)) == []
 
 
 def test_the_command_counts_faults(copy: Path, command: Callable) -> None:
