@@ -31,7 +31,8 @@ def settled_slowly(listed: list[tuple[str, str]], on_disk: list[tuple[str, str]]
     out = []
     for identity, path in listed:
         present = any(path == other for _, other in on_disk)
-        out.append((path, identity, "duplicate record" if path in seen else "" if present else "missing"))
+        fault = "line break in the name" if "\n" in identity else ""
+        out.append((path, identity, "duplicate record" if path in seen else fault if present else "missing"))
         seen.add(path)
     return sorted([*out, *((path, identity, "no record") for identity, path in on_disk if path not in seen)])
 
