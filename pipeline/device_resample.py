@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.resample import WEIGHT_ONE, kernel_weights
 
 # On a CPU as many pictures at a time as keep the intermediate rows in the cache.
-_CPU_RUN = 16
+_CPU_RUN = 8
 
 
 def reduce(faces: Tensor, low: int) -> Tensor:
