@@ -1,15 +1,16 @@
 """95 % intervals: Wilson's for independent trials, the bootstrap over people where people repeat."""
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
-_RESAMPLES = 1000
+RESAMPLES = 1000
+"""Draws of a bootstrap."""
+Interval = tuple[float, float]
+"""Low and high end."""
 
 
-def wilson(share: float, n: int) -> tuple[float, float] | None:
+def wilson(share: float, n: int) -> Interval | None:
     """Return Wilson's 95 % score interval of a share of n independent trials (Wilson, 1927).
 
     >>> low, high = wilson(0.5, 100)
@@ -29,10 +30,31 @@ def wilson(share: float, n: int) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def percentiles(values: ArrayLike) -> Interval | None:
+    """Return the 2.5 and 97.5 % points of resampled values; None where none is a number.
+
+    >>> percentiles(range(101))
+    (2.5, 97.5)
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        return None
+    low, high = np.quantile(numbers, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def bootstrap_over_people(
-    hits: ArrayLike, people: ArrayLike, *, seed: int = 0, resamples: int = _RESAMPLES
-) -> tuple[float, float] | None:
+    hits: ArrayLike, people: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval | None:
     """Return the 95 % percentile interval of a mean when people are drawn with replacement.
+
+    A mean of exactly 0 or 1 is the same in every draw, which tells nothing: there it is Wilson's interval with n
+    the number of people.
+
+    >>> low, high = bootstrap_over_people([1, 1, 0, 0], ["a", "a", "b", "b"])
+    >>> low, high
+    (0.0, 1.0)
 
     Args:
         hits: (N,) 0..1 per probe.
@@ -48,33 +70,8 @@ def bootstrap_over_people(
         return None
     _, person = np.unique(np.asarray(people), return_inverse=True)
     sums, counts = np.bincount(person, weights=values), np.bincount(person)
-    weights = _resampled_counts(len(counts), seed, resamples)
-    low, high = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def bootstrap_of(
-    statistic: Callable[[NDArray[np.int64]], float], n: int, *, seed: int = 0, resamples: int = 200
-) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of any statistic of n independent things.
-
-    Args:
-        statistic: of the rows drawn, (n,) int64.
-        n: number of things.
-        seed: of the draws.
-        resamples: number of draws.
-    """
-    if not n:
-        return None
+    if (mean := float(values.mean())) in (0.0, 1.0):
+        return wilson(mean, len(counts))
     generator = np.random.default_rng(seed)
-    drawn = [statistic(generator.integers(0, n, n)) for _ in range(resamples)]
-    finite = np.array([value for value in drawn if np.isfinite(value)])
-    if not finite.size:
-        return None
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _resampled_counts(people: int, seed: int, resamples: int) -> NDArray[np.int64]:
-    """Return how often each person is drawn in each resample: (resamples, people)."""
-    return np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=resamples)
+    draws = (generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts))) for _ in range(resamples))
+    return percentiles([(drawn @ sums) / (drawn @ counts) for drawn in draws])

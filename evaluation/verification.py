@@ -102,7 +102,15 @@ def equal_error_rate(positives: ArrayLike, negatives: ArrayLike) -> float:
     """
     if not np.size(positives) or not np.size(negatives):
         return float("nan")
-    far, tar = roc(positives, negatives)
+    return crossing(*roc(positives, negatives))
+
+
+def crossing(far: FloatArray, tar: FloatArray) -> float:
+    """Return the rate at which a ROC, straight between its points from (0, 0) to (1, 1), has FAR = 1 - TAR.
+
+    >>> crossing(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.5, 1.0]))
+    0.3333333333333333
+    """
     gap = far - (1 - tar)
     after = int(np.argmax(gap >= 0))
     if gap[after] == 0:
@@ -150,6 +158,19 @@ def ten_fold_accuracy(
     Raises:
         ValueError: fewer than two folds.
     """
+    right = ten_fold_decisions(scores, same, folds, thresholds)
+    _, fold = np.unique(np.asarray(folds), return_inverse=True)
+    return np.bincount(fold, weights=right) / np.bincount(fold)
+
+
+def ten_fold_decisions(
+    scores: ArrayLike, same: ArrayLike, folds: ArrayLike, thresholds: ArrayLike = LFW_THRESHOLDS
+) -> NDArray[np.bool_]:
+    """Return which pairs are decided rightly at the threshold of their fold; see `ten_fold_accuracy`: (N,).
+
+    >>> ten_fold_decisions([0.9, 0.1, 0.8, 0.2], [True, False, True, False], [0, 0, 1, 1]).tolist()
+    [True, True, False, True]
+    """
     grid = np.asarray(thresholds, dtype=np.float64)
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     numbers, fold = np.unique(np.asarray(folds), return_inverse=True)
@@ -159,7 +180,7 @@ def ten_fold_accuracy(
     elsewhere = right.sum(axis=0) - right
     # The last of the best is the largest threshold among equals.
     chosen = grid.size - 1 - np.argmax(elsewhere[:, ::-1], axis=1)
-    return right[np.arange(len(numbers)), chosen] / np.bincount(fold)
+    return np.asarray((values > grid[chosen][fold]) == truth)
 
 
 def _right_decisions(scores: FloatArray, same: NDArray[np.bool_], thresholds: FloatArray) -> NDArray[np.int64]:

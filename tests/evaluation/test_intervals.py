@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from evaluation.intervals import bootstrap_of, bootstrap_over_people, wilson
+from evaluation.intervals import bootstrap_over_people, percentiles, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (519, 650), (1, 5320)])
@@ -37,8 +37,15 @@ def test_the_bootstrap_covers_the_truth() -> None:
     assert covered >= 85
 
 
+def test_no_misses_are_not_certainty() -> None:
+    people = np.repeat(np.arange(25), 4)
+    assert bootstrap_over_people(np.ones(100), people) == wilson(1.0, 25)
+    assert bootstrap_over_people(np.zeros(100), people) == wilson(0.0, 25)
+
+
 def test_nothing_to_measure_has_no_interval() -> None:
     assert wilson(float("nan"), 5) is None
     assert wilson(0.5, 0) is None
     assert bootstrap_over_people([], []) is None
-    assert bootstrap_of(lambda rows: 0.0, 0) is None
+    assert percentiles([]) is None
+    assert percentiles([float("nan")]) is None

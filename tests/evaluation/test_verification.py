@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from evaluation import identification, intervals, lists, verification
+from evaluation import identification, intervals, lists, mat_lists, pairs, sizes, verification
 from evaluation.verification import (
     LFW_THRESHOLDS,
     auc,
@@ -29,7 +29,9 @@ any_values = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
 scores = st.one_of(few_values, any_values)
 
 
-@pytest.mark.parametrize("module", [verification, identification, intervals, lists, align, resample, schedule])
+@pytest.mark.parametrize(
+    "module", [verification, identification, intervals, lists, mat_lists, pairs, sizes, align, resample, schedule]
+)
 def test_worked_examples(module: object) -> None:
     result = doctest.testmod(module, extraglobs={"np": np})  # type: ignore[arg-type]
     assert result.attempted > 0
