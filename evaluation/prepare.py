@@ -1,11 +1,13 @@
 """Picture files to what the network sees, as each protocol prescribes."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.lists import PictureFolder
 from evaluation.pictures import Picture, Preparation
 from pipeline.align import TEMPLATES, WARP, WARPS
 from shards.command import UserError
@@ -62,9 +64,15 @@ def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None =
     return Picture(name, path, Preparation("whole", preprocessing.size, low=low))
 
 
-def whole_folder(preprocessing: Preprocessing, folder: Path, names: Sequence[str]) -> list[Picture]:
+def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: Preprocessing) -> list[Picture]:
     """Resize pictures of a folder whole; their names carry the folder's."""
-    return [whole(f"{folder.name}/{name}", folder / name, preprocessing) for name in names]
+    return [whole(f"{folder.root.name}/{name}", folder.path(name), preprocessing) for name in names]
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Return the names of the pictures in a folder, sorted."""
+    names = os.listdir(folder)  # noqa: PTH208 - names alone, of a hundred thousand files
+    return sorted(name for name in names if PurePath(name).suffix.lower() in PICTURE_SUFFIXES)
 
 
 def _warp(preprocessing: Preprocessing) -> str:
