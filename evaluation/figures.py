@@ -32,21 +32,55 @@ class Figure:
     note: str = ""
 
 
+CurveKind = Literal["roc", "open-set", "cmc", "resolution", "scores"]
+
+
 @dataclass(frozen=True)
 class Curve:
     """A line of a plot.
 
     Attributes:
-        name: of the line.
-        kind: "roc" (FAR, TAR), "cmc" (rank, share) or "resolution" (pixels, share).
+        name: of the line; in a histogram "panel: whose scores", or whose scores alone.
+        kind: "roc" (FAR, TAR), "open-set" (FPIR, TPIR), "cmc" (rank, share), "resolution" (pixels, share) or
+            "scores" (cosine at the middle of a bin, share of the scores in it).
         x: (N,) float.
         y: (N,) float.
     """
 
     name: str
-    kind: Literal["roc", "cmc", "resolution"]
+    kind: CurveKind
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of a mistake.
+
+    Attributes:
+        role: "probe", "true match", "taken instead", "first" or "second".
+        name: of the picture.
+        score: cosine with the probe or the first picture; None for that one itself.
+        jpeg: what the network saw, or nothing where it could not be read again.
+    """
+
+    role: str
+    name: str
+    score: float | None
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong decision, worst first within its kind.
+
+    Attributes:
+        kind: what went wrong, in the words of a heading.
+        pictures: the probe or the first picture, then those it was compared with.
+    """
+
+    kind: str
+    pictures: tuple[Shown, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +95,7 @@ class Outcome:
         missing: picture name and reason, of every picture that could not be used.
         notes: one sentence each.
         incomplete: whether figures rest on less than the whole protocol.
+        mistakes: the worst ones, with their pictures.
     """
 
     protocol: str
@@ -70,3 +105,4 @@ class Outcome:
     missing: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     incomplete: bool = False
+    mistakes: tuple[Mistake, ...] = ()

@@ -1,10 +1,16 @@
-"""Plots of a report: ROC on a logarithmic FAR, CMC, accuracy against resolution."""
+"""Plots of a report: ROC on a logarithmic FAR, CMC, accuracy against resolution, distributions of scores.
+
+Each is drawn once and kept twice: as PNG beside report.md, and as SVG whose colours are the page's, light or dark.
+"""
 
 import io
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -12,14 +18,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from evaluation.figures import Curve
+from evaluation.figures import Curve, CurveKind
 from evaluation.results import Report
 
-COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#e08e1d", "#3c4856")
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#c77a12", "#3c4856")
+"""Of curves and models; the page knows them as --c0 to --c5."""
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _INK, _MUTED, _GRID = "#1d2733", "#56616d", "#e3e6ea"
+_CSS = {colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)} | {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--line)",
+}
 _LABEL_GAP = 0.05
 """Least distance between two labels at the ends of lines, as a share of the axis."""
+_PANELS_ABREAST = 3
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,34 @@ class Kind:
     y: str
 
 
-_KINDS = {
+_KINDS: dict[CurveKind, Kind] = {
     "roc": Kind("ROC", "false accept rate (FAR)", "true accept rate (TAR)"),
+    "open-set": Kind(
+        "TPIR over FPIR", "false positive identification rate (FPIR)", "true positive identification rate (TPIR)"
+    ),
     "cmc": Kind("CMC", "rank", "probes identified"),
     "resolution": Kind("by resolution", "side of the low-resolution picture in pixels", ""),
 }
-_OPEN_SET = Kind(
-    "TPIR over FPIR", "false positive identification rate (FPIR)", "true positive identification rate (TPIR)"
-)
+_ON_A_LOGARITHMIC_AXIS = ("roc", "open-set")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of curves: the protocol it belongs to, file name, what it shows, and its PNG bytes."""
+    """A picture of curves.
+
+    Attributes:
+        protocol: it belongs to.
+        name: of its PNG file.
+        title: what it shows.
+        png: on white.
+        svg: an element for a page that defines --ink, --muted, --line and --c0 to --c5; its text is text.
+    """
 
     protocol: str
     name: str
     title: str
     png: bytes
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -63,10 +86,13 @@ class _Line:
 
 
 def draw_plots(report: Report) -> list[Plot]:
-    """Draw one plot per protocol and kind of curve; a curve has its colour, a model its style of line."""
+    """Draw one plot per protocol and kind of curve, and one of scores per model.
+
+    A curve has its colour, a model its style of line.
+    """
     plots = []
     for number, (protocol, outcomes) in enumerate(report.outcomes.items()):
-        for kind, usual in _KINDS.items():
+        for kind, dress in _KINDS.items():
             lines = [
                 line
                 for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True))
@@ -74,10 +100,45 @@ def draw_plots(report: Report) -> list[Plot]:
                 if curve.kind == kind and (line := _line(place, model.label, curve)) is not None
             ]
             if lines:
-                dress = _OPEN_SET if kind == "roc" and "FPIR" in lines[0].name else usual
                 title = f"{protocol}: {dress.title}"
-                plots.append(Plot(protocol, f"{number:02d}-{kind}.png", title, _draw(title, kind, dress, lines)))
+                canvas = _draw(title, kind, dress, lines)
+                plots.append(_kept(protocol, f"{number:02d}-{kind}.png", title, canvas))
+        for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True)):
+            if scores := [curve for curve in outcome.curves if curve.kind == "scores"]:
+                of_model = f", {model.label}" if len(report.models) > 1 else ""
+                title = f"{protocol}: scores{of_model}"
+                suffix = f"-{place}" if len(report.models) > 1 else ""
+                plots.append(_kept(protocol, f"{number:02d}-scores{suffix}.png", title, _draw_scores(title, scores)))
     return plots
+
+
+def _kept(protocol: str, name: str, title: str, canvas: Canvas) -> Plot:
+    png, svg = io.BytesIO(), io.StringIO()
+    # Without the software's version and the date the same figures give the same bytes.
+    canvas.savefig(png, format="png", dpi=140, metadata={"Software": None})
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Plot(protocol, name, title, png.getvalue(), _for_the_page(svg.getvalue(), title))
+
+
+def _for_the_page(svg: str, title: str) -> str:
+    """Keep the element alone, let it take any width, and give it the page's font and colours."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>|<g id=\"[^\"]*\">", _without_name, element, flags=re.DOTALL)
+    element = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", element)
+    for colour, name in _CSS.items():
+        element = element.replace(colour, name)
+    opening = re.compile(r'<svg[^>]*?viewBox="([^"]+)"[^>]*>', flags=re.DOTALL)
+    label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return opening.sub(
+        rf'<svg viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" aria-label="{label}">',
+        element,
+        count=1,
+    )
+
+
+def _without_name(found: re.Match[str]) -> str:
+    return "" if found.group().startswith("<metadata") else "<g>"
 
 
 def _line(model: int, label: str, curve: Curve) -> _Line | None:
@@ -86,7 +147,7 @@ def _line(model: int, label: str, curve: Curve) -> _Line | None:
     return _Line(model, label, curve.name, curve.x[shown], curve.y[shown]) if shown.any() else None
 
 
-def _draw(title: str, kind: str, dress: Kind, lines: list[_Line]) -> bytes:
+def _draw(title: str, kind: CurveKind, dress: Kind, lines: list[_Line]) -> Canvas:
     canvas = Canvas(figsize=(7.6, 4.4), layout="constrained")
     axes = canvas.subplots()
     names = list(dict.fromkeys(line.name for line in lines))
@@ -99,18 +160,53 @@ def _draw(title: str, kind: str, dress: Kind, lines: list[_Line]) -> bytes:
             linewidth=1.8 if line.model == 0 else 1.3,
             marker={"resolution": "o", "cmc": "."}.get(kind, ""),
             markersize=5,
-            drawstyle="steps-post" if kind == "roc" else "default",
+            drawstyle="steps-post" if kind in _ON_A_LOGARITHMIC_AXIS else "default",
         )
     _dress(axes, kind, dress, lines)
     axes.set_title(title, loc="left", fontsize=10.5, color=_INK, pad=10)
-    if kind == "roc":
+    if kind in _ON_A_LOGARITHMIC_AXIS:
         _legend(axes, names, lines)
     else:
         _label_ends(axes, names, lines)
-    buffer = io.BytesIO()
-    # Without the software's version the same figures give the same bytes.
-    canvas.savefig(buffer, format="png", dpi=140, metadata={"Software": None})
-    return buffer.getvalue()
+    return canvas
+
+
+def _panels(curves: Sequence[Curve]) -> Iterator[tuple[str, list[tuple[str, Curve]]]]:
+    """Yield the panels of distributions: a name, and whose scores with each curve."""
+    parts = [(*curve.name.rpartition(": ")[::2], curve) for curve in curves]
+    for panel, members in groupby(parts, key=lambda part: part[0]):
+        yield panel, [(whose, curve) for _, whose, curve in members]
+
+
+def _draw_scores(title: str, curves: Sequence[Curve]) -> Canvas:
+    panels = list(_panels(curves))
+    abreast = min(len(panels), _PANELS_ABREAST)
+    deep = -(-len(panels) // abreast)
+    canvas = Canvas(figsize=(7.6, 4.4 if deep == 1 else 0.6 + 2.1 * deep), layout="constrained")
+    grid = np.atleast_1d(canvas.subplots(deep, abreast, sharex=True, sharey=True, squeeze=False).ravel())
+    whose = list(dict.fromkeys(name for _, members in panels for name, _ in members))
+    seen = [curve.x[curve.y > 0] for curve in curves]
+    low, high = min(x.min() for x in seen), max(x.max() for x in seen)
+    for axes, (panel, members) in zip(grid, panels, strict=False):
+        for name, curve in members:
+            colour = COLOURS[whose.index(name) % len(COLOURS)]
+            axes.fill_between(curve.x, curve.y, step="mid", color=colour, alpha=0.18, linewidth=0)
+            axes.plot(curve.x, curve.y, drawstyle="steps-mid", color=colour, linewidth=1.3)
+        _bare(axes)
+        axes.set_xlim(low - 0.04, high + 0.04)
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        if panel:
+            axes.set_title(panel, loc="left", fontsize=9, color=_MUTED)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    canvas.supxlabel("cosine", color=_MUTED, fontsize=10)
+    canvas.supylabel("share of scores", color=_MUTED, fontsize=10)
+    canvas.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=_INK)
+    entries = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2, label=name) for n, name in enumerate(whose)]
+    canvas.legend(handles=entries, loc="outside lower right", ncols=2, frameon=False, fontsize=8.5, labelcolor=_INK)
+    return canvas
 
 
 def _colour(line: _Line, names: list[str]) -> str:
@@ -118,14 +214,14 @@ def _colour(line: _Line, names: list[str]) -> str:
     return COLOURS[(names.index(line.name) if len(names) > 1 else line.model) % len(COLOURS)]
 
 
-def _dress(axes: Axes, kind: str, dress: Kind, lines: list[_Line]) -> None:
+def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None:
     """Set scales, ticks and labels."""
     axes.set_xlabel(dress.x, color=_MUTED)
     axes.set_ylabel(dress.y or lines[0].name, color=_MUTED)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     xs = np.unique(np.concatenate([line.x for line in lines]))
-    if kind == "roc":
+    if kind in _ON_A_LOGARITHMIC_AXIS:
         axes.set_xscale("log")
         axes.set_xlim(min(max(float(xs[0]), 1e-5), 0.1), 1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
@@ -136,6 +232,11 @@ def _dress(axes: Axes, kind: str, dress: Kind, lines: list[_Line]) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.set_xlim(0.5, float(xs[-1]) + 0.5)
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
+    """Leave a light grid and the line at the bottom."""
     axes.grid(True, color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, labelcolor=_INK, labelsize=9)

@@ -1,11 +1,13 @@
 """The report: results.json, report.md with its plots, and report.html, one page that needs nothing else."""
 
 import base64
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.figures import Outcome
+from evaluation.figures import Mistake, Outcome
 from evaluation.plots import COLOURS, Plot, draw_plots
 from evaluation.results import Report, write_results
 from evaluation.tables import FigureTable, figure_tables, interval, markdown, percent, spread
@@ -52,6 +54,11 @@ def missing(outcomes: tuple[Outcome, ...]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pair for outcome in outcomes for pair in outcome.missing))
 
 
+def mistakes_by_kind(outcome: Outcome) -> list[tuple[str, list[Mistake]]]:
+    """Group the mistakes of an outcome by their kind, in its order."""
+    return [(kind, list(found)) for kind, found in groupby(outcome.mistakes, key=lambda mistake: mistake.kind)]
+
+
 def settings_line(report: Report) -> str:
     """Return in one sentence what the figures depend on besides the model."""
     flip = (
@@ -59,8 +66,9 @@ def settings_line(report: Report) -> str:
         if report.settings.flip
         else "one embedding a picture, no mirror image"
     )
+    gallery = "; the gallery reduced to the size of the probes" if report.settings.match_gallery else ""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return f"Cosine similarity, {flip}; device {report.settings.device}; {versions}."
+    return f"Cosine similarity, {flip}{gallery}; device {report.settings.device}; {versions}."
 
 
 def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
@@ -79,6 +87,9 @@ def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]
         parts += [f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.protocol == table.protocol]
         if lines := notes(outcomes, table):
             parts.append("\n".join(f"- {note}" for note in lines))
+        for model, outcome in zip(report.models, outcomes, strict=True):
+            for kind, found in mistakes_by_kind(outcome):
+                parts += [f"{model.label}, {kind}:", "\n".join(f"- {_in_words(mistake)}" for mistake in found)]
         if pictures := missing(outcomes):
             listed = [f"- {name}: {reason}" for name, reason in pictures[:_MOST_MISSING_IN_TEXT]]
             if (more := len(pictures) - len(listed)) > 0:
@@ -90,6 +101,14 @@ def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]
     return "\n\n".join(parts) + "\n"
 
 
+def _in_words(mistake: Mistake) -> str:
+    shown = (
+        f"{shown.role} `{shown.name}`" + ("" if shown.score is None else f" {shown.score:.3f}")
+        for shown in mistake.pictures
+    )
+    return "; ".join(shown)
+
+
 def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
     """Return report.html."""
     environment = Environment(
@@ -99,25 +118,36 @@ def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, spread=spread, interval=interval)
-    sections = [
-        {
-            "anchor": f"protocol-{number}",
-            "table": table,
-            "plots": [
-                {"title": plot.title, "data": base64.b64encode(plot.png).decode()}
-                for plot in plots
-                if plot.protocol == table.protocol
-            ],
-            "notes": notes(report.outcomes[table.protocol], table),
-            "missing": missing(report.outcomes[table.protocol]),
-        }
-        for number, table in enumerate(tables)
-    ]
+    environment.filters.update(
+        percent=percent, spread=spread, interval=interval, base64=lambda data: base64.b64encode(data).decode()
+    )
+    environment.globals["colour"] = lambda number: f"var(--c{number % len(COLOURS)})"
     return environment.get_template("report.html").render(
         report=report,
-        sections=sections,
+        sections=[_section(number, report, table, plots) for number, table in enumerate(tables)],
         settings=settings_line(report),
-        colours=COLOURS,
         most_missing=_MOST_MISSING_ON_PAGE,
     )
+
+
+def _section(number: int, report: Report, table: FigureTable, plots: list[Plot]) -> dict[str, Any]:
+    """Return what the page shows of a protocol."""
+    outcomes = report.outcomes[table.protocol]
+    mistakes = [
+        {
+            "place": place,
+            "label": model.label,
+            "groups": [{"kind": kind, "mistakes": found} for kind, found in mistakes_by_kind(outcome)],
+        }
+        for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True))
+        if outcome.mistakes
+    ]
+    return {
+        "anchor": f"protocol-{number}",
+        "table": table,
+        "plots": [plot for plot in plots if plot.protocol == table.protocol],
+        "notes": notes(outcomes, table),
+        "mistakes": mistakes,
+        "probes": any(mistake.pictures[0].role == "probe" for outcome in outcomes for mistake in outcome.mistakes),
+        "missing": missing(outcomes),
+    }

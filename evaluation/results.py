@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.best_known import best_known
-from evaluation.figures import Figure, Outcome
+from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.stored import Origin
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.checkpoint import LoadedBackbone
 
 SCHEMA_VERSION = 1
+_MOST_POINTS = 300
+_LOWEST_RATE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,13 @@ class Settings:
         device: "cpu" or "gpu".
         flip: whether each embedding is the mean over the picture and its mirror image.
         sizes: of reduced pictures, in pixels.
+        match_gallery: whether the gallery is reduced to the size of the probes.
     """
 
     device: str
     flip: bool
     sizes: tuple[int, ...]
+    match_gallery: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ def to_data(report: Report) -> dict[str, Any]:
                         "counts": outcome.counts,
                         "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
                         "notes": list(outcome.notes),
+                        "mistakes": [_mistake(mistake) for mistake in outcome.mistakes],
+                        "curves": [_curve(curve) for curve in outcome.curves],
                     }
                     for model, outcome in zip(report.models, outcomes, strict=True)
                 ],
@@ -135,6 +143,24 @@ def write_results(path: Path, report: Report) -> None:
     """Write results.json."""
     text = json.dumps(to_data(report), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
+
+
+def _mistake(mistake: Mistake) -> dict[str, Any]:
+    """Return a mistake without its pixels."""
+    pictures = [{"role": shown.role, "picture": shown.name, "score": shown.score} for shown in mistake.pictures]
+    return {"kind": mistake.kind, "pictures": pictures}
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    """Return a curve; of one with many points those nearest to even steps, which on rates are of the logarithm."""
+    x, y = curve.x, curve.y
+    if len(x) > _MOST_POINTS:
+        rates = np.geomspace(max(float(x[x > 0].min()), _LOWEST_RATE), 1, _MOST_POINTS)
+        # The last point at or below each rate: what a step function is there.
+        rows = np.unique(np.maximum(np.searchsorted(x, rates, side="right") - 1, 0))
+        x, y = x[rows], y[rows]
+    points = [[number if math.isfinite(number) else None for number in axis.tolist()] for axis in (x, y)]
+    return {"name": curve.name, "kind": curve.kind, "x": points[0], "y": points[1]}
 
 
 def _figure(protocol: str, figure: Figure) -> dict[str, Any]:

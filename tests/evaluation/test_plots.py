@@ -1,6 +1,8 @@
 """Plots: every curve becomes a picture, labels do not overlap, and equal figures give equal bytes."""
 
 import io
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 from hypothesis import given
@@ -40,11 +42,33 @@ def test_one_plot_a_kind_of_curve() -> None:
 
 def test_equal_figures_give_equal_bytes() -> None:
     curve = Curve("8 px", "roc", RATES, RATES)
-    assert draw_plots(report(curve))[0].png == draw_plots(report(curve))[0].png
+    assert draw_plots(report(curve)) == draw_plots(report(curve))
+
+
+def test_svg_takes_the_colours_of_the_page() -> None:
+    curve = Curve("8 px & <more>", "roc", RATES, RATES)
+    (plot,) = draw_plots(report(curve))
+    ElementTree.fromstring(plot.svg)
+    assert plot.svg.startswith("<svg viewBox=")
+    assert 'aria-label="P: ROC"' in plot.svg
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", plot.svg))
+    assert {"var(--ink)", "var(--muted)", "var(--line)", "var(--c0)", "var(--c1)"} <= colours
+    assert not re.findall(r"#[0-9a-f]{6}", plot.svg), "a colour that would not turn with the page"
+
+
+def test_scores_are_drawn_a_model_at_a_time_and_a_panel_a_size() -> None:
+    middles = np.linspace(-0.99, 0.99, 100)
+    share = np.full(100, 0.01)
+    curves = [Curve(f"{size} px: {who} people", "scores", middles, share) for size in (8, 16) for who in ("one", "two")]
+    plots = draw_plots(report(*curves))
+    assert [plot.name for plot in plots] == ["00-scores-0.png", "00-scores-1.png"]
+    assert [plot.title for plot in plots] == ["P: scores, a", "P: scores, b"]
+    for word in ("8 px", "16 px", "one people", "two people", "cosine"):
+        assert word in plots[0].svg
 
 
 def test_open_set_curves_name_their_own_rates() -> None:
-    assert draw_plots(report(Curve("TPIR20 over FPIR", "roc", RATES, RATES)))[0].title == "P: TPIR over FPIR"
+    assert draw_plots(report(Curve("TPIR20 over FPIR", "open-set", RATES, RATES)))[0].title == "P: TPIR over FPIR"
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:

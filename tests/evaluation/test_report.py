@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluation import survface
 from evaluation.best_known import BEST_KNOWN
-from evaluation.figures import Figure, Outcome
+from evaluation.figures import Curve, Figure, Mistake, Outcome, Shown
 from evaluation.report import write_report
 from evaluation.results import Model, Report, Settings
 from evaluation.tables import figure_tables, markdown
@@ -28,6 +29,15 @@ OUTCOME = Outcome(
     missing=(("a/<1>.jpg", "unreadable"),),
     notes=("Told once.",),
     incomplete=True,
+    mistakes=(
+        Mistake(
+            "taken for <someone>", (Shown("probe", "p.jpg", None, b"\xff\xd8"), Shown("true match", "t.jpg", 0.25, b""))
+        ),
+    ),
+    curves=(
+        Curve("all", "roc", np.linspace(0, 1, 5_001), np.linspace(0, 1, 5_001) ** 0.25),
+        Curve("few", "cmc", np.array([1.0, 2]), np.array([0.5, np.nan])),
+    ),
 )
 
 
@@ -66,12 +76,16 @@ def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path
             assert word in told
     assert "a/&lt;1&gt;.jpg" in html, "names of files are no markup"
     assert html.count("Told once.") == 1
+    assert "taken for &lt;someone&gt;" in html
+    assert html.count('src="data:image/jpeg;base64,/9g="') == 2, "one a model"
+    assert "probe `p.jpg`; true match `t.jpg` 0.250" in text
+    assert html.count("<svg") == 2
 
 
 def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     data = json.loads((tmp_path / "results.json").read_text())
-    assert data["settings"] == {"device": "cpu", "flip": True, "sizes": [8]}
+    assert data["settings"] == {"device": "cpu", "flip": True, "sizes": [8], "match_gallery": False}
     assert data["versions"] == {"torch": "2"}
     first, second, third = data["protocols"][0]["results"][0]["figures"]
     assert first["value"] == 0.7654321
@@ -79,6 +93,21 @@ def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
     assert first["interval"] == [0.7, 0.8]
     assert second["best"] is None
     assert third["value"] is None
+    result = data["protocols"][0]["results"][0]
+    assert result["mistakes"] == [
+        {
+            "kind": "taken for <someone>",
+            "pictures": [
+                {"role": "probe", "picture": "p.jpg", "score": None},
+                {"role": "true match", "picture": "t.jpg", "score": 0.25},
+            ],
+        }
+    ]
+    dense, few = result["curves"]
+    assert len(dense["x"]) == len(dense["y"]) <= 300
+    assert (dense["x"][-1], dense["y"][-1]) == (1, 1)
+    assert all(y == pytest.approx(x**0.25) for x, y in zip(dense["x"], dense["y"], strict=True))
+    assert few == {"name": "few", "kind": "cmc", "x": [1, 2], "y": [0.5, None]}
 
 
 def test_best_known_figures_are_shares() -> None:
