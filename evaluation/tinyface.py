@@ -4,70 +4,124 @@ Every picture is resized whole. Rank-1, 5, 10, 20 and mean average precision ove
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from evaluation.embedder import Embeds
-from evaluation.figures import Curve, Figure, Outcome
+from evaluation.curves import cmc_curve, identification_scores
+from evaluation.embedder import Embedded, Embeds
+from evaluation.figures import Figure, Outcome
 from evaluation.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
-from evaluation.lists import find_folder, find_list, read_named_identities
-from evaluation.prepare import PICTURE_SUFFIXES, whole_folder
+from evaluation.lists import PictureFolder, find_folder, find_list, has_folder
+from evaluation.mat_lists import read_named_identities
+from evaluation.mistakes import worst_identifications
+from evaluation.prepare import picture_names, whole_pictures
 
 PROTOCOL = "TinyFace"
 RANKS = (1, 5, 10, 20)
+PUBLISHED_DISTRACTORS = 153_428
 # No probe has this identity.
 _DISTRACTOR = ""
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
-    """Run the protocol.
+@dataclass(frozen=True)
+class Data:
+    """Folders of pictures, and the names in them with their identities."""
+
+    folders: dict[str, PictureFolder]
+    match: list[tuple[str, str]]
+    probes: list[tuple[str, str]]
+    distractors: list[str]
+
+
+def read(root: Path, lists: Sequence[Path]) -> Data:
+    """Read the lists, and the names of the distractors from their folder, if there is one.
 
     Args:
         root: folder `TinyFace`.
         lists: folders searched for the .mat files before the data set's own.
-        embedder: the model.
 
     Raises:
         UserError: a folder or a list is missing or cannot be read.
     """
     folder = find_folder(root, "Testing_Set", "TinyFace/Testing_Set", "tinyface/Testing_Set")
-    form = embedder.preprocessing
     places = [*lists, folder, root, Path("data")]
-    match_list = read_named_identities(
-        find_list("gallery_match_img_ID_pairs.mat", places), "gallery_set", "gallery_ids"
-    )
-    probe_list = read_named_identities(find_list("probe_img_ID_pairs.mat", places), "probe_set", "probe_ids")
-    distractor_folder = find_folder(folder, "Gallery_Distractor")
-    distractors = sorted(p.name for p in distractor_folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-    match = embedder.embed(whole_folder(form, folder / "Gallery_Match", [name for name, _ in match_list]))
-    others = embedder.embed(whole_folder(form, distractor_folder, distractors))
-    probes = embedder.embed(whole_folder(form, folder / "Probe", [name for name, _ in probe_list]))
-    people = np.array([owner for _, owner in probe_list])[probes.usable]
-    owners = np.array([owner for _, owner in match_list])[match.usable]
-    gallery = np.concatenate([match.vectors[match.usable], others.vectors[others.usable]])
-    owners = np.concatenate([owners, np.full(int(others.usable.sum()), _DISTRACTOR)])
-    queries = probes.vectors[probes.usable]
-    ranks = mated_ranks(queries, people, gallery, owners).ranks
+    match = read_named_identities(find_list("gallery_match_img_ID_pairs.mat", places), "gallery_set", "gallery_ids")
+    probes = read_named_identities(find_list("probe_img_ID_pairs.mat", places), "probe_set", "probe_ids")
+    there = has_folder(folder, "Gallery_Distractor")
+    distractors = picture_names(folder / "Gallery_Distractor") if there else []
+    folders = {part: PictureFolder(folder / part) for part in ("Gallery_Match", "Gallery_Distractor", "Probe")}
+    return Data(folders, match, probes, distractors)
+
+
+def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
+    """Read the lists and run the protocol; see `read` and `measure`."""
+    return measure(read(root, lists), embedder)
+
+
+def measure(data: Data, embedder: Embeds) -> Outcome:
+    """Run the protocol."""
+    parts = {
+        "Gallery_Match": [name for name, _ in data.match],
+        "Gallery_Distractor": data.distractors,
+        "Probe": [name for name, _ in data.probes],
+    }
+    pictures = {
+        part: whole_pictures(data.folders[part], names, embedder.preprocessing) for part, names in parts.items()
+    }
+    found = {part: embedder.embed(pictures[part]) for part in parts}
+    shown = {part: np.flatnonzero(embedded.usable) for part, embedded in found.items()}
+    people = np.array([owner for _, owner in data.probes])[shown["Probe"]]
+    match, others = shown["Gallery_Match"], shown["Gallery_Distractor"]
+    owners = np.array([*np.array([owner for _, owner in data.match])[match], *[_DISTRACTOR] * len(others)])
+    gallery = _joined(found["Gallery_Match"], match, found["Gallery_Distractor"], others)
+    rows = [("Gallery_Match", row) for row in match] + [("Gallery_Distractor", row) for row in others]
+    queries = found["Probe"].vectors[shown["Probe"]]
+    ranked = mated_ranks(queries, people, gallery, owners)
     precisions = average_precisions(queries, people, gallery, owners)
-    faults = {**match.faults, **others.faults, **probes.faults}
+    faults = {name: reason for embedded in found.values() for name, reason in embedded.faults.items()}
     figures = [
-        Figure(f"rank-{r}", rank_rate(ranks, r), len(ranks), bootstrap_over_people((ranks >= 1) & (ranks <= r), people))
+        Figure(f"rank-{r}", rank_rate(ranked.ranks, r), len(people), bootstrap_over_people(ranked.within(r), people))
         for r in RANKS
     ]
-    figures.append(
-        Figure("mAP", float(precisions.mean()), len(ranks), bootstrap_over_people(precisions, people))
-        if len(ranks)
-        else Figure("mAP", float("nan"), 0)
-    )
-    places_shown = np.arange(1, 21)
-    curve = np.array([rank_rate(ranks, int(place)) for place in places_shown])
+    mean = float(precisions.mean()) if len(people) else float("nan")
+    figures.append(Figure("mAP", mean, len(people), bootstrap_over_people(precisions, people)))
+    absent = int((ranked.ranks == 0).sum())
     return Outcome(
         PROTOCOL,
         tuple(figures),
-        (Curve("TinyFace", "cmc", places_shown.astype(float), curve),),
-        {"probes": len(probe_list), "mated gallery": len(match_list), "distractors": len(distractors)},
+        (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked)),
+        {"probes": len(data.probes), "mated gallery": len(data.match), "distractors": len(data.distractors)},
         tuple(sorted(faults.items())),
-        incomplete=bool(faults),
+        _notes(data, absent),
+        incomplete=bool(faults) or not data.distractors,
+        mistakes=tuple(
+            worst_identifications(
+                "",
+                ranked,
+                lambda probe: pictures["Probe"][shown["Probe"][probe]],
+                lambda probe, row: pictures[rows[row][0]][rows[row][1]],
+            )
+        ),
     )
+
+
+def _joined(match: Embedded, match_rows: np.ndarray, others: Embedded, other_rows: np.ndarray) -> np.ndarray:
+    """Join the usable embeddings of the gallery: (G, D)."""
+    mine = match.vectors[match_rows]
+    return np.concatenate([mine, others.vectors[other_rows]]) if len(other_rows) else mine
+
+
+def _notes(data: Data, absent: int) -> tuple[str, ...]:
+    notes = []
+    if not data.distractors:
+        notes.append("There are no distractors (Gallery_Distractor): the figures are easier than the benchmark's.")
+    elif len(data.distractors) != PUBLISHED_DISTRACTORS:
+        notes.append(
+            f"Gallery_Distractor holds {len(data.distractors):,} pictures, the benchmark {PUBLISHED_DISTRACTORS:,}."
+        )
+    if absent:
+        notes.append(f"{absent:,} probes show people who are not in the gallery; they count as misses.")
+    return tuple(notes)

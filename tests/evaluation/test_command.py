@@ -80,7 +80,7 @@ def test_results_hold_every_figure(report: Path) -> None:
         measured = {figure["name"]: figure["best"] for figure in results[0]["figures"]}
         for name, best in BEST_KNOWN.get(protocol, {}).items():
             assert measured[name] == best.value
-    assert data["settings"] == {"device": "cpu", "flip": False, "sizes": [8]}
+    assert data["settings"] == {"device": "cpu", "flip": False, "sizes": [8], "match_gallery": False}
     assert [skipped["option"] for skipped in data["skipped"]] == ["--lfw", "--tinyface"]
 
 
@@ -99,15 +99,25 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
     HTMLParser().feed(page)
     assert "SCface" in page
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page), "a reference to something outside"
+    assert not re.search(r"https?://(?!www.w3.org)", page)
     assert not re.search(r"<(script|iframe|object)|@import|url\(", page)
-    assert page.count("data:image/png;base64,") >= 4
+    assert page.count("<svg") >= 4
+    assert page.count("data:image/jpeg;base64,") >= 20
 
 
 def test_plots_are_pictures_named_in_the_text(report: Path) -> None:
     text = (report / "report.md").read_text()
     named = re.findall(r"\]\((plots/[^)]+)\)", text)
     assert {path.relative_to(report).as_posix() for path in (report / "plots").iterdir()} == set(named)
-    assert {name.rsplit("-", 1)[-1] for name in named} == {"roc.png", "cmc.png", "resolution.png"}
+    assert {name.rsplit("-", 1)[-1] for name in named} <= {
+        *(f"{kind}.png" for kind in ("roc", "set", "cmc", "resolution")),
+        *(f"{model}.png" for model in range(3)),
+    }
+    assert {name[9:] for name in named if name.startswith("plots/02")} == {
+        "open-set.png",
+        "cmc.png",
+        *(f"scores-{model}.png" for model in range(3)),
+    }
     for name in named:
         Image.open(report / name).verify()
 
