@@ -3,6 +3,7 @@
 Rows are identities, columns are the views, each as the network receives it, with its size above.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.preview", description=__doc__)
-    command.add_argument("--shards", type=Path, required=True, help="folder written by pipeline.shard")
+    command.add_argument(
+        "--shards", type=Path, nargs="+", required=True, help="folder written by pipeline.shard, or several"
+    )
+    command.add_argument(
+        "--mix", type=float, nargs="+", help="share of each shard folder in a batch, in proportion (default: equal)"
+    )
     command.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    command.add_argument("--identities", type=int, default=8, help="rows of the sheet")
+    command.add_argument(
+        "--identities", type=int, default=8, help="rows of the sheet, at most the people there are (default: 8)"
+    )
     command.add_argument(
         "--sizes",
         type=str,
@@ -28,28 +36,49 @@ def parser() -> Parser:
         "(default: the stored size, 8, 12 and 16)",
     )
     command.add_argument(
+        "--mirror", type=float, nargs="+", default=[0.5], help="probability 0..1 of each view, or of all (default: 0.5)"
+    )
+    command.add_argument(
+        "--photos",
+        choices=["different", "same"],
+        default="different",
+        help="whether the views of an identity each draw a photo of their own (default: different)",
+    )
+    command.add_argument(
+        "--sampling",
+        choices=["identity", "photo"],
+        default="identity",
+        help="an epoch visits every identity once, or shows every photo once (default: identity)",
+    )
+    command.add_argument(
         "--degrade",
         type=float,
         default=0.0,
         metavar="PROBABILITY",
         help="0..1, of a reduced view to be degraded as recipe surveillance does (default: 0, none)",
     )
-    command.add_argument("--seed", type=int, default=0, help="of the draw")
-    command.add_argument("--step", type=int, default=0, help="step of training whose batch is shown")
-    command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where DALI decodes")
+    command.add_argument("--seed", type=int, default=0, help="of the draw, 0 or more (default: 0)")
+    command.add_argument("--step", type=int, default=0, help="of training whose batch is shown (default: 0)")
+    command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where DALI decodes (default: cpu)")
     return command
 
 
-def draw_sheet(batch: "Batch", names: list[str]) -> "Figure":
-    """Lay a batch out as a sheet, one row per identity and one column per view."""
+def draw_sheet(batch: "Batch", name_of: Callable[[int], str]) -> "Figure":
+    """Lay a batch out as a sheet, one row per identity and one column per view.
+
+    Args:
+        batch: to be shown.
+        name_of: returns an identity's name by its label.
+    """
     from matplotlib.figure import Figure
 
     rows, columns = len(batch.labels), len(batch.views)
-    figure = Figure(figsize=(1.35 * columns, 1.35 * rows + 0.4), layout="constrained")
+    sides = batch.sides()
+    mixed = any(len(column.unique()) > 1 for column in sides.T)
+    figure = Figure(figsize=(1.35 * columns, (1.5 if mixed else 1.35) * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     # (V B, 3, S, S) -> (V, B, S, S, 3), back from [-1, 1] to [0, 1]
     pictures = (batch.network_input().unflatten(0, (columns, rows)).permute(0, 1, 3, 4, 2) + 1) / 2
-    sides = batch.sides()
     for column in range(columns):
         for row in range(rows):
             side = int(sides[row, column])
@@ -58,33 +87,36 @@ def draw_sheet(batch: "Batch", names: list[str]) -> "Figure":
             axes[row][column].imshow(pictures[column, row].clamp(0, 1).cpu().numpy(), interpolation="none")
             axes[row][column].set(xticks=[], yticks=[])
     for row, label in enumerate(batch.labels.tolist()):
-        axes[row][0].set_ylabel(names[label].rsplit("/", 1)[-1], fontsize=8)
+        axes[row][0].set_ylabel(name_of(label).rsplit("/", 1)[-1], fontsize=8)
     return figure
 
 
 def main() -> None:
-    """Draw one batch of a shard folder as a contact sheet."""
+    """Draw one batch of shard folders as a contact sheet."""
     options = parser().parse_args()
+    from pipeline.corpus import Corpus
     from pipeline.degradation import Degradation
     from pipeline.loader import Loader
     from pipeline.views import Views
-    from shards.index import ShardIndex
 
-    index = ShardIndex.open(options.shards)
+    corpus = Corpus.open(options.shards)
     if not options.out.absolute().parent.is_dir():
         raise UserError(f"no folder {options.out.absolute().parent} to write {options.out.name} in; make it")
-    sizes = options.sizes or (index.manifest.preprocessing.size, 8, 12, 16)
+    sizes = tuple(options.sizes or (corpus.preprocessing.size, 8, 12, 16))
+    mirror = options.mirror[0] if len(options.mirror) == 1 else tuple(options.mirror)
     loader = Loader(
         options.shards,
-        Views(sizes=tuple(sizes), degradation=Degradation(probability=options.degrade)),
+        Views(sizes, mirror, options.photos, Degradation(probability=options.degrade)),
         seed=options.seed,
-        global_batch=min(options.identities, index.identities),
+        global_batch=min(options.identities, corpus.identities),
+        sampling=options.sampling,
+        mix=options.mix or (),
         start_step=options.step,
         device=options.device,
     )
     batch = next(loader)
     loader.close()
-    figure = draw_sheet(batch, index.names)
+    figure = draw_sheet(batch, corpus.name)
     figure.savefig(options.out, dpi=130)
     print(f"{len(batch.labels)} identities x {len(batch.views)} views: {options.out}")
 

@@ -26,6 +26,8 @@ def check_request(
     Raises:
         UserError: what was asked for, what there is and what to do.
     """
+    if global_batch < 1:
+        raise UserError(f"a batch of {global_batch} identities; give at least 1")
     if global_batch % world:
         raise UserError(
             f"a global batch of {global_batch} identities for {world} processes; "
