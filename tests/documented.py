@@ -15,7 +15,7 @@ PAGES = (
 )
 PROGRAMS = ("python", "torchrun", "make", "docker", "cp", "source", "pip", "tensorboard")
 
-_BLOCK = re.compile(r"^(?:<!-- not run: (?P<excuse>.+) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```", re.M | re.S)
+_BLOCK = re.compile(r"^(?:<!-- not run: (?P<excuse>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```", re.M | re.S)
 _COMMAND = re.compile(rf"([A-Z_]+=\S+ )*({'|'.join(PROGRAMS)}) ")
 _SPAN = re.compile(r"`((?:python -m|torchrun|make|docker compose)\s[^`]+)`")
 
