@@ -17,6 +17,7 @@ from pipeline.align import preprocessing as aligned_preprocessing
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
+from training.authors_settings import heed_settings
 from training.checkpoint_file import first_line, load_data, write_data
 from training.model import build_backbone
 from training.spherenet import load_flat_spherenet
@@ -174,7 +175,8 @@ def load_backbone(path: Path) -> LoadedBackbone:
     """Load a backbone from one of our checkpoints or from the authors' plain state dict.
 
     The authors' files are recognised by their content. They carry no preprocessing: it is the published one
-    (template "paper"), at the size that the last layer implies. No code in a file is run, nor any that a file
+    (template "paper"), at the size that the last layer implies; what a `config.json` beside them says otherwise is told
+    as a warning. No code in a file is run, nor any that a file
     names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
 
     Raises:
@@ -209,6 +211,8 @@ def load_backbone(path: Path) -> LoadedBackbone:
         raise UserError(
             f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
         ) from error
+    *_, last = backbone.parameters()
+    heed_settings(path, backbone=name, size=size, embedding_size=len(last))
     return LoadedBackbone(backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from torch import Tensor
 from shards.command import UserError, fail
 
 _PATIENCE = timedelta(hours=2)
+_STORE_PORT = "low-resolution face recognition: port of the store"
+_TO_CONNECT = timedelta(seconds=3)
+_TO_START = 180.0
+"""Seconds for which processes wait for the first one to start."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     if size > 1:
         # Tensors of the GPU go by NCCL; stop requests are numbers of the host and go by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
+        limit = timedelta(seconds=timeout)
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=_own_store(rank, size, limit))
     patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if size > 1 else None
     try:
         yield World(rank, size, local_size, place, patient)
@@ -80,6 +86,33 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
         os._exit(1)
     if size > 1:
         dist.destroy_process_group()
+
+
+def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
+    """Return the store by which the processes of this start find each other, None for PyTorch's choice.
+
+    torchrun lends its own store to all starts of a job: after `--max-restarts` brought them up anew, processes would
+    read the addresses of those that are gone. So the first process opens a store of its own, and only that one's port
+    goes through torchrun's; a port of the start before answers no more, until the new one stands there.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, lent_port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    lent = dist.TCPStore(host, lent_port, None, False, timeout=timeout)
+    if rank == 0:
+        own = dist.TCPStore(host, 0, size, True, timeout=timeout, wait_for_workers=False)
+        lent.set(_STORE_PORT, str(own.port))
+        return own
+    deadline = time.monotonic() + _TO_START
+    while True:
+        try:
+            port = int(lent.get(_STORE_PORT))
+            own = dist.TCPStore(host, port, size, False, timeout=_TO_CONNECT, wait_for_workers=False)
+            own.set_timeout(timeout)
+            return own
+        except dist.DistError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:

@@ -31,7 +31,7 @@ SMALL = replace(
 def begun(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on aligned faces of 32 pixels, to go on from."""
     run_dir = tmp_path_factory.mktemp("begun")
-    train(Run(SMALL, "tiny", shards, run_dir, resume=False), ALONE)
+    train(Run(SMALL, "tiny", (shards,), run_dir, resume=False), ALONE)
     return run_dir / "final.pt"
 
 
@@ -50,7 +50,7 @@ def low_resolution_shards(
 
 
 def tuned(config: Config, shards: Path, run_dir: Path, init_from: Path, resume: bool = False) -> Path:
-    train(Run(config, "survface", shards, run_dir, resume, init_from), ALONE)
+    train(Run(config, "survface", (shards,), run_dir, resume, init_from), ALONE)
     return run_dir
 
 
@@ -88,7 +88,7 @@ def test_a_resumed_run_thaws_at_the_same_step(begun: Path, shards: Path, tmp_pat
 
 def test_a_frozen_batch_norm_keeps_its_statistics(shards: Path, tmp_path: Path) -> None:
     config = replace(SMALL, model=Model("ir50", 16), steps=1)
-    train(Run(config, "tiny", shards, tmp_path / "first", resume=False), ALONE)
+    train(Run(config, "tiny", (shards,), tmp_path / "first", resume=False), ALONE)
     frozen = replace(config, optimizer=Optimizer(frozen_steps=1), accumulate=2)
     found = tuned(frozen, shards, tmp_path / "tuned", tmp_path / "first" / "final.pt")
     before, after = weights(tmp_path / "first", 1), weights(found, 1)
@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_refused_with_both_values(
         with pytest.raises(UserError, match=message):
             tuned(config, folder, run_dir, begun)
     with pytest.raises(UserError, match="random weights; name a checkpoint with --init-from"):
-        train(Run(replace(SMALL, optimizer=Optimizer(frozen_steps=1)), "tiny", shards, run_dir, False), ALONE)
+        train(Run(replace(SMALL, optimizer=Optimizer(frozen_steps=1)), "tiny", (shards,), run_dir, False), ALONE)
     assert not run_dir.exists()
     with pytest.raises(UserError, match="begun with random weights, now --init-from"):
         tuned(replace(SMALL, steps=5), shards, begun.parent, begun, resume=True)

@@ -18,7 +18,7 @@ from training.run import Run
 
 def refusal(config: Config, shards: Path, run_dir: Path) -> str:
     with pytest.raises(UserError) as refused:
-        train(Run(config, "tiny", shards, run_dir, resume=False), ALONE)
+        train(Run(config, "tiny", (shards,), run_dir, resume=False), ALONE)
     return str(refused.value)
 
 

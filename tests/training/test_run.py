@@ -8,9 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
+
+from tests.training.worlds import on_world
+from training.checkpoint import load_checkpoint
+from training.config import Config
+from training.distributed import ALONE, World
+from training.loop import train
+from training.recipes import TINY as TINY_RECIPE
+from training.run import Run
 
 ROOT = Path(__file__).parents[2]
 TINY = ["training/main.py", "--recipe", "tiny", "--device", "cpu"]
@@ -79,7 +89,7 @@ def test_killed_at_random_it_resumes_bit_identically(whole_run: Path, shards: Pa
         for line in process.stderr:
             stop_after -= line.startswith("step ")
             if attempt < 6 and stop_after <= 0:
-                process.send_signal(generator.choice([signal.SIGKILL, signal.SIGTERM]))
+                process.send_signal(generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
                 kills += 1
                 break
         process.communicate(timeout=60)
@@ -106,6 +116,66 @@ def test_two_processes_resume_and_equal_one(whole_run: Path, shards: Path, tmp_p
     assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], rel=2e-3)
 
 
+def go_on(world: World, config: Config, shards: Path, run_dir: Path) -> dict[str, Tensor]:
+    train(Run(config, "tiny", (shards,), run_dir, resume=True), world)
+    return {}
+
+
+@pytest.mark.slow
+def test_in_shards_and_in_parts_it_equals_one_process_in_one_piece(
+    whole_run: Path, shards: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    sharded = replace(TINY_RECIPE, head=replace(TINY_RECIPE.head, sharded=True), accumulate=2, checkpoint_every=3)
+    on_world(2, go_on, tmp_path, replace(sharded, steps=6), shards, run_dir)
+    halfway = load_checkpoint(run_dir / "final.pt")
+    matrix = load_checkpoint(whole_run / "final.pt").head["weight"]
+    assert halfway.head["weight"].shape == matrix.shape
+    assert matrix.shape in [kept["momentum_buffer"].shape for kept in halfway.optimizer["state"].values()]
+    go_on(ALONE, replace(TINY_RECIPE, steps=10), shards, run_dir)
+    found = losses(run_dir)
+    assert [step for step, _ in found] == list(range(1, 11))
+    assert [loss for _, loss in found] == pytest.approx([loss for _, loss in losses(whole_run)[:10]], rel=2e-3)
+
+
+def ranks_of(job: subprocess.Popen[str]) -> list[int]:
+    words = ["ps", "-o", "pid=", "--ppid", str(job.pid)]
+    return [int(pid) for pid in subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[-2:]]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_job_anew_that_resumes_by_itself(shards: Path, tmp_path: Path) -> None:
+    words = torchrun(2, "--shards", shards, "--run-dir", tmp_path / "killed", "--steps", 14, "--checkpoint_every", 3)
+    words[3:3] = ["--max-restarts", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(
+        words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith("step 8/"):
+            os.kill(ranks_of(job)[1], signal.SIGKILL)
+            break
+    job.communicate(timeout=200)
+    assert job.returncode == 0
+    on_world(2, go_on, tmp_path, replace(TINY_RECIPE, steps=14), shards, tmp_path / "whole")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_many_processes_tell_a_mistake_once(shards: Path, tmp_path: Path) -> None:
+    for arguments, told in (
+        (("--run-dir", tmp_path, "--batch", 10, "--head.name", "nothing"), "no head 'nothing'"),
+        (("--run-dir", tmp_path, "--batch", "many"), "batch"),
+    ):
+        words = torchrun(2, "--shards", shards, *arguments)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert told in line
+        assert "exitcode  : 2" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_lost_rank_ends_the_job_soon(shards: Path, tmp_path: Path) -> None:
     words = torchrun(2, "--shards", shards, "--run-dir", tmp_path, "--steps", 100000)
@@ -114,10 +184,7 @@ def test_a_lost_rank_ends_the_job_soon(shards: Path, tmp_path: Path) -> None:
     for line in process.stderr:
         if line.startswith("step 3/"):
             break
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
     start = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
