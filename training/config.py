@@ -144,6 +144,8 @@ class Config:
         accumulate: parts in which each process embeds its share of a batch, for batches whose activations do not fit
             the memory. Training is the same to rounding; it costs one more forward pass.
         precision: float32, or bfloat16 for mixed precision.
+        compile: compile the backbone by torch.compile: a minute at the start, faster steps; needs a C++ compiler on a
+            CPU.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: newest checkpoints that stay, beside the first, the best and the last.
@@ -166,6 +168,7 @@ class Config:
     seed: int = 0
     accumulate: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     log_every: int = 100
     checkpoint_every: int = 5_000
     keep_checkpoints: int = 3
@@ -194,6 +197,7 @@ _FREE_TO_CHANGE = {
     "validate_every",
     "largest_damaged_share",
     "timeout",
+    "compile",
     "decoding.prefetch",
     "decoding.hardware_load",
 }
@@ -209,7 +213,7 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
         UserError: naming the first setting that differs and both values.
     """
     # A run begun before there was a setting has what was in force then, the default.
-    old, new = _flat(Config().to_dict()) | _flat(begun), _flat(wanted)
+    old, new = flat(Config().to_dict()) | flat(begun), flat(wanted)
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
             raise UserError(
@@ -218,14 +222,15 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
             )
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their full names, such as optimizer.momentum."""
+    found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
+            found.update(flat(value, f"{prefix}{name}."))
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.batch import Batch
 from shards.command import UserError
 from training.batch_norm import over_global_batch
+from training.compiling import compiled
 from training.config import Config
 from training.distributed import ALONE, World, gather_rows
 from training.head_loss import Head, HeadLoss
@@ -74,12 +75,14 @@ def for_training(learner: Learner, config: Config, world: World, step: int = 0) 
             f"accumulate {config.accumulate} for {config.model.backbone}, whose batch norm must see the whole batch; "
             "use --accumulate 1 with more processes, or a backbone without batch norm such as spherenet20"
         )
-    backbone, head = learner.backbone, HeadLoss(learner.head, config.losses)
+    head = HeadLoss(learner.head, config.losses)
+    if world.size > 1:
+        learner.backbone = over_global_batch(learner.backbone, world.device)
+    backbone = compiled(learner.backbone, world.device) if config.compile else learner.backbone
     if world.size == 1:
         return Trained(backbone, head)
-    learner.backbone = over_global_batch(backbone, world.device)
     return Trained(
-        _data_parallel(learner.backbone, world),
+        _data_parallel(backbone, world),
         head if isinstance(learner.head, ShardedHead) else _data_parallel(head, world),
     )
 

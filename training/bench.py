@@ -1,0 +1,89 @@
+"""Benchmark: `python -m training.bench`.
+
+Times a step of training with the full loss, and the straightforward way in the same run: a forward pass for each view,
+float32, the default memory format, the loss read at every step. Between the two stands each lever alone, added to
+those before it. All are measured in turn, round by round; ratios are within a round. Then it trains from shards and
+tells the share of the time that goes into waiting for data.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import Parser, UserError, run
+
+if TYPE_CHECKING:
+    from training.bench_report import Measured
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m training.bench", description=__doc__)
+    command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where to train (default: cpu)")
+    command.add_argument(
+        "--backbone", default="spherenet20", help="as --model.backbone of training (default: spherenet20)"
+    )
+    command.add_argument("--size", type=int, default=128, help="side of the network's input in pixels (default: 128)")
+    command.add_argument("--batch", type=int, default=16, help="identities in a batch (default: 16)")
+    command.add_argument("--identities", type=int, default=8631, help="classes of the head (default: 8631, VGGFace2)")
+    command.add_argument("--rounds", type=int, default=5, help="rounds in which every way is measured (default: 5)")
+    command.add_argument("--steps", type=int, default=1, help="steps of a way in a round (default: 1)")
+    command.add_argument(
+        "--waiting-steps", type=int, default=10, help="steps over which waiting for data is measured (default: 10)"
+    )
+    command.add_argument(
+        "--shards", type=Path, help="folder written by pipeline.shard (default: rendered people, written for the run)"
+    )
+    command.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: all cores)")
+    command.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute")
+    command.add_argument("--out", type=Path, help="folder for the figures as JSON (default: none written)")
+    return command
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parser().parse_args()
+    for name in ("batch", "identities", "rounds", "steps", "waiting_steps", "threads"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
+    if options.batch < 2:
+        raise UserError("--batch 1; the triplet loss needs at least 2 identities")
+    import torch
+
+    from training.machine import prepare_machine
+
+    if options.device == "gpu" and not torch.cuda.is_available():
+        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    torch.set_num_threads(options.threads)
+    prepare_machine(options.device)
+    measured = _measure(options)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "training.json").write_text(json.dumps(measured.to_dict(), indent=1) + "\n")
+
+
+def _measure(options: Any) -> "Measured":
+    from training.bench_data import bench_loader
+    from training.bench_report import Measured, report
+    from training.bench_steps import arithmetic, measure_rounds, measure_waiting
+
+    with bench_loader(options) as (loader, config):
+        batch = next(loader)
+        seconds = measure_rounds(options, config, batch)
+        waiting = measure_waiting(options, config, loader)
+    measured = Measured(
+        device=options.device,
+        threads=options.threads,
+        identities=options.batch,
+        views=len(config.views.sizes),
+        seconds=seconds,
+        waiting=waiting,
+        arithmetic=arithmetic(config, options.batch * len(config.views.sizes), options.device),
+    )
+    report(measured)
+    return measured
+
+
+if __name__ == "__main__":
+    run(main)
