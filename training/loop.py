@@ -1,23 +1,19 @@
 """The loop of a run: from a shard folder to a final checkpoint, continued wherever it was interrupted."""
 
 import time
-from collections.abc import Callable
-
-from torch import nn
 
 from training.checkpoint import Best
 from training.distributed import World, any_rank, of_main, wait_for_all
 from training.guard import LossGuard
+from training.machine import machine_name
 from training.metrics_log import MetricsLog
 from training.optimizer import set_learning_rate
 from training.run import Job, Run, held, opened
+from training.run_page import note_start, try_to_write_page
 from training.saving import save
 from training.step import for_training, losses_and_gradients
 from training.stopping import stop_requests
-
-Validate = Callable[[nn.Module, int], dict[str, float]]
-"""Figures of a backbone, in evaluation mode, after a number of steps, by name; the first, the greater the better,
-chooses the best step. Called in the main process alone."""
+from training.validation import Validate
 
 
 def train(run: Run, world: World, validate: Validate | None = None) -> int:
@@ -26,7 +22,7 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
     Args:
         run: what to train and where.
         world: this process among all.
-        validate: called every `config.validate_every` steps.
+        validate: called every `config.validate_every` steps, in the main process alone.
 
     Returns:
         the number of steps done.
@@ -49,7 +45,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step)
     guard = LossGuard(config, job.loader, job.run_dir, world)
-    log = _log(job) if world.is_main else None
+    log = _begin_log(job, world) if world.is_main else None
     waiting = 0.0
     try:
         with stop_requests() as stop_requested:
@@ -87,6 +83,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     finally:
         if log is not None:
             log.close()
+            try_to_write_page(job.run_dir)
     return state.step
 
 
@@ -99,19 +96,26 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
     """Validate the backbone in the main process, and tell every rank whether it is the best so far."""
     state, backbone = job.state, job.state.learner.backbone
     if world.is_main:
-        training = backbone.training
+        training, started = backbone.training, time.monotonic()
         figures = validate(backbone.eval(), state.step)
         backbone.train(training)
         name, value = next(iter(figures.items()))
         if state.best is None or value > state.best.value:
             state.best = Best(state.step, name, value)
         if log is not None:
-            log.validated(state.step, figures)
+            log.validated(state.step, figures, time.monotonic() - started)
     wait_for_all(world)
     state.best = of_main(state.best)
     return state.best is not None and state.best.step == state.step
 
 
-def _log(job: Job) -> MetricsLog:
+def _begin_log(job: Job, world: World) -> MetricsLog:
+    """Note where the run starts or goes on, and open its log."""
+    origin = {
+        "identities": job.origin.identities,
+        "preprocessing": job.origin.preprocessing.to_dict(),
+        "shards_sha256": job.origin.shards_sha256,
+    }
+    note_start(job.run_dir, origin, step=job.state.step, processes=world.size, device=machine_name(world.device))
     pictures = job.config.batch * len(job.config.views.sizes)
     return MetricsLog(job.run_dir, start_step=job.state.step, steps=job.config.steps, pictures_per_step=pictures)

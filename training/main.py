@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from shards.command import Parser, UserError, fail, run
-from training.config import Config
+from training.config import Config, flat
 from training.recipes import RECIPES, recipe
+
+VALIDATION = "evaluation.validate:held_out"
 
 
 def parser(defaults: Config) -> Parser:
@@ -40,16 +42,20 @@ def parser(defaults: Config) -> Parser:
     command.add_argument(
         "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
     )
+    command.add_argument(
+        "--validation-shards",
+        type=Path,
+        help="folder of people held out, written by pipeline.shard; for --validate_every (default: none)",
+    )
+    command.add_argument(
+        "--validation-by",
+        default=VALIDATION,
+        metavar="MODULE:FUNCTION",
+        help=f"what validates, by its import path (default: {VALIDATION})",
+    )
     command.add_class_arguments(Config, as_group=False, skip={"mix"})
-    command.set_defaults(_flat(defaults.to_dict()))
+    command.set_defaults(flat(defaults.to_dict()))
     return command
-
-
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
 
 
 def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
@@ -88,20 +94,22 @@ def main() -> None:
 
     from training.distributed import joined_world
     from training.loop import train
+    from training.machine import prepare_machine
     from training.run import Run
+    from training.validation import validation_of_run
 
     gpu = torch.cuda.is_available()
     with told_by_the_first():
         if options.device == "gpu" and not gpu:
             fail("device gpu asked for, but torch finds no GPU; use --device cpu")
     device = "gpu" if gpu and options.device != "cpu" else "cpu"
-    # On a CPU a continued run repeats the losses of one never interrupted, bit by bit.
-    torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
+    prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted
     job = Run(config, options.recipe, tuple(options.shards), options.run_dir, again, options.init_from)
     with joined_world(device, config.timeout) as world:
-        steps = train(job, world)
+        validate = validation_of_run(job, world, options.validation_shards, options.validation_by)
+        steps = train(job, world, validate)
     if world.is_main:
         print(f"{steps} of {config.steps} steps done: {options.run_dir}")
 

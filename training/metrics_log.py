@@ -87,18 +87,23 @@ class MetricsLog:
         if not self._on_terminal:
             self._print(step, values["loss"], rates["pictures_per_second"])
 
-    def validated(self, step: int, figures: dict[str, float]) -> None:
+    def validated(self, step: int, figures: dict[str, float], seconds: float) -> None:
         """Write the figures of a validation.
 
         Args:
             step: steps done.
             figures: by name.
+            seconds: that it took; they do not count as training.
         """
+        self._logged_time += seconds
         line = {"step": step, **{f"validation/{name}": value for name, value in figures.items()}}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in figures.items():
             self._board.add_scalar(f"validation/{name}", value, step)
+        if not self._on_terminal:
+            name, value = next(iter(figures.items()))
+            print(f"validation at step {step}: {name} {value:.4f}, {seconds:.1f} s", file=sys.stderr, flush=True)
 
     def _print(self, step: int, loss: float, rate: float) -> None:
         left = (self._steps - step) * self._pictures / rate

@@ -1,0 +1,155 @@
+"""Validation during training: HR to LR on people held out, from a shard folder of theirs.
+
+`training/main.py --validation-shards DIR` calls `held_out` by its import path.
+
+Identification: the gallery is each person's first photo in full, the probes are the others, reduced. Verification:
+every gallery photo against every probe.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from evaluation.identification import l2_normalised, mated_ranks, rank_rate
+from evaluation.pictures import PictureError, decode
+from evaluation.verification import auc, tar_at_far
+from pipeline.batch import to_network_range_
+from pipeline.device_resample import enlarge, reduce
+from shards.command import UserError
+from shards.index import ShardIndex
+from training.validation import HeldOut, Validate
+
+MOST_PEOPLE = 500
+MOST_PHOTOS = 5
+"""At most so many people, with so many photos each: a few seconds on a GPU, every N steps."""
+FARS = (0.01, 0.001)
+_BATCH = 64
+
+
+def held_out(request: HeldOut) -> Validate:
+    """Return a validation on the first people of a shard folder.
+
+    Its figures, by name, are shares 0..1: the mean of rank-1 over all low resolutions first, then for each of them
+    rank-1, AUC and TAR at FAR.
+
+    Raises:
+        UserError: the folder cannot be used, has faces prepared otherwise than those trained on, or holds people who
+            are trained on.
+    """
+    index = ShardIndex.open(request.shards)
+    trained = [ShardIndex.open(folder) for folder in request.training_shards]
+    for other in trained:
+        if differences := other.manifest.preprocessing.differences(index.manifest.preprocessing):
+            raise UserError(
+                f"{other.folder} and the held-out {request.shards} differ in {differences[0]}; "
+                "write both with the same settings"
+            )
+    size = index.manifest.preprocessing.size
+    if not request.sizes or max(request.sizes) >= size:
+        raise UserError(f"validation at {request.sizes} pixels of faces of {size}; name sizes below it")
+    people = _people(index)
+    known = set[str]().union(*(_full_names(one, range(one.identities)) for one in trained))
+    if both := sorted(_full_names(index, people) & known):
+        raise UserError(
+            f"{len(both)} people of {request.shards}, such as {both[0]}, are trained on; name a folder of others"
+        )
+    photos = _usable(index, {label: photos[:MOST_PHOTOS] for label, photos in people.items()})
+    labels = np.concatenate([np.full(len(numbers), label) for label, numbers in photos.items()])
+    numbers = np.concatenate(list(photos.values()))
+    # The first of each person is the gallery.
+    is_first = np.concatenate([np.arange(len(of_one)) == 0 for of_one in photos.values()])
+
+    def validate(backbone: nn.Module, step: int) -> dict[str, float]:
+        embedded = _embeddings(backbone, index, numbers, is_first, request)
+        gallery, gallery_people = embedded[size], labels[is_first]
+        ranks, figures = [], {}
+        for low in request.sizes:
+            probes, probe_people = embedded[low], labels[~is_first]
+            ranks.append(rank_rate(mated_ranks(probes, probe_people, gallery, gallery_people).ranks, 1))
+            scores = l2_normalised(gallery) @ l2_normalised(probes).T
+            same = gallery_people[:, None] == probe_people[None, :]
+            figures[f"rank-1/{low}px"] = ranks[-1]
+            figures[f"AUC/{low}px"] = auc(scores[same], scores[~same])
+            for far in FARS:
+                figures[f"TAR at FAR {100 * far:g} %/{low}px"] = tar_at_far(scores[same], scores[~same], far)
+        return {"rank-1, mean over low resolutions": float(np.mean(ranks)), **figures}
+
+    return validate
+
+
+def _full_names(index: ShardIndex, labels: Iterable[int]) -> set[str]:
+    """Return the names of people with their data set: person 1 of one data set is not person 1 of another."""
+    # Where there are several sources the names carry them already.
+    source = [str(index.manifest.sources[0]["dataset"])] if len(index.manifest.sources) == 1 else []
+    return {"/".join([*source, index.names[label]]) for label in labels}
+
+
+def _people(index: ShardIndex) -> dict[int, NDArray[np.int64]]:
+    """Return the photos of the first people who have two or more, by label."""
+    people = {}
+    for label in range(index.identities):
+        photos = np.arange(index.first[label], index.first[label + 1])
+        if len(photos) >= 2:
+            people[label] = photos
+        if len(people) == MOST_PEOPLE:
+            break
+    if len(people) < 2:
+        raise UserError(f"{index.folder} holds {len(people)} people with two photos or more; expected at least 2")
+    return people
+
+
+def _usable(index: ShardIndex, people: dict[int, NDArray[np.int64]]) -> dict[int, NDArray[np.int64]]:
+    """Leave out photos that cannot be decoded, with a warning, and then people with fewer than two."""
+    usable = {label: [photo for photo in photos if _face(index, photo) is not None] for label, photos in people.items()}
+    if missing := sum(map(len, people.values())) - sum(map(len, usable.values())):
+        print(f"warning: {missing} photos of {index.folder} cannot be decoded and are left out", file=sys.stderr)
+    left = {label: np.array(photos) for label, photos in usable.items() if len(photos) >= 2}
+    if len(left) < 2:
+        raise UserError(f"{index.folder} holds {len(left)} people with two readable photos; expected at least 2")
+    return left
+
+
+def _face(index: ShardIndex, photo: int) -> NDArray[np.uint8] | None:
+    """Return (S, S, 3) uint8 RGB, None where the photo is damaged."""
+    size = index.manifest.preprocessing.size
+    try:
+        face = decode(bytes(index.read(photo)))
+    except PictureError:
+        return None
+    return face if face.shape == (size, size, 3) else None
+
+
+@torch.inference_mode()
+def _embeddings(
+    backbone: nn.Module,
+    index: ShardIndex,
+    photos: NDArray[np.int64],
+    is_first: NDArray[np.bool_],
+    request: HeldOut,
+) -> dict[int, NDArray[np.float32]]:
+    """Embed the gallery in full, and every probe at every low resolution: (N, D) by size, in the order of photos."""
+    size = index.manifest.preprocessing.size
+    embedded: dict[int, list[NDArray[np.float32]]] = {size: [], **{low: [] for low in request.sizes}}
+    for sides, numbers in (((size,), photos[is_first]), (request.sizes, photos[~is_first])):
+        for faces in _batches(index, numbers):
+            on_device = torch.from_numpy(faces).to(request.device)
+            for side in sides:
+                # (N, side, side, 3) -> (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
+                seen = enlarge(reduce(on_device, side), size, finish=to_network_range_).permute(0, 3, 1, 2)
+                embedded[side].append(backbone(seen).float().cpu().numpy())
+    return {side: np.concatenate(vectors) for side, vectors in embedded.items()}
+
+
+def _batches(index: ShardIndex, photos: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the faces of photos, (N, S, S, 3) uint8 RGB."""
+    for start in range(0, len(photos), _BATCH):
+        faces = []
+        for photo in photos[start : start + _BATCH]:
+            face = _face(index, photo)
+            assert face is not None, "every photo was decoded before training began"
+            faces.append(face)
+        yield np.stack(faces)

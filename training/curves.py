@@ -1,0 +1,145 @@
+"""What a run wrote to metrics.jsonl, as curves and as pictures of them."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+VALIDATION = "validation/"
+_VIEW = "classification/"
+_INK, _MUTED, _GRID = "#1d2733", "#56616d", "#e3e6ea"
+_COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#e08e1d", "#3c4856")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over steps, by the name they have in metrics.jsonl."""
+
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of curves: its file name, what it shows, and its PNG bytes."""
+
+    name: str
+    title: str
+    png: bytes
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """Read metrics.jsonl; a last line that was cut off is left out."""
+    points: dict[str, dict[int, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        step = entry.pop("step")
+        for name, value in entry.items():
+            points.setdefault(name, {})[step] = value
+    return {name: Curve(name, tuple(found), tuple(found.values())) for name, found in points.items()}
+
+
+def draw_curves(curves: dict[str, Curve], best_step: int | None) -> list[Plot]:
+    """Draw what a run wrote: losses, losses of the views, hard distances, validation, rate, speed and waiting.
+
+    Args:
+        curves: by name.
+        best_step: by validation, or None.
+    """
+
+    def named(*names: str) -> list[Curve]:
+        return [curves[name] for name in names if name in curves]
+
+    def under(prefix: str) -> list[Curve]:
+        return [curve for name, curve in curves.items() if name.startswith(prefix)]
+
+    losses = named("loss", "triplet", "penalty")
+    validations: dict[str, list[Curve]] = {}
+    for curve in under(VALIDATION):
+        # "rank-1/8px" and "rank-1, mean over low resolutions" are drawn together.
+        kind = curve.name.removeprefix(VALIDATION).split("/")[0].split(",")[0]
+        validations.setdefault(kind, []).append(curve)
+    plots = [
+        _plot("losses", "Loss", [curve for curve in losses if any(curve.values)]),
+        _plot("views", "Classification loss of each view", under(_VIEW)),
+        _plot(
+            "distances", "Mean distance of the hardest pairs, 1 - cosine", named("hardest_positive", "hardest_negative")
+        ),
+        *(
+            _plot(f"validation-{number}", f"Held-out people: {kind}", found, share=True, mark=best_step)
+            for number, (kind, found) in enumerate(validations.items())
+        ),
+        _plot("learning-rate", "Learning rate", named("learning_rate")),
+        _plot("speed", "Pictures per second", named("pictures_per_second"), from_zero=True),
+        _plot("waiting", "Share of the time that waits for data", named("share_waiting_for_data"), share=True),
+    ]
+    return [plot for plot in plots if plot is not None]
+
+
+def _plot(
+    name: str, title: str, curves: list[Curve], *, share: bool = False, from_zero: bool = False, mark: int | None = None
+) -> Plot | None:
+    """Draw curves over steps; None where there are none."""
+    if not curves:
+        return None
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for number, curve in enumerate(curves):
+        axes.plot(
+            curve.steps,
+            curve.values,
+            color=_COLOURS[number % len(_COLOURS)],
+            linewidth=1.4,
+            marker="o" if len(curve.steps) < 40 else "",
+            markersize=2.5,
+            label=_label(curve.name),
+        )
+    if mark is not None:
+        axes.axvline(mark, color=_MUTED, linewidth=1, linestyle=":", label=f"best step {mark:,}")
+    _dress(axes, title, share, from_zero)
+    if len(curves) > 1 or mark is not None:
+        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    buffer = io.BytesIO()
+    # Without the software's version the same figures give the same bytes.
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return Plot(f"{name}.png", title, buffer.getvalue())
+
+
+def readable(name: str) -> str:
+    """Return a name of metrics.jsonl as a reader would write it.
+
+    >>> readable("rank-1/8px")
+    'rank-1, 8 px'
+    """
+    return re.sub(r"(?<=\d)px\b", " px", name).replace("_", " ").replace("/", ", ")
+
+
+def _label(name: str) -> str:
+    last = name.removeprefix(VALIDATION).removeprefix(_VIEW)
+    return readable(last)
+
+
+def _dress(axes: Axes, title: str, share: bool, from_zero: bool) -> None:
+    axes.set_xlim(left=0)
+    axes.set_title(title, loc="left", fontsize=10, color=_INK)
+    axes.set_xlabel("step", color=_MUTED, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    if share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    if share or from_zero:
+        axes.set_ylim(bottom=0)
+    axes.grid(True, color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, labelcolor=_INK, labelsize=8.5)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_MUTED)
