@@ -15,7 +15,7 @@ def parser() -> Parser:
 
 
 def main() -> None:
-    """Print identities, photos, sizes, rejects and parameters of a folder."""
+    """Print identities, photos, bytes, rejects and parameters of a folder."""
     options = parser().parse_args()
     import numpy as np
     from rich.console import Console
@@ -26,18 +26,27 @@ def main() -> None:
     index = ShardIndex.open(options.folder)
     manifest, form = index.manifest, index.manifest.preprocessing
     counts = np.diff(index.first)
+    sizes = [tar.bytes for tar in manifest.tars] or [0]
     print(options.folder)
     table = Table(show_header=False)
     rows = [
-        ("identities", f"{index.identities:,}"),
-        ("photos", f"{index.photos:,}"),
-        ("photos per identity", f"{counts.min()} to {counts.max()}, median {np.median(counts):g}"),
-        ("tars", f"{len(manifest.tars):,}, {sum(tar.bytes for tar in manifest.tars) / 2**20:,.1f} MiB"),
+        ("identities", f"{index.identities:,}, and {len(manifest.dropped_identities):,} dropped"),
+        ("photos", f"{index.photos:,} of {manifest.input_records:,} in the input"),
+        (
+            "photos per identity",
+            f"{counts.min()} to {counts.max()}, median {np.median(counts):g}" if counts.size else "-",
+        ),
+        ("tars", f"{len(manifest.tars):,}, {sum(sizes) / 2**20:,.1f} MiB, of {min(sizes):,} to {max(sizes):,} bytes"),
         ("face", f"{form.size} x {form.size} pixels, template {form.template}, {form.warp}"),
         ("stored views", ", ".join(f"{side} px" for side in manifest.stored_views) or "none"),
         ("codec", f"{manifest.codec}{f', quality {manifest.quality}' if manifest.quality else ''}"),
         ("sources", "; ".join(str(source["dataset"]) for source in manifest.sources)),
-        ("seed", str(manifest.seed)),
+        (
+            "asked for",
+            f"seed {manifest.seed}, at least {manifest.min_photos} photos an identity and {manifest.min_tars} "
+            f"tars, at most {manifest.tar_mb} MiB a tar",
+        ),
+        ("written with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
     ]
     rows += [(f"rejected: {reason}", f"{count:,}") for reason, count in manifest.rejects.items()]
     for name, value in rows:
