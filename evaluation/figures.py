@@ -20,6 +20,7 @@ class Figure:
         paper: the figure published by Lai and Lam (2021).
         rerun: the authors' own rerun of their code.
         note: what a reader must know to compare it.
+        threshold: of a TAR at a FAR: the cosine that a pair must exceed.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Figure:
     paper: float | None = None
     rerun: float | None = None
     note: str = ""
+    threshold: float | None = None
 
 
 CurveKind = Literal["roc", "open-set", "cmc", "resolution", "scores"]

@@ -1,7 +1,7 @@
 """What protocols of pairs share: pictures embedded once, scores, and the figures of verification."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -107,12 +107,15 @@ def verification_figures(
 
     return [
         *(
-            figure(
-                _tar_name(far),
-                tar_at_far(positives, negatives, far),
-                len(positives),
-                (published_tar or {}).get(far),
-                _accepted(negatives, far),
+            replace(
+                figure(
+                    _tar_name(far),
+                    tar_at_far(positives, negatives, far),
+                    len(positives),
+                    (published_tar or {}).get(far),
+                    _accepted(negatives, far),
+                ),
+                threshold=threshold_at_rate(negatives, far) if far < 1 and len(negatives) else None,
             )
             for far in fars
         ),

@@ -126,6 +126,7 @@ def test_survface_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.
     ):
         threshold = downwards[int(round(far * len(downwards), 6)) // 100]
         assert found[name] == pytest.approx(np.mean([score > threshold for score in scores["positive"]]))
+        assert next(f.threshold for f in outcome.figures if f.name == name) == pytest.approx(threshold, abs=1e-5)
     wins = [(p > n) + 0.5 * (p == n) for p in scores["positive"] for n in scores["negative"]]
     assert found["AUC"] == pytest.approx(np.mean(wins), abs=1e-4)
     assert "5,319" in " ".join(outcome.notes), "the list's length differs from the published one"
