@@ -1,4 +1,4 @@
-"""The order of imports is the architecture: shards < pipeline < training < evaluation."""
+"""The order of imports is the architecture: shards < pipeline < training < evaluation < experiments."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.entry_points import MODULE_OF
 
 ROOT = Path(__file__).parents[1]
-ORDER = ["shards", "pipeline", "training", "evaluation"]
+ORDER = ["shards", "pipeline", "training", "evaluation", "experiments"]
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 # Run as a script, training/main.py has its folder on the module path: these would hide the standard ones.
 SHADOWS = {"copy", "logging", "random", "types"}

@@ -1,0 +1,1 @@
+"""Experiments with the system: what each part of the method contributes."""

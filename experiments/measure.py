@@ -1,0 +1,76 @@
+"""Embeddings of test people to figures of each person, high-resolution galleries against reduced probes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluation.identification import l2_normalised, mated_ranks
+from evaluation.verification import threshold_at_rate
+
+FAR = 0.01
+FIGURES = {
+    "rank-1": "rank-1",
+    "tar": "TAR at FAR 1 %",
+    "auc": "AUC",
+}
+"""Name -> title. Each is a mean over people of a mean over the person's probes or pairs."""
+
+# Pairs of scores in memory at once.
+_BLOCK = 1 << 22
+
+
+def person_figures(full: ArrayLike, reduced: ArrayLike, people: ArrayLike) -> Mapping[str, NDArray[np.float64]]:
+    """Return the figures of every person, in the order of their names.
+
+    Identification: the gallery is each person's first photo in full, the probes are the person's other photos,
+    reduced. Verification: photos in full against reduced photos; a positive pair is two photos of one person, a
+    negative pair is of two people, and the threshold at a FAR is taken over the negative pairs of all test people.
+
+    Args:
+        full: (N, D) embeddings of the photos in full.
+        reduced: (N, D) embeddings of the same photos, reduced.
+        people: (N,) the person of each.
+
+    Returns:
+        by name in `FIGURES`, (P,) of 0..1: "rank-1", the share of the person's probes at rank 1; "tar", the share of
+        the person's positive pairs above the threshold at FAR 1 %; "auc", the mean over the person's positive pairs of
+        the share of negative pairs with a lower score, ties half.
+    """
+    gallery, probes = l2_normalised(full), l2_normalised(reduced)
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    first = np.zeros(len(person), dtype=bool)
+    first[np.unique(person, return_index=True)[1]] = True
+    ranks = mated_ranks(probes[~first], person[~first], gallery[first], person[first]).ranks
+    positives, owners, negatives = _pair_scores(gallery, probes, person)
+    below = np.searchsorted(negatives, positives, side="left") + np.searchsorted(negatives, positives, side="right")
+    above = positives > threshold_at_rate(negatives, FAR)
+    return {
+        "rank-1": _mean_by(ranks == 1, person[~first], len(names)),
+        "tar": _mean_by(above, owners, len(names)),
+        "auc": _mean_by(below / (2 * len(negatives)), owners, len(names)),
+    }
+
+
+def _pair_scores(
+    gallery: NDArray[np.float64], probes: NDArray[np.float64], person: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the scores of positive pairs, the person of each, and the scores of negative pairs, sorted."""
+    positives, owners, negatives = [], [], []
+    step = max(1, _BLOCK // len(probes))
+    for start in range(0, len(gallery), step):
+        rows = np.arange(start, min(start + step, len(gallery)))
+        scores = gallery[rows] @ probes.T
+        same = person[rows, None] == person[None, :]
+        other_photo = rows[:, None] != np.arange(len(probes))[None, :]
+        at, _ = np.nonzero(same & other_photo)
+        positives.append(scores[same & other_photo])
+        owners.append(person[rows][at])
+        negatives.append(scores[~same])
+    return np.concatenate(positives), np.concatenate(owners), np.sort(np.concatenate(negatives))
+
+
+def _mean_by(values: ArrayLike, owners: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Return the mean of each owner's values: (count,)."""
+    sums = np.bincount(owners, weights=np.asarray(values, dtype=np.float64), minlength=count)
+    return sums / np.bincount(owners, minlength=count)

@@ -1,0 +1,56 @@
+"""Figures over resolution, one line a variant, with intervals."""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import PercentFormatter
+
+from evaluation.plots import COLOURS
+from experiments.aggregate import Summary
+from experiments.measure import FIGURES
+from experiments.variants import Variant
+
+_SHOWN = ("rank-1", "tar")
+
+
+def draw(summary: Summary, title: str, variants: Sequence[Variant]) -> bytes:
+    """Draw rank-1 and TAR over the resolution of the probes; return a PNG."""
+    canvas = Canvas(figsize=(10.4, 4.2), layout="constrained")
+    for axes, name in zip(canvas.subplots(1, len(_SHOWN)), _SHOWN, strict=True):
+        _panel(axes, summary, name, variants)
+    canvas.suptitle(f"{title}: high-resolution gallery, reduced probes", x=0.01, ha="left", fontsize=11)
+    buffer = io.BytesIO()
+    # Without the software's version the same figures give the same bytes.
+    canvas.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _panel(axes: Axes, summary: Summary, name: str, variants: Sequence[Variant]) -> None:
+    for number, variant in enumerate(variants):
+        values = [summary.figures[variant.name, size, name] for size in summary.sizes]
+        # Beside each other, so that their bars can be told apart.
+        places = [place + (number - (len(variants) - 1) / 2) * 0.09 for place in range(len(summary.sizes))]
+        errors = [
+            [value.value - value.interval[0] for value in values],
+            [value.interval[1] - value.value for value in values],
+        ]
+        axes.errorbar(
+            places,
+            [value.value for value in values],
+            yerr=errors,
+            color=COLOURS[number % len(COLOURS)],
+            marker="o",
+            markersize=4,
+            linewidth=1.5,
+            elinewidth=0.9,
+            label=variant.title,
+        )
+    axes.set_xticks(range(len(summary.sizes)), [f"{size}" for size in summary.sizes])
+    axes.set_xlabel("side of the probe in pixels; the last is in full")
+    axes.set_title(FIGURES[name], loc="left", fontsize=10)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(True, color="#e3e6ea", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,127 @@
+"""One trial: train a variant without the people of a fold, and test it on them."""
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evaluation.embedder import Embedder
+from evaluation.models import load_model
+from evaluation.prepare import aligned
+from experiments.measure import person_figures
+from shards.command import UserError
+from shards.format import Preprocessing
+from shards.writer import write_atomically
+from training.checkpoint import FINAL
+from training.config import Config
+from training.distributed import joined_world
+from training.loop import Run, train
+
+_METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to train and on whom to test it.
+
+    Attributes:
+        population: name of the people.
+        variant: name.
+        fold: whose people are tested.
+        seed: of the initial weights and of every draw.
+        config: of the run.
+        shards: of the people trained on.
+        photos: of the people tested: person, path, (5, 2) landmarks in pixels.
+        sizes: sides in pixels to which probes are reduced; the network's own size is in full.
+    """
+
+    population: str
+    variant: str
+    fold: int
+    seed: int
+    config: Config
+    shards: Path
+    photos: tuple[tuple[str, Path, NDArray[np.float64]], ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in file names."""
+        return f"{self.population}-{self.variant}-fold{self.fold}-seed{self.seed}"
+
+    def result_path(self, out: Path) -> Path:
+        """Where the trial's result lies once it is done."""
+        return out / "trials" / f"{self.name}.json"
+
+
+def run_trial(trial: Trial, out: Path) -> str:
+    """Train and test, continuing what an interrupted trial left; keep the result and return the trial's name.
+
+    Raises:
+        UserError: the training was asked to stop, or cannot go on.
+    """
+    torch.set_num_threads(1)
+    # The same trial gives the same figures, in whichever process and after whatever interruption.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The checkpoint was written by this very trial, so what it names may be imported.
+    os.environ["TRUSTED_BACKBONES"] = trial.config.model.backbone
+    run_dir = out / "runs" / trial.name
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / "log.txt").open("a") as log, contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
+        with joined_world("cpu") as world:
+            steps = train(Run(trial.config, "ablation", trial.shards, run_dir, resume=True), world)
+        if steps < trial.config.steps:
+            raise UserError(f"{trial.name} was stopped at step {steps}; run the same command again")
+        result = {
+            "population": trial.population,
+            "variant": trial.variant,
+            "fold": trial.fold,
+            "seed": trial.seed,
+            "config": trial.config.to_dict(),
+            "training": _training(run_dir / _METRICS),
+            **_test(trial, run_dir / FINAL),
+        }
+    path = trial.result_path(out)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, (json.dumps(result) + "\n").encode())
+    shutil.rmtree(run_dir)
+    return trial.name
+
+
+def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
+    """Return the people and, by size, their figures."""
+    embedder = Embedder(load_model(str(checkpoint)), device="cpu")
+    form = embedder.preprocessing
+    people = np.array([person for person, _, _ in trial.photos])
+    vectors = {size: _embed(trial, embedder, form, size) for size in (*trial.sizes, form.size)}
+    figures = {
+        str(size): {name: values.tolist() for name, values in person_figures(vectors[form.size], of, people).items()}
+        for size, of in vectors.items()
+    }
+    return {"people": np.unique(people).tolist(), "figures": figures}
+
+
+def _embed(trial: Trial, embedder: Embedder, form: Preprocessing, size: int) -> NDArray[np.float32]:
+    """Embed the tested photos, reduced to a size: (N, D)."""
+    low = None if size == form.size else size
+    embedded = embedder.embed(
+        [aligned(f"{person}/{path.name}", path, points, form, low) for person, path, points in trial.photos]
+    )
+    if embedded.faults:
+        name, reason = next(iter(embedded.faults.items()))
+        raise UserError(f"{len(embedded.faults)} tested photos cannot be used, such as {name} ({reason})")
+    return embedded.vectors
+
+
+def _training(metrics: Path) -> list[dict[str, float]]:
+    """Return step and losses as the run logged them."""
+    kept = ("step", "loss", "triplet")
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    return [{name: line[name] for name in kept} for line in lines]
