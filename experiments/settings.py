@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from shards.command import UserError
-from training.config import Config, Losses, Model, Optimizer
+from training.config import Config, Model, Optimizer
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,22 @@ class Ablation:
         return {"orl": self.orl, "rendered": self.rendered}[population]
 
 
+def _schedule(steps: int) -> Optimizer:
+    """Return the schedule of the quickstart, over another number of steps."""
+    return Optimizer(learning_rate=0.1, milestones=(steps * 60 // 100, steps * 85 // 100))
+
+
 _RUN = Config(
     model=Model(backbone="experiments.small_net:small_net", embedding_size=128),
     size=32,
-    losses=Losses(),
-    optimizer=Optimizer(learning_rate=0.1, milestones=(180, 255)),
-    batch=24,
-    steps=300,
     log_every=50,
-    checkpoint_every=300,
+    checkpoint_every=1_000,
     keep_checkpoints=1,
 )
 
 HOUR = Ablation(
-    orl=Part(_RUN, folds=4),
-    rendered=Part(_RUN, folds=2, identities=600, photos=8),
+    orl=Part(replace(_RUN, batch=15, steps=250, optimizer=_schedule(250)), folds=4),
+    rendered=Part(replace(_RUN, batch=24, steps=600, optimizer=_schedule(600)), folds=2, identities=600, photos=8),
     seeds=3,
 )
 """An hour on two CPU cores."""

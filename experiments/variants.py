@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from pipeline.degradation import Degradation
 from pipeline.views import Views
 from training.config import Config
 
@@ -21,12 +22,14 @@ class Variant:
         views: what the four views of an identity are: "full", each "random" in its resolution, or the published
             "mixed": one in full, three at 8, 12 and 16 pixels.
         triplet_weight: lambda of the triplet loss across resolutions.
+        degraded: probability that a reduced view is degraded as surveillance does, 0..1.
     """
 
     name: str
     title: str
     views: str
     triplet_weight: float = 0.0
+    degraded: float = 0.0
 
 
 VARIANTS = (
@@ -34,6 +37,7 @@ VARIANTS = (
     Variant("random", "(b) random resolution", "random"),
     Variant("four-views", "(c) four views, cross entropy", "mixed"),
     Variant("full", "(d) full method", "mixed", triplet_weight=1.0),
+    Variant("degraded", "(e) full and degradations", "mixed", triplet_weight=1.0, degraded=0.8),
 )
 CONTRASTS = (
     ("random", "hr-only"),
@@ -41,6 +45,7 @@ CONTRASTS = (
     ("four-views", "random"),
     ("full", "four-views"),
     ("full", "hr-only"),
+    ("degraded", "full"),
 )
 """Pairs of variants whose difference is reported: the first less the second."""
 
@@ -55,7 +60,7 @@ def configuration(variant: Variant, base: Config, seed: int) -> Config:
     }
     return replace(
         base,
-        views=Views(sizes=sizes[variant.views]),
+        views=Views(sizes=sizes[variant.views], degradation=Degradation(probability=variant.degraded)),
         losses=replace(base.losses, triplet_weight=variant.triplet_weight),
         seed=seed,
     )

@@ -22,5 +22,7 @@ def test_variants_are_those_of_the_question() -> None:
     assert made["hr-only"].views.sizes == (size,) * 4
     assert set(made["random"].views.ranges) == {(8, size)}
     assert made["four-views"].views.sizes == made["full"].views.sizes == (size, 8, 12, 16)
-    assert [made[name].losses.triplet_weight for name in ("hr-only", "random", "four-views", "full")] == [0, 0, 0, 1]
+    assert [made[name].losses.triplet_weight for name in made] == [0, 0, 0, 1, 1]
+    assert made["degraded"].views.sizes == made["full"].views.sizes
+    assert [name for name in made if made[name].views.degradation.probability] == ["degraded"]
     assert {name for pair in CONTRASTS for name in pair} == set(made)
