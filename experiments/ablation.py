@@ -7,6 +7,7 @@ and seed, on the ORL faces and on rendered people. The command may be interrupte
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
     from experiments.aggregate import Summary
+    from experiments.variants import Variant
 
 _TITLES = {"orl": "ORL faces", "rendered": "Rendered people"}
 
@@ -25,6 +27,7 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, help="folder of everything: people, shards, results, tables, plots")
     add("--size", default="hour", help="hour: an hour of two CPU cores; tiny: seconds, to see that it works")
     add("--people", nargs="+", choices=list(_TITLES), default=list(_TITLES), help="whom to train and test on")
+    add("--variants", nargs="+", metavar="NAME", help="variants to compare; by default all")
     add("--seeds", type=int, help="seeds of every trial; by default those of the size")
     add("--workers", type=int, default=os.cpu_count(), help="processes, of one thread each")
     add("--tables-only", action="store_true", help="train nothing; tables of the seeds that are complete")
@@ -40,33 +43,33 @@ def main() -> None:
     from experiments.aggregate import summarise
     from experiments.campaign import complete_results, prepare, run_trials
     from experiments.settings import sized
-    from experiments.variants import VARIANTS
+    from experiments.variants import chosen
 
+    variants = chosen(options.variants)
     ablation = sized(options.size, options.seeds)
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
     options.out.mkdir(parents=True, exist_ok=True)
-    trials = prepare(ablation, options.people, VARIANTS, options.out, options.workers)
+    trials = prepare(ablation, options.people, variants, options.out, options.workers)
     if not options.tables_only:
         run_trials(trials, options.out, options.workers)
     results = complete_results(trials, options.out)
     by_people = [[one for one in results if one.trial.population == name] for name in options.people]
-    _write([summarise(found) for found in by_people if found], options.out, options.page)
+    _write([summarise(found) for found in by_people if found], variants, options.out, options.page)
 
 
-def _write(summaries: "list[Summary]", out: Path, page: Path | None) -> None:
+def _write(summaries: "list[Summary]", variants: "Sequence[Variant]", out: Path, page: Path | None) -> None:
     """Write JSON, tables and plots, and put the tables into the page."""
     from experiments.page import placed, tables, to_json
     from experiments.plots import draw
-    from experiments.variants import VARIANTS
     from shards.writer import write_atomically
 
     def written(folder: Path) -> str:
         parts = []
         for summary in summaries:
             plot = f"ablation-{summary.population}.png"
-            write_atomically(folder / plot, draw(summary, _TITLES[summary.population], VARIANTS))
-            parts.append(tables(summary, _TITLES[summary.population], VARIANTS, plot))
+            write_atomically(folder / plot, draw(summary, _TITLES[summary.population], variants))
+            parts.append(tables(summary, _TITLES[summary.population], variants, plot))
         return "\n".join(parts)
 
     write_atomically(out / "results.json", (json.dumps(to_json(summaries), indent=1) + "\n").encode())

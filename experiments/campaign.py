@@ -42,7 +42,7 @@ class Result:
 def prepare(
     ablation: Ablation, populations: Sequence[str], variants: Sequence[Variant], out: Path, workers: int
 ) -> list[Trial]:
-    """Render and shard what is not there yet, and list all trials, a whole seed before the next.
+    """Render and shard what is not there yet, and list all trials: each population's, a whole seed before the next.
 
     Args:
         ablation: how many of what.
@@ -51,29 +51,33 @@ def prepare(
         out: folder of everything.
         workers: processes.
     """
-    trials = []
+    trials: list[Trial] = []
     for name in populations:
         part = ablation.part(name)
         people = _population(name, ablation, out, workers)
+        of_folds = []
         for fold, tested in enumerate(test_people(people.people, part.folds)):
-            shards = _shards(people, tested, part.config, out / "shards" / f"{name}-fold{fold}", workers)
             chosen = set(tested)
             photos = tuple(photo for photo in people.photos if photo[0] in chosen)
-            trials += [
-                Trial(
-                    name,
-                    variant.name,
-                    fold,
-                    seed,
-                    configuration(variant, part.config, seed),
-                    shards,
-                    photos,
-                    ablation.sizes,
-                )
-                for seed in range(ablation.seeds)
-                for variant in variants
-            ]
-    return sorted(trials, key=lambda trial: trial.seed)
+            of_folds.append(
+                (_shards(people, tested, part.config, out / "shards" / f"{name}-fold{fold}", workers), photos)
+            )
+        trials += [
+            Trial(
+                name,
+                variant.name,
+                fold,
+                seed,
+                configuration(variant, part.config, seed),
+                shards,
+                photos,
+                ablation.sizes,
+            )
+            for seed in range(ablation.seeds)
+            for fold, (shards, photos) in enumerate(of_folds)
+            for variant in variants
+        ]
+    return trials
 
 
 def run_trials(trials: Sequence[Trial], out: Path, workers: int) -> None:

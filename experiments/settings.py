@@ -45,8 +45,12 @@ class Ablation:
 
 
 def _schedule(steps: int) -> Optimizer:
-    """Return the schedule of the quickstart, over another number of steps."""
-    return Optimizer(learning_rate=0.1, milestones=(steps * 60 // 100, steps * 85 // 100))
+    """Return the quickstart's schedule over another number of steps.
+
+    The rate is the better of 0.1 and 0.3 for cross entropy and for the full method alike, on one fold and with a seed
+    that no table uses.
+    """
+    return Optimizer(learning_rate=0.3, milestones=(steps * 60 // 100, steps * 85 // 100))
 
 
 _RUN = Config(
@@ -59,7 +63,7 @@ _RUN = Config(
 
 HOUR = Ablation(
     orl=Part(replace(_RUN, batch=15, steps=250, optimizer=_schedule(250)), folds=4),
-    rendered=Part(replace(_RUN, batch=24, steps=600, optimizer=_schedule(600)), folds=2, identities=600, photos=8),
+    rendered=Part(replace(_RUN, batch=24, steps=300, optimizer=_schedule(300)), folds=2, identities=500, photos=8),
     seeds=3,
 )
 """An hour on two CPU cores."""

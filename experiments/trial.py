@@ -91,7 +91,9 @@ def run_trial(trial: Trial, out: Path) -> str:
     path = trial.result_path(out)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, (json.dumps(result) + "\n").encode())
-    shutil.rmtree(run_dir)
+    # A run's folder is there whole or not at all.
+    done_with = run_dir.rename(run_dir.with_name(f".{trial.name}"))
+    shutil.rmtree(done_with)
     return trial.name
 
 
@@ -100,7 +102,7 @@ def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
     embedder = Embedder(load_model(str(checkpoint)), device="cpu")
     form = embedder.preprocessing
     people = np.array([person for person, _, _ in trial.photos])
-    vectors = {size: _embed(trial, embedder, form, size) for size in (*trial.sizes, form.size)}
+    vectors = _embed(trial, embedder, form)
     figures = {
         str(size): {name: values.tolist() for name, values in person_figures(vectors[form.size], of, people).items()}
         for size, of in vectors.items()
@@ -108,16 +110,21 @@ def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
     return {"people": np.unique(people).tolist(), "figures": figures}
 
 
-def _embed(trial: Trial, embedder: Embedder, form: Preprocessing, size: int) -> NDArray[np.float32]:
-    """Embed the tested photos, reduced to a size: (N, D)."""
-    low = None if size == form.size else size
+def _embed(trial: Trial, embedder: Embedder, form: Preprocessing) -> dict[int, NDArray[np.float32]]:
+    """Embed the tested photos, reduced to every size and in full: size -> (N, D)."""
+    sizes = (*trial.sizes, form.size)
+    # In one go, so that a photo is read and aligned once.
     embedded = embedder.embed(
-        [aligned(f"{person}/{path.name}", path, points, form, low) for person, path, points in trial.photos]
+        [
+            aligned(f"{person}/{path.name}", path, points, form, None if size == form.size else size)
+            for person, path, points in trial.photos
+            for size in sizes
+        ]
     )
     if embedded.faults:
         name, reason = next(iter(embedded.faults.items()))
         raise UserError(f"{len(embedded.faults)} tested photos cannot be used, such as {name} ({reason})")
-    return embedded.vectors
+    return {size: embedded.vectors[place :: len(sizes)] for place, size in enumerate(sizes)}
 
 
 def _training(metrics: Path) -> list[dict[str, float]]:

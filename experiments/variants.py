@@ -1,9 +1,11 @@
 """The variants that the ablation compares, each a configuration that differs from the one before in one thing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.degradation import Degradation
 from pipeline.views import Views
+from shards.command import UserError
 from training.config import Config
 
 LOW_SIZES = (8, 12, 16)
@@ -48,6 +50,18 @@ CONTRASTS = (
     ("degraded", "full"),
 )
 """Pairs of variants whose difference is reported: the first less the second."""
+
+
+def chosen(names: Sequence[str] | None) -> tuple[Variant, ...]:
+    """Return the variants of some names, in the order of all; None for all.
+
+    Raises:
+        UserError: an unknown name; lists the valid ones.
+    """
+    known = [variant.name for variant in VARIANTS]
+    if unknown := next((name for name in names or () if name not in known), None):
+        raise UserError(f"no variant {unknown!r}; choose from {', '.join(known)}")
+    return tuple(variant for variant in VARIANTS if names is None or variant.name in names)
 
 
 def configuration(variant: Variant, base: Config, seed: int) -> Config:

@@ -30,6 +30,7 @@ def test_everyone_is_tested_once_and_folds_are_even(people: int, folds: int) -> 
 def test_shards_hold_everyone_but_the_people_tested(tmp_path: Path) -> None:
     trials = prepare(sized("tiny"), ["orl"], VARIANTS, tmp_path, workers=1)
     assert [trial.seed for trial in trials] == sorted(trial.seed for trial in trials)
+    assert [trial.fold for trial in trials] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
     everyone: set[str] = set()
     for trial in trials[:: len(VARIANTS)]:
         trained = set((trial.shards / "identities.txt").read_text().split())

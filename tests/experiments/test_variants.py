@@ -1,7 +1,10 @@
 """Variants differ in what they are about, and in nothing else."""
 
+import pytest
+
 from experiments.settings import HOUR
-from experiments.variants import CONTRASTS, VARIANTS, configuration
+from experiments.variants import CONTRASTS, VARIANTS, chosen, configuration
+from shards.command import UserError
 
 
 def test_variants_share_all_but_views_and_losses() -> None:
@@ -26,3 +29,10 @@ def test_variants_are_those_of_the_question() -> None:
     assert made["degraded"].views.sizes == made["full"].views.sizes
     assert [name for name in made if made[name].views.degradation.probability] == ["degraded"]
     assert {name for pair in CONTRASTS for name in pair} == set(made)
+
+
+def test_variants_are_chosen_by_name_and_keep_their_order() -> None:
+    assert chosen(None) == VARIANTS
+    assert [variant.name for variant in chosen(["full", "hr-only"])] == ["hr-only", "full"]
+    with pytest.raises(UserError, match="choose from hr-only, random"):
+        chosen(["best"])
