@@ -76,7 +76,7 @@ def run_trial(trial: Trial, out: Path) -> str:
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "log.txt").open("a") as log, contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
         with joined_world("cpu") as world:
-            steps = train(Run(trial.config, "ablation", trial.shards, run_dir, resume=True), world)
+            steps = train(Run(trial.config, "ablation", (trial.shards,), run_dir, resume=True), world)
         if steps < trial.config.steps:
             raise UserError(f"{trial.name} was stopped at step {steps}; run the same command again")
         result = {
