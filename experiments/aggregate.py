@@ -62,7 +62,7 @@ def summarise(results: Sequence[Result]) -> Summary:
     sizes = tuple(sorted(results[0].figures))
     figures = {key: value_of(table) for key, table in tables.items()}
     differences = {
-        (first, second, size, name): value_of(tables[first, size, name] - tables[second, size, name])
+        (first, second, size, name): difference_of(tables[first, size, name], tables[second, size, name])
         for first, second in CONTRASTS
         if {first, second} <= set(variants)
         for size in sizes
@@ -86,7 +86,7 @@ def summarise(results: Sequence[Result]) -> Summary:
 
 
 def value_of(table: NDArray[np.float64]) -> Value:
-    """Return the mean of a figure with its interval.
+    """Return the mean of a figure, 0..1, with its interval.
 
     >>> value_of(np.array([[0.5, 0.7], [0.5, 0.7]]))
     Value(value=0.6, interval=(0.6, 0.6), spread=0.1)
@@ -97,12 +97,26 @@ def value_of(table: NDArray[np.float64]) -> Value:
     of_people = table.mean(axis=1)
     interval = bootstrap_over_people(of_people, np.arange(len(of_people)))
     assert interval is not None
-    spread = table.mean(axis=0).std()
-    return Value(round(float(of_people.mean()), 12), _rounded(interval), round(float(spread), 12))
+    spread = float(table.mean(axis=0).std())
+    return Value(_rounded(float(of_people.mean())), (_rounded(interval[0]), _rounded(interval[1])), _rounded(spread))
 
 
-def _rounded(interval: Interval) -> Interval:
-    return round(interval[0], 12), round(interval[1], 12)
+def difference_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> Value:
+    """Return the mean difference of a figure between two variants, person by person, with its interval.
+
+    Args:
+        first: (people, seeds), 0..1.
+        second: of the same people and seeds; it is subtracted.
+    """
+    # The interval takes figures of 0..1 and knows what to do at their limits, so differences are brought there.
+    middle = value_of((1 + first - second) / 2)
+    low, high = (_rounded(2 * end - 1) for end in middle.interval)
+    return Value(_rounded(2 * middle.value - 1), (low, high), _rounded(2 * middle.spread))
+
+
+def _rounded(value: float) -> float:
+    """Leave out what only the order of additions decides."""
+    return round(value, 10)
 
 
 def _by_person_and_seed(results: Sequence[Result]) -> dict[tuple[str, int, str], NDArray[np.float64]]:

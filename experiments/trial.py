@@ -92,7 +92,9 @@ def run_trial(trial: Trial, out: Path) -> str:
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, (json.dumps(result) + "\n").encode())
     # A run's folder is there whole or not at all.
-    done_with = run_dir.rename(run_dir.with_name(f".{trial.name}"))
+    done_with = run_dir.with_name(f".{trial.name}")
+    shutil.rmtree(done_with, ignore_errors=True)
+    run_dir.rename(done_with)
     shutil.rmtree(done_with)
     return trial.name
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.aggregate import summarise, value_of
+from experiments.aggregate import difference_of, summarise, value_of
 from experiments.campaign import Result
 from experiments.measure import FIGURES
 from experiments.page import BEGIN, END, placed, tables
@@ -62,6 +62,15 @@ def test_the_interval_is_that_of_a_slow_bootstrap_over_people() -> None:
     slow = [np.mean([table[person].mean() for person in generator.integers(0, 40, 40)]) for _ in range(4000)]
     np.testing.assert_allclose(value.interval, np.quantile(slow, [0.025, 0.975]), atol=0.01)
     assert value.spread == pytest.approx(np.std([table[:, seed].mean() for seed in range(3)]))
+
+
+def test_the_interval_of_a_difference_is_that_of_a_slow_bootstrap() -> None:
+    generator = np.random.default_rng(3)
+    first, second = generator.random((2, 30, 2))
+    value = difference_of(first, second)
+    assert value.value == pytest.approx((first - second).mean())
+    slow = [(first - second)[generator.integers(0, 30, 30)].mean() for _ in range(4000)]
+    np.testing.assert_allclose(value.interval, np.quantile(slow, [0.025, 0.975]), atol=0.015)
 
 
 def test_someone_not_tested_is_noticed() -> None:
