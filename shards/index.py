@@ -28,6 +28,7 @@ NUMPY_DAMAGE = (
     EOFError,
     SyntaxError,
     TypeError,
+    OverflowError,
     TokenError,
     MemoryError,
     RecursionError,

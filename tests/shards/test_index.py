@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from shards.command import UserError
+from shards.format import PHOTO_DTYPE
 from shards.index import ShardIndex
 
 
@@ -50,6 +51,17 @@ def test_a_tar_shorter_than_the_index_is_refused(shards: Path, tmp_path: Path) -
     index = ShardIndex.open(tmp_path)
     with pytest.raises(UserError, match="ends at 2048 bytes"):
         index.read(index.photos - 1)
+
+
+def test_a_header_of_too_many_rows_is_refused(shards: Path, tmp_path: Path) -> None:
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "photos.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": PHOTO_DTYPE.descr, "fortran_order": False, "shape": (10**23,)}
+        )
+    with pytest.raises(UserError, match="cannot be read"):
+        ShardIndex.open(tmp_path)
 
 
 def test_contradicting_files_are_refused(shards: Path, tmp_path: Path) -> None:
