@@ -62,7 +62,7 @@ def main() -> None:
         print(f"picture     {_told(picture)}")
     for protocol, name, threshold in thresholds:
         passes = "passes" if score > threshold else "does not pass"
-        print(f"{passes:<12}{protocol}: {name.replace('TAR at ', '')}, threshold {threshold:.4f}")
+        print(f"{passes:<15}{protocol}: {name.replace('TAR at ', '')}, threshold {threshold:.4f}")
     if thresholds:
         print("These rates were measured on the pictures of that data set; other pictures have others.")
 

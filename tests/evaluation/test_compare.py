@@ -80,8 +80,8 @@ def test_aligned_pictures_and_thresholds(
     assert done.returncode == 0, done.stderr
     assert f"score       {score:.4f} " in done.stdout
     assert "taken whole" in done.stdout
-    assert "passes      QMUL-SurvFace verification: FAR 10 %" in done.stdout
-    assert "does not pass" in done.stdout
+    assert "passes         QMUL-SurvFace verification: FAR 10 %" in done.stdout
+    assert "does not pass  QMUL-SurvFace verification: FAR 1 %" in done.stdout
     assert "AUC" not in done.stdout
     assert "without --flip" in refused(*start, "--flip", "--results", tmp_path / "results.json")
     results["models"][0]["sha256"] = "0"  # type: ignore[index]
