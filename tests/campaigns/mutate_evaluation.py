@@ -16,17 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from evaluation import lfw, scface, survface, survface_openset, tinyface
-from evaluation.pictures import PictureError, read_picture
-from evaluation.stored import StoredEmbeddings
-from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from tests.campaigns.mutations import mutated
-from training.checkpoint import load_backbone
-from training.model import build_backbone
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,17 @@ class Reader:
 
 def readers(scratch: Path) -> dict[str, Reader]:
     """Write sound inputs and return who reads them."""
+    # Deferred: every process that reads a .mat file imports this module anew.
+    import numpy as np
+    import torch
+
+    from evaluation import lfw, scface, survface, survface_openset, tinyface
+    from evaluation.pictures import read_picture
+    from evaluation.stored import StoredEmbeddings
+    from pipeline.synthetic.write import write_dataset
+    from training.checkpoint import load_backbone
+    from training.model import build_backbone
+
     for layout in ("lfw", "scface", "survface", "tinyface"):
         write_dataset(scratch, layout, identities=4, photos=4, seed=0)
     lists, surveillance = scratch / "lists", scratch / "QMUL-SurvFace"
@@ -85,6 +87,8 @@ def run(chosen: dict[str, Reader], cases: int, seed: int) -> tuple[Counter[tuple
 
 
 def _outcome(one: Reader) -> str:
+    from evaluation.pictures import PictureError
+
     try:
         one.read()
     except UserError as mistake:
