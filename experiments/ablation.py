@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from experiments.aggregate import Summary
     from experiments.variants import Variant
 
-_TITLES = {"orl": "ORL faces", "rendered": "Rendered people"}
-
 
 def parser() -> Parser:
     """Return the command's parser."""
@@ -26,7 +24,7 @@ def parser() -> Parser:
     add = command.add_argument
     add("--out", type=Path, required=True, help="folder of everything: people, shards, results, tables, plots")
     add("--size", default="hour", help="hour: an hour of two CPU cores; tiny: seconds, to see that it works")
-    add("--people", nargs="+", choices=list(_TITLES), default=list(_TITLES), help="whom to train and test on")
+    add("--people", nargs="+", metavar="NAME", help="orl, rendered, few (rendered, as few as ORL); by default all")
     add("--variants", nargs="+", metavar="NAME", help="variants to compare; by default all")
     add("--seeds", type=int, help="seeds of every trial; by default those of the size")
     add("--workers", type=int, default=os.cpu_count(), help="processes, of one thread each")
@@ -44,21 +42,26 @@ def main() -> None:
     from experiments.campaign import complete_results, prepare, run_trials
     from experiments.settings import sized
     from experiments.variants import chosen
+    from pipeline.claim import claimed
 
     variants = chosen(options.variants)
-    ablation = sized(options.size, options.seeds)
+    ablation = sized(options.size, options.seeds, options.people)
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
     options.out.mkdir(parents=True, exist_ok=True)
-    trials = prepare(ablation, options.people, variants, options.out, options.workers)
-    if not options.tables_only:
-        run_trials(trials, options.out, options.workers)
+    with claimed(options.out / ".lock", options.out):
+        trials = prepare(ablation, variants, options.out, options.workers)
+        if not options.tables_only:
+            run_trials(trials, options.out, options.workers)
     results = complete_results(trials, options.out)
-    by_people = [[one for one in results if one.trial.population == name] for name in options.people]
-    _write([summarise(found) for found in by_people if found], variants, options.out, options.page)
+    summaries = []
+    for part in ablation.parts:
+        if found := [one for one in results if one.trial.population == part.name]:
+            summaries.append((part.title, summarise(found)))
+    _write(summaries, variants, options.out, options.page)
 
 
-def _write(summaries: "list[Summary]", variants: "Sequence[Variant]", out: Path, page: Path | None) -> None:
+def _write(summaries: "list[tuple[str, Summary]]", variants: "Sequence[Variant]", out: Path, page: Path | None) -> None:
     """Write JSON, tables and plots, and put the tables into the page."""
     from experiments.page import placed, tables, to_json
     from experiments.plots import draw
@@ -66,13 +69,15 @@ def _write(summaries: "list[Summary]", variants: "Sequence[Variant]", out: Path,
 
     def written(folder: Path) -> str:
         parts = []
-        for summary in summaries:
+        for title, summary in summaries:
             plot = f"ablation-{summary.population}.png"
-            write_atomically(folder / plot, draw(summary, _TITLES[summary.population], variants))
-            parts.append(tables(summary, _TITLES[summary.population], variants, plot))
+            write_atomically(folder / plot, draw(summary, title, variants))
+            parts.append(tables(summary, title, variants, plot))
         return "\n".join(parts)
 
-    write_atomically(out / "results.json", (json.dumps(to_json(summaries), indent=1) + "\n").encode())
+    write_atomically(
+        out / "results.json", (json.dumps(to_json([summary for _, summary in summaries]), indent=1) + "\n").encode()
+    )
     write_atomically(out / "tables.md", written(out).encode())
     if page is not None:
         if not page.is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.populations import Population, orl_population, rendered_population, test_people
-from experiments.settings import Ablation
+from experiments.settings import Ablation, Part
 from experiments.trial import Trial, run_trial
 from experiments.variants import Variant, configuration
 from pipeline.executors import local_processes, work_through
@@ -39,32 +39,28 @@ class Result:
     training: list[dict[str, float]]
 
 
-def prepare(
-    ablation: Ablation, populations: Sequence[str], variants: Sequence[Variant], out: Path, workers: int
-) -> list[Trial]:
+def prepare(ablation: Ablation, variants: Sequence[Variant], out: Path, workers: int) -> list[Trial]:
     """Render and shard what is not there yet, and list all trials: each population's, a whole seed before the next.
 
     Args:
         ablation: how many of what.
-        populations: of "orl" and "rendered".
         variants: to compare.
         out: folder of everything.
         workers: processes.
     """
     trials: list[Trial] = []
-    for name in populations:
-        part = ablation.part(name)
-        people = _population(name, ablation, out, workers)
+    for part in ablation.parts:
+        people = _population(part, out, workers)
         of_folds = []
         for fold, tested in enumerate(test_people(people.people, part.folds)):
             chosen = set(tested)
             photos = tuple(photo for photo in people.photos if photo[0] in chosen)
             of_folds.append(
-                (_shards(people, tested, part.config, out / "shards" / f"{name}-fold{fold}", workers), photos)
+                (_shards(people, tested, part.config, out / "shards" / f"{part.name}-fold{fold}", workers), photos)
             )
         trials += [
             Trial(
-                name,
+                part.name,
                 variant.name,
                 fold,
                 seed,
@@ -152,11 +148,12 @@ def _refuse_others(begun: dict[str, Any], trial: Trial, path: Path) -> None:
         raise UserError(f"{path} is of other settings ({error}); name another --out") from error
 
 
-def _population(name: str, ablation: Ablation, out: Path, workers: int) -> Population:
-    if name == "orl":
+def _population(part: Part, out: Path, workers: int) -> Population:
+    if not part.identities:
         return orl_population()
-    part = ablation.rendered
-    return rendered_population(out / "people", identities=part.identities, photos=part.photos, seed=0, workers=workers)
+    folder = out / "people" / part.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return rendered_population(folder, identities=part.identities, photos=part.photos, seed=0, workers=workers)
 
 
 def _shards(people: Population, tested: Iterable[str], config: Config, out: Path, workers: int) -> Path:

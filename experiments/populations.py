@@ -27,14 +27,10 @@ class Population:
     """People with several photos each.
 
     Attributes:
-        name: in file names.
-        title: in tables.
         photos: person, path, (5, 2) landmarks in pixels; a person's photos stand together.
         source: opens the same photos for sharding.
     """
 
-    name: str
-    title: str
     photos: tuple[tuple[str, Path, NDArray[np.float64]], ...]
     source: Callable[[], Source]
 
@@ -51,7 +47,7 @@ def orl_population() -> Population:
         UserError: the package that carries the photos is not installed.
     """
     photos = orl_photos(ORL_TRAIN_PEOPLE + ORL_HELD_OUT_PEOPLE)
-    return Population("orl", "ORL faces", tuple(photos), lambda: orl("all"))
+    return Population(tuple(photos), lambda: orl("all"))
 
 
 def rendered_population(folder: Path, *, identities: int, photos: int, seed: int, workers: int) -> Population:
@@ -75,7 +71,7 @@ def rendered_population(folder: Path, *, identities: int, photos: int, seed: int
         (name.split("/")[0], root / "train" / f"{name}.jpg", row.reshape(5, 2))
         for name, row in zip(table["name"], table[LANDMARK_COLUMNS].to_numpy(), strict=True)
     )
-    return Population("rendered", "rendered people", listed, lambda: vggface2(root, [root / _LIST]))
+    return Population(listed, lambda: vggface2(root, [root / _LIST]))
 
 
 def test_people(people: Sequence[str], folds: int) -> list[tuple[str, ...]]:

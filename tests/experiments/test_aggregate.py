@@ -27,7 +27,7 @@ def results(better: float = 0.0) -> list[Result]:
             tested = tuple(PEOPLE[fold::2])
             for variant in VARIANTS:
                 gain = better if variant.name == "full" else 0.0
-                trial = Trial("orl", variant.name, fold, seed, TINY.orl.config, Path(), (), (8,))
+                trial = Trial("orl", variant.name, fold, seed, TINY.parts[0].config, Path(), (), (8,))
                 figures = {
                     size: {name: [base[person, seed, size] + gain for person in tested] for name in FIGURES}
                     for size in (32, 8)

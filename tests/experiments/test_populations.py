@@ -28,7 +28,7 @@ def test_everyone_is_tested_once_and_folds_are_even(people: int, folds: int) -> 
 
 
 def test_shards_hold_everyone_but_the_people_tested(tmp_path: Path) -> None:
-    trials = prepare(sized("tiny"), ["orl"], VARIANTS, tmp_path, workers=1)
+    trials = prepare(sized("tiny", parts=["orl"]), VARIANTS, tmp_path, workers=1)
     assert [trial.seed for trial in trials] == sorted(trial.seed for trial in trials)
     assert [trial.fold for trial in trials] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
     everyone: set[str] = set()
@@ -61,5 +61,8 @@ def test_a_size_is_known_by_name() -> None:
     assert sized("hour", 5).seeds == 5
     with pytest.raises(UserError, match="choose one of hour, tiny"):
         sized("day")
+    assert [part.name for part in sized("hour", parts=["few", "orl"]).parts] == ["orl", "few"]
+    with pytest.raises(UserError, match="choose from orl, rendered, few"):
+        sized("hour", parts=["everyone"])
     with pytest.raises(UserError, match="at least 1"):
         sized("hour", 0)

@@ -8,7 +8,7 @@ from shards.command import UserError
 
 
 def test_variants_share_all_but_views_and_losses() -> None:
-    base = HOUR.orl.config
+    base = HOUR.parts[0].config
     plain = [configuration(variant, base, seed=3).to_dict() for variant in VARIANTS]
     assert len({len(one["views"]["sizes"]) for one in plain}) == 1, "a batch holds as many pictures in every variant"
     for one in plain:
@@ -20,8 +20,8 @@ def test_variants_share_all_but_views_and_losses() -> None:
 
 
 def test_variants_are_those_of_the_question() -> None:
-    made = {variant.name: configuration(variant, HOUR.orl.config, seed=0) for variant in VARIANTS}
-    size = HOUR.orl.config.size
+    made = {variant.name: configuration(variant, HOUR.parts[0].config, seed=0) for variant in VARIANTS}
+    size = HOUR.parts[0].config.size
     assert made["hr-only"].views.sizes == (size,) * 4
     assert set(made["random"].views.ranges) == {(8, size)}
     assert made["four-views"].views.sizes == made["full"].views.sizes == (size, 8, 12, 16)
