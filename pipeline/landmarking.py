@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.claim import claimed
+from pipeline.disk import walk_pictures
 from pipeline.executors import local_processes, work_through
 from pipeline.face_detector import (
     Several,
@@ -27,7 +28,6 @@ from pipeline.face_detector import (
 )
 from pipeline.faces import UnusablePhoto, decode, read_photo
 from pipeline.progress import progress
-from pipeline.sources import folder
 from shards.command import UserError
 from shards.writer import write_atomically
 
@@ -106,15 +106,18 @@ def measure_folder(images: Path, out: Path, *, several: Several, least_score: fl
         UserError: no detector, no photos, no face at all, or the list was made of other photos or otherwise.
     """
     settings = Detection(detector_name(), several, least_score)
-    # Folders list their photos in any order; the list depends on the photos alone.
-    paths = [path for table in folder(images, [], aligned=True).listed() for path in sorted(table["path"])]
+    if not images.is_dir():
+        raise UserError(f"no folder {images}; expected identity folders with photos in it")
+    found_on_disk = list(walk_pictures(images))
+    paths = [path for identity, path in found_on_disk if identity]
+    nobodys = [path for identity, path in found_on_disk if not identity]
     if not paths:
         raise UserError(f"{images} holds no photos; expected IMAGES/IDENTITY/PHOTO.jpg")
     parts = [paths[start : start + _PHOTOS_PER_PART] for start in range(0, len(paths), _PHOTOS_PER_PART)]
     digests = [_digest(images, part, settings) for part in parts]
     made = {
         **asdict(settings),
-        "photos": len(paths),
+        "photos": len(found_on_disk),
         "input_sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
     }
     if manifest_path(out).is_file():
@@ -128,7 +131,9 @@ def measure_folder(images: Path, out: Path, *, several: Several, least_score: fl
         _measure_parts(
             images, [pair for pair in zip(parts, done, strict=True) if not pair[1].is_file()], settings, workers
         )
-        outcomes = _write(out, [measured for path in done for measured in _read(path)], made)
+        found = [measured for path in done for measured in _read(path)]
+        found += [Measured(path, 0, "not in an identity's folder") for path in nobodys]
+        outcomes = _write(out, found, made)
         shutil.rmtree(work)
     return Summary(made, outcomes, already=False)
 
@@ -177,8 +182,17 @@ def _read(path: Path) -> list[Measured]:
 
 def _digest(images: Path, paths: Iterable[str], settings: Detection) -> str:
     """Tell photos and settings apart: a part is measured again where a photo has changed since."""
-    states = [(path, (found := (images / path).stat()).st_size, found.st_mtime_ns) for path in paths]
+    states = [(path, *_state(images / path)) for path in paths]
     return hashlib.sha256(json.dumps([asdict(settings), states]).encode()).hexdigest()
+
+
+def _state(photo: Path) -> tuple[int, int]:
+    """Return size and time of a photo, -1 of one that cannot be opened."""
+    try:
+        found = photo.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
 
 
 def _finished(out: Path, made: dict[str, Any]) -> Summary:

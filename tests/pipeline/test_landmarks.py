@@ -45,6 +45,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(turned).save(root / "s12" / "turned.png", exif=exif)
+    cv2.imwrite(str(root / "nobody.jpg"), pictures["s12/1"])
     return root
 
 
@@ -62,7 +63,8 @@ def outcomes(out: Path) -> dict[str, tuple[int, str]]:
 
 def test_every_photo_is_reported(photos: Path, measured: Path) -> None:
     found = outcomes(measured)
-    assert set(found) == {str(path.relative_to(photos)) for path in photos.glob("*/*")}
+    assert set(found) == {str(path.relative_to(photos)) for path in photos.rglob("*.*")}
+    assert found.pop("nobody.jpg") == (0, "not in an identity's folder")
     assert found.pop("s11/two, of them.png") == (2, "largest of several taken")
     assert found.pop("s12/wall.png") == (0, "no face found")
     assert found.pop("s12/broken.jpg") == (0, "unreadable")
@@ -87,7 +89,7 @@ def test_photos_go_through_the_whole_river(photos: Path, measured: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     manifest = read_manifest(out)
-    assert (manifest.identities, manifest.photos, manifest.rejects) == (3, 17, {"no record": 2})
+    assert (manifest.identities, manifest.photos, manifest.rejects) == (3, 17, {"no record": 3})
     assert command("shards.verify", out).returncode == 0
 
 
