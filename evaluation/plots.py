@@ -5,9 +5,8 @@ Each is drawn once and kept twice: as PNG beside report.md, and as SVG whose col
 
 import io
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import matplotlib as mpl
@@ -20,19 +19,17 @@ from numpy.typing import NDArray
 
 from evaluation.figures import Curve, CurveKind
 from evaluation.results import Report
+from evaluation.score_plots import draw_scores
+from training.plot_style import COLOURS, GRID, INK, MUTED, bare, colour_of, png_of
 
-COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#c77a12", "#3c4856")
-"""Of curves and models; the page knows them as --c0 to --c5."""
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-_INK, _MUTED, _GRID = "#1d2733", "#56616d", "#e3e6ea"
 _CSS = {colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)} | {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _GRID: "var(--line)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
 }
 _LABEL_GAP = 0.05
 """Least distance between two labels at the ends of lines, as a share of the axis."""
-_PANELS_ABREAST = 3
 
 
 @dataclass(frozen=True)
@@ -108,17 +105,16 @@ def draw_plots(report: Report) -> list[Plot]:
                 of_model = f", {model.label}" if len(report.models) > 1 else ""
                 title = f"{protocol}: scores{of_model}"
                 suffix = f"-{place}" if len(report.models) > 1 else ""
-                plots.append(_kept(protocol, f"{number:02d}-scores{suffix}.png", title, _draw_scores(title, scores)))
+                plots.append(_kept(protocol, f"{number:02d}-scores{suffix}.png", title, draw_scores(title, scores)))
     return plots
 
 
 def _kept(protocol: str, name: str, title: str, canvas: Canvas) -> Plot:
-    png, svg = io.BytesIO(), io.StringIO()
-    # Without the software's version and the date the same figures give the same bytes.
-    canvas.savefig(png, format="png", dpi=140, metadata={"Software": None})
+    png, svg = png_of(canvas, dpi=140), io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        # Without the date, for the same reason.
         canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Plot(protocol, name, title, png.getvalue(), _for_the_page(svg.getvalue(), title))
+    return Plot(protocol, name, title, png, _for_the_page(svg.getvalue(), title))
 
 
 def _for_the_page(svg: str, title: str) -> str:
@@ -163,7 +159,7 @@ def _draw(title: str, kind: CurveKind, dress: Kind, lines: list[_Line]) -> Canva
             drawstyle="steps-post" if kind in _ON_A_LOGARITHMIC_AXIS else "default",
         )
     _dress(axes, kind, dress, lines)
-    axes.set_title(title, loc="left", fontsize=10.5, color=_INK, pad=10)
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK, pad=10)
     if kind in _ON_A_LOGARITHMIC_AXIS:
         _legend(axes, names, lines)
     else:
@@ -171,53 +167,15 @@ def _draw(title: str, kind: CurveKind, dress: Kind, lines: list[_Line]) -> Canva
     return canvas
 
 
-def _panels(curves: Sequence[Curve]) -> Iterator[tuple[str, list[tuple[str, Curve]]]]:
-    """Yield the panels of distributions: a name, and whose scores with each curve."""
-    parts = [(*curve.name.rpartition(": ")[::2], curve) for curve in curves]
-    for panel, members in groupby(parts, key=lambda part: part[0]):
-        yield panel, [(whose, curve) for _, whose, curve in members]
-
-
-def _draw_scores(title: str, curves: Sequence[Curve]) -> Canvas:
-    panels = list(_panels(curves))
-    abreast = min(len(panels), _PANELS_ABREAST)
-    deep = -(-len(panels) // abreast)
-    canvas = Canvas(figsize=(7.6, 4.4 if deep == 1 else 0.6 + 2.1 * deep), layout="constrained")
-    grid = np.atleast_1d(canvas.subplots(deep, abreast, sharex=True, sharey=True, squeeze=False).ravel())
-    whose = list(dict.fromkeys(name for _, members in panels for name, _ in members))
-    seen = [curve.x[curve.y > 0] for curve in curves]
-    low, high = min(x.min() for x in seen), max(x.max() for x in seen)
-    for axes, (panel, members) in zip(grid, panels, strict=False):
-        for name, curve in members:
-            colour = COLOURS[whose.index(name) % len(COLOURS)]
-            axes.fill_between(curve.x, curve.y, step="mid", color=colour, alpha=0.18, linewidth=0)
-            axes.plot(curve.x, curve.y, drawstyle="steps-mid", color=colour, linewidth=1.3)
-        _bare(axes)
-        axes.set_xlim(low - 0.04, high + 0.04)
-        axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-        if panel:
-            axes.set_title(panel, loc="left", fontsize=9, color=_MUTED)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    canvas.supxlabel("cosine", color=_MUTED, fontsize=10)
-    canvas.supylabel("share of scores", color=_MUTED, fontsize=10)
-    canvas.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=_INK)
-    entries = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2, label=name) for n, name in enumerate(whose)]
-    canvas.legend(handles=entries, loc="outside lower right", ncols=2, frameon=False, fontsize=8.5, labelcolor=_INK)
-    return canvas
-
-
 def _colour(line: _Line, names: list[str]) -> str:
     """Curves of one model differ by colour; where each model has one curve, models do."""
-    return COLOURS[(names.index(line.name) if len(names) > 1 else line.model) % len(COLOURS)]
+    return colour_of(names.index(line.name) if len(names) > 1 else line.model)
 
 
 def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None:
     """Set scales, ticks and labels."""
-    axes.set_xlabel(dress.x, color=_MUTED)
-    axes.set_ylabel(dress.y or lines[0].name, color=_MUTED)
+    axes.set_xlabel(dress.x, color=MUTED)
+    axes.set_ylabel(dress.y or lines[0].name, color=MUTED)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     xs = np.unique(np.concatenate([line.x for line in lines]))
@@ -232,16 +190,7 @@ def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.set_xlim(0.5, float(xs[-1]) + 0.5)
-    _bare(axes)
-
-
-def _bare(axes: Axes) -> None:
-    """Leave a light grid and the line at the bottom."""
-    axes.grid(True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, labelcolor=_INK, labelsize=9)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_MUTED)
+    bare(axes)
 
 
 def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
@@ -249,13 +198,13 @@ def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
     models = {line.model: line.label for line in lines}
     entries = []
     if len(names) > 1:
-        entries += [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2, label=name) for n, name in enumerate(names)]
+        entries += [Line2D([], [], color=colour_of(n), lw=2, label=name) for n, name in enumerate(names)]
     if len(models) > 1:
         entries += [
             Line2D(
                 [],
                 [],
-                color=_INK if len(names) > 1 else COLOURS[model % len(COLOURS)],
+                color=INK if len(names) > 1 else colour_of(model),
                 lw=1.6,
                 linestyle=_STYLES[model % len(_STYLES)],
                 label=label,
@@ -266,7 +215,7 @@ def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
         # A ROC rises to the right: good ones leave the lower corner free, poor ones the upper.
         at_ten_percent = [float(np.interp(0.1, line.x, line.y)) for line in lines]
         corner: Literal["lower right", "upper left"] = "lower right" if min(at_ten_percent) > 0.45 else "upper left"
-        axes.legend(handles=entries, loc=corner, frameon=False, fontsize=8.5, labelcolor=_INK)
+        axes.legend(handles=entries, loc=corner, frameon=False, fontsize=8.5, labelcolor=INK)
 
 
 def _label_ends(axes: Axes, names: list[str], lines: list[_Line]) -> None:

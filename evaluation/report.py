@@ -5,13 +5,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from evaluation.figures import Mistake, Outcome
-from evaluation.plots import COLOURS, Plot, draw_plots
+from evaluation.plots import Plot, draw_plots
 from evaluation.results import Report, write_results
 from evaluation.tables import FigureTable, figure_tables, interval, markdown, percent, spread
 from shards.writer import write_atomically
+from training.page import page_environment
+from training.plot_style import COLOURS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_MISSING_IN_TEXT = 50
@@ -111,13 +111,7 @@ def _in_words(mistake: Mistake) -> str:
 
 def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:
     """Return report.html."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters.update(
         percent=percent, spread=spread, interval=interval, base64=lambda data: base64.b64encode(data).decode()
     )

@@ -1,16 +1,15 @@
 """Figures over resolution, one line a variant, with intervals."""
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots import COLOURS
 from experiments.aggregate import Summary
 from experiments.measure import FIGURES
 from experiments.variants import Variant
+from training.plot_style import GRID, colour_of, png_of
 
 _SHOWN = ("rank-1", "tar")
 
@@ -21,10 +20,7 @@ def draw(summary: Summary, title: str, variants: Sequence[Variant]) -> bytes:
     for axes, name in zip(canvas.subplots(1, len(_SHOWN)), _SHOWN, strict=True):
         _panel(axes, summary, name, variants)
     canvas.suptitle(f"{title}: high-resolution gallery, reduced probes", x=0.01, ha="left", fontsize=11)
-    buffer = io.BytesIO()
-    # Without the software's version the same figures give the same bytes.
-    canvas.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(canvas, dpi=120)
 
 
 def _panel(axes: Axes, summary: Summary, name: str, variants: Sequence[Variant]) -> None:
@@ -40,7 +36,7 @@ def _panel(axes: Axes, summary: Summary, name: str, variants: Sequence[Variant])
             places,
             [value.value for value in values],
             yerr=errors,
-            color=COLOURS[number % len(COLOURS)],
+            color=colour_of(number),
             marker="o",
             markersize=4,
             linewidth=1.5,
@@ -51,6 +47,6 @@ def _panel(axes: Axes, summary: Summary, name: str, variants: Sequence[Variant])
     axes.set_xlabel("side of the probe in pixels; the last is in full")
     axes.set_title(FIGURES[name], loc="left", fontsize=10)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.grid(True, color="#e3e6ea", linewidth=0.8)
+    axes.grid(True, color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)

@@ -1,6 +1,5 @@
 """What a run wrote to metrics.jsonl, as curves and as pictures of them."""
 
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from training.plot_style import INK, MUTED, bare, colour_of, png_of
+
 VALIDATION = "validation/"
 _VIEW = "classification/"
-_INK, _MUTED, _GRID = "#1d2733", "#56616d", "#e3e6ea"
-_COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5a97", "#e08e1d", "#3c4856")
 
 
 @dataclass(frozen=True)
@@ -97,21 +96,18 @@ def _plot(
         axes.plot(
             curve.steps,
             curve.values,
-            color=_COLOURS[number % len(_COLOURS)],
+            color=colour_of(number),
             linewidth=1.4,
             marker="o" if len(curve.steps) < 40 else "",
             markersize=2.5,
             label=_label(curve.name),
         )
     if mark is not None:
-        axes.axvline(mark, color=_MUTED, linewidth=1, linestyle=":", label=f"best step {mark:,}")
+        axes.axvline(mark, color=MUTED, linewidth=1, linestyle=":", label=f"best step {mark:,}")
     _dress(axes, title, share, from_zero)
     if len(curves) > 1 or mark is not None:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    buffer = io.BytesIO()
-    # Without the software's version the same figures give the same bytes.
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return Plot(f"{name}.png", title, buffer.getvalue())
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return Plot(f"{name}.png", title, png_of(figure, dpi=130))
 
 
 def readable(name: str) -> str:
@@ -130,16 +126,12 @@ def _label(name: str) -> str:
 
 def _dress(axes: Axes, title: str, share: bool, from_zero: bool) -> None:
     axes.set_xlim(left=0)
-    axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    axes.set_xlabel("step", color=_MUTED, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("step", color=MUTED, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     if share:
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     if share or from_zero:
         axes.set_ylim(bottom=0)
-    axes.grid(True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, labelcolor=_INK, labelsize=8.5)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_MUTED)
+    bare(axes, label_size=8.5)

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from shards.command import UserError
 from shards.writer import write_atomically
 from training.config import flat
 from training.curves import VALIDATION, Curve, draw_curves, read_curves, readable
+from training.page import page_environment
 
 PAGE = "summary.html"
 CURVES = "curves"
@@ -91,13 +90,7 @@ def write_page(run_dir: Path) -> Path:
     (run_dir / CURVES).mkdir(exist_ok=True)
     for plot in plots:
         write_atomically(run_dir / CURVES / plot.name, plot.png)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     pictures = [{"title": plot.title, "data": base64.b64encode(plot.png).decode()} for plot in plots]
     page = run_dir / PAGE
     text = environment.get_template("summary.html").render(run=summary, plots=pictures)

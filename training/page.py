@@ -1,0 +1,16 @@
+"""How templates become pages: escaped by default, and a name that is not given is an error."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def page_environment(templates: Path) -> Environment:
+    """Return the environment that renders a folder's templates."""
+    return Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
