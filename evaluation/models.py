@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.align import TEMPLATES
-from pipeline.align import preprocessing as aligned_preprocessing
-from pipeline.resample import RESAMPLING
+from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
-from shards.format import Preprocessing
+from shards.format import WHOLE, Preprocessing
 from training.checkpoint import LoadedBackbone, load_backbone
 from training.exported import carries_metadata, exported_format, load_exported, load_foreign
-from training.model import imported, is_import_path
-
-WHOLE = "whole"
+from training.import_path import imported, is_import_path
 
 
 def load_model(name: str, *, template: str | None = None, size: int | None = None) -> LoadedBackbone:
@@ -48,11 +45,6 @@ def load_model(name: str, *, template: str | None = None, size: int | None = Non
     return loaded
 
 
-def preprocessing_of(template: str, size: int) -> Preprocessing:
-    """Return the preprocessing of a template, or of pictures resized whole, at a size in pixels."""
-    return Preprocessing(WHOLE, (), size, RESAMPLING) if template == WHOLE else aligned_preprocessing(template, size)
-
-
 def _given(name: str, template: str | None, size: int | None) -> Preprocessing:
     if template is None or size is None:
         raise UserError(
@@ -76,7 +68,7 @@ class _Wrapped(nn.Module):
 
 def _from_code(path: str, form: Preprocessing) -> LoadedBackbone:
     """Build a model with the user's own code, and see that it gives embeddings."""
-    found = imported(path)
+    found = imported(path, "model")
     network = found if isinstance(found, nn.Module) else _called(path, found, form.size)
     if not callable(network):
         raise UserError(f"{path} returned a {type(network).__name__}; expected an nn.Module or a callable")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.embedder import Embedded
 from evaluation.pictures import Picture
-from pipeline.align import preprocessing as aligned_preprocessing
+from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
@@ -80,7 +80,7 @@ class StoredEmbeddings:
             raise UserError(f"{path} names {twice} more than once; expected every picture once")
         self.origin = _origin(path, arrays)
         elsewhere = self.origin.preprocessing.template == MADE_ELSEWHERE
-        self.preprocessing = aligned_preprocessing("paper", _PUBLISHED_SIZE) if elsewhere else self.origin.preprocessing
+        self.preprocessing = preprocessing_of("paper", _PUBLISHED_SIZE) if elsewhere else self.origin.preprocessing
         self._asked: set[int] = set()
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:

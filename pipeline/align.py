@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.resample import resize
-from shards.format import Preprocessing
+from pipeline.resample import RESAMPLING, resize
+from shards.format import WHOLE, Preprocessing
 
 CANVAS_HEIGHT = 112
 """Height in pixels of the canvas on which every template's points are given."""
@@ -59,7 +59,15 @@ TEMPLATES = {
 
 
 def preprocessing(template: str, size: int, warp: str = "plain") -> Preprocessing:
-    """Describe the alignment to a `size` x `size` face, for the manifest and the checkpoint."""
+    """Describe how a photo becomes a `size` x `size` face, for the manifest and the checkpoint.
+
+    Args:
+        template: a name in `TEMPLATES`, or `WHOLE` for a photo that is resized as it is.
+        size: side of the face in pixels.
+        warp: of an alignment, a name in `WARPS`.
+    """
+    if template == WHOLE:
+        return Preprocessing(WHOLE, (), size, RESAMPLING)
     return Preprocessing(template=template, points=TEMPLATES[template].points, size=size, warp=WARPS[warp])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.command import UserError
-from shards.format import Preprocessing
+from shards.format import WHOLE, Preprocessing
 from shards.index import ShardIndex
 
 
@@ -100,12 +100,12 @@ def common_preprocessing(indexes: Sequence[ShardIndex]) -> Preprocessing:
     Raises:
         UserError: two folders differ in anything else.
     """
-    aligned = [index for index in indexes if index.manifest.preprocessing.template != "whole"]
+    aligned = [index for index in indexes if index.manifest.preprocessing.template != WHOLE]
     leader = (aligned or indexes)[0]
     expected = leader.manifest.preprocessing
     for index in indexes:
         found = index.manifest.preprocessing
-        if aligned and found.template == "whole":
+        if aligned and found.template == WHOLE:
             differences = [f"size {found.size} against {expected.size}"] if found.size != expected.size else []
         else:
             differences = found.differences(expected)

@@ -9,12 +9,10 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from pipeline.align import TEMPLATES
-from pipeline.align import preprocessing as aligned_preprocessing
+from pipeline.align import TEMPLATES, preprocessing
 from pipeline.faces import FaceFormat, UnusablePhoto, make_face, read_photo
 from pipeline.landmark_list import LANDMARK_COLUMNS
 from pipeline.records import Records
-from pipeline.resample import RESAMPLING
 from pipeline.sources import Source
 from shards.command import UserError
 from shards.format import Preprocessing
@@ -78,9 +76,7 @@ class Settings:
 
     def preprocessing(self) -> Preprocessing:
         """Return what the manifest says of the photos."""
-        if self.template in TEMPLATES:
-            return aligned_preprocessing(self.template, self.size, self.warp)
-        return Preprocessing("whole", (), self.size, RESAMPLING)
+        return preprocessing(self.template, self.size, self.warp)
 
 
 @dataclass(frozen=True)

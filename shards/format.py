@@ -45,6 +45,10 @@ PHOTO_DTYPE = np.dtype(
 )
 
 
+WHOLE = "whole"
+"""Template of a picture that is resized as it is, without landmarks."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What a picture goes through before a network sees it; part of every manifest and checkpoint.

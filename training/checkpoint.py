@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.align import preprocessing as aligned_preprocessing
+from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
@@ -213,7 +213,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
         ) from error
     *_, last = backbone.parameters()
     heed_settings(path, backbone=name, size=size, embedding_size=len(last))
-    return LoadedBackbone(backbone.float().eval(), aligned_preprocessing("paper", size), name, None, None, sha256)
+    return LoadedBackbone(backbone.float().eval(), preprocessing_of("paper", size), name, None, None, sha256)
 
 
 def refuse_untrusted(path: Path, backbone: str) -> None:

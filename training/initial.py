@@ -6,12 +6,10 @@ from pathlib import Path
 from torch import nn
 
 from shards.command import UserError
-from shards.format import Preprocessing
+from shards.format import WHOLE, Preprocessing
 from training.checkpoint import Initial, load_backbone
 from training.checkpoint_file import first_line
 from training.config import Config
-
-_WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def fine_tuned(initial: Preprocessing, shards: Preprocessing, path: Path | str, 
     Raises:
         UserError: the shards differ from what the network was trained on, naming both.
     """
-    if shards.template == _WHOLE and shards.size == initial.size:
+    if shards.template == WHOLE and shards.size == initial.size:
         return initial
     if differences := initial.differences(shards):
         raise UserError(

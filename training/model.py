@@ -1,8 +1,6 @@
 """The backbones by their names: pictures to embeddings."""
 
-import importlib
 import inspect
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,6 +8,7 @@ import torch
 from torch import nn
 
 from shards.command import UserError
+from training.import_path import imported
 from training.ir_net import IR_NAMES, build_ir_net
 from training.resnet import RESNET_UNITS, build_resnet
 from training.spherenet import SPHERENET_UNITS, build_spherenet
@@ -21,7 +20,6 @@ BACKBONES: dict[str, Callable[[str, int, int], nn.Sequential]] = {
 }
 
 _REDUCTION = 16
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -58,7 +56,7 @@ def channels_last(network: NetworkT) -> NetworkT:
 
 def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
     """Build a backbone with a callable named by its import path, and see that it gives embeddings."""
-    build = imported(path)
+    build = imported(path, "backbone")
     try:
         inspect.signature(build).bind(size=size, embedding_size=embedding_size)
     except (TypeError, ValueError) as error:
@@ -75,26 +73,3 @@ def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
     if found != (1, embedding_size):
         raise UserError(f"backbone {path} gives {found} for one picture; expected (1, {embedding_size})")
     return network.train(training)
-
-
-def is_import_path(name: str) -> bool:
-    """Tell whether a name looks like package.module:callable."""
-    return _IMPORT_PATH.fullmatch(name) is not None
-
-
-def imported(path: str) -> Callable[..., object]:
-    """Return the callable that an import path names, having imported its module.
-
-    Raises:
-        UserError: no import path, no such module, or no such callable in it.
-    """
-    if not is_import_path(path):
-        raise UserError(f"no backbone {path!r}; an import path looks like package.module:callable")
-    module_name, name = path.split(":")
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except ImportError as error:
-        raise UserError(f"backbone {path}: {error}; install the module or set PYTHONPATH") from error
-    if not callable(found):
-        raise UserError(f"backbone {path}: {module_name} has no callable {name}")
-    return found

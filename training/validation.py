@@ -4,12 +4,10 @@ The figures are the evaluation's own, and training knows no evaluation: who star
 `evaluation.validate:held_out`. It is called once with the shards of held-out people and returns the validation.
 """
 
-import importlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from torch import nn
 
 from shards.command import UserError
 from training.distributed import World, refused_together
+from training.import_path import imported
 from training.run import Run
 
 Validate = Callable[[nn.Module, int], dict[str, float]]
@@ -54,7 +53,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
     Raises:
         UserError: nothing stands at the import path, or the people do not fit the run.
     """
-    validate = _imported(by)(held_out)
+    validate = imported(by, "validation")(held_out)
 
     def undisturbing(backbone: nn.Module, step: int) -> dict[str, float]:
         devices = [held_out.device] if held_out.device.type == "cuda" else []
@@ -94,16 +93,3 @@ def validation_of_run(run: Run, world: World, shards: Path | None, by: str) -> V
 
 def _in_the_main_process(backbone: nn.Module, step: int) -> dict[str, float]:
     raise AssertionError("only the main process validates")
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module_name, _, name = path.partition(":")
-    if not module_name or not name.isidentifier():
-        raise UserError(f"no validation {path!r}; an import path looks like package.module:function")
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except ImportError as error:
-        raise UserError(f"validation {path}: {error}; install the module or set PYTHONPATH") from error
-    if not callable(found):
-        raise UserError(f"validation {path}: {module_name} has no function {name}")
-    return found

@@ -42,7 +42,7 @@ def test_what_it_draws_changes_nothing() -> None:
     [
         ("nothing", "looks like package.module:function"),
         ("no_such_module:f", "No module named"),
-        ("json:no_such_function", "has no function no_such_function"),
+        ("json:no_such_function", "has no callable no_such_function"),
     ],
 )
 def test_a_wrong_path_is_one_line(path: str, message: str) -> None:
