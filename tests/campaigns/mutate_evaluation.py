@@ -4,28 +4,10 @@ Each case damages one file and lets the real reader have it. It must be read, na
 told in one line. Anything else is a finding, printed with the numbers that repeat it.
 """
 
-import argparse
-import os
-import random
-import sys
-import tempfile
-import time
-import traceback
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from shards.command import UserError
-from tests.campaigns.mutations import mutated
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A file, and what reads it."""
-
-    path: Path
-    read: Callable[[], object]
+from tests.campaigns.mutations import Reader, campaign
 
 
 def readers(scratch: Path) -> dict[str, Reader]:
@@ -65,28 +47,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
     }
 
 
-def run(chosen: dict[str, Reader], cases: int, seed: int) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Damage files in turn; return how often each reader came to what, and the findings."""
-    outcomes: Counter[tuple[str, str]] = Counter()
-    findings: list[str] = []
-    names = list(chosen)
-    for case in range(cases):
-        name = names[case % len(names)]
-        one = chosen[name]
-        sound = one.path.read_bytes()
-        one.path.write_bytes(mutated(sound, random.Random(f"{seed} {case}")))
-        try:
-            outcome = _outcome(one)
-        except Exception:
-            outcome = "FINDING"
-            findings.append(f"{name}, seed {seed}, case {case}:\n{traceback.format_exc(limit=-4)}")
-        finally:
-            one.path.write_bytes(sound)
-        outcomes[name, outcome] += 1
-    return outcomes, findings
-
-
-def _outcome(one: Reader) -> str:
+def judged(_name: str, one: Reader, _sound: bytes, _damaged: bytes) -> str:
+    """Have a damaged file read."""
     from evaluation.pictures import PictureError
 
     try:
@@ -99,28 +61,5 @@ def _outcome(one: Reader) -> str:
     return "read"
 
 
-def main() -> None:
-    """Run the campaign and print its table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.mutate_evaluation", description=__doc__)
-    parser.add_argument("--cases", type=int, default=5_000, help="damaged files (default: 5000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: 0)")
-    parser.add_argument("--only", default="", help="readers whose name holds this (default: all)")
-    parser.add_argument("--show", type=int, default=5, help="findings to print in full (default: 5)")
-    options = parser.parse_args()
-    # What the decoders say of damage would bury the table.
-    sys.stderr = os.fdopen(os.dup(2), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="campaign-") as scratch:
-        chosen = {name: one for name, one in readers(Path(scratch)).items() if options.only in name}
-        outcomes, findings = run(chosen, options.cases, options.seed)
-    for (name, outcome), count in sorted(outcomes.items()):
-        print(f"{name:18} {outcome:24} {count:6}")
-    for finding in findings[: options.show]:
-        print(finding)
-    print(f"{options.cases} cases in {time.monotonic() - start:.0f} s, {len(findings)} findings")
-    raise SystemExit(1 if findings else 0)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("python -m tests.campaigns.mutate_evaluation", __doc__, 5_000, readers, judged)

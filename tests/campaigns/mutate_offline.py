@@ -5,17 +5,8 @@ Each case damages one file and lets the real reader have it. It must be read, or
 repeats it. Damage to a tar, or to a number that the loader follows, must also be noticed.
 """
 
-import argparse
 import io
-import os
-import random
-import sys
-import tempfile
-import time
-import traceback
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -35,19 +26,10 @@ from pipeline.unit import WORK, UnitRecord, record_path, write_record
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE, tar_name
 from shards.verify import find_faults
-from tests.campaigns.mutations import mutated
+from tests.campaigns.mutations import Reader, campaign
 from tests.pipeline.test_recordio import write_set
 
 _SETTINGS = Settings(size=32, min_tars=2, stored_views=(8,))
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A file and what reads it; the reader returns what came of it and raises what must not happen."""
-
-    path: Path
-    read: Callable[[], str]
-    weight: int = 1
 
 
 def readers(scratch: Path) -> dict[str, Reader]:
@@ -137,29 +119,18 @@ def _verify(folder: Path) -> str:
     return "fault" if any(True for _ in find_faults(folder)) else "no fault"
 
 
-def run(chosen: dict[str, Reader], cases: int, seed: int) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Run so many cases, dealt to the readers by weight; return outcomes by reader, and the findings."""
-    names = [name for name, one in chosen.items() for _ in range(one.weight)]
-    outcomes: Counter[tuple[str, str]] = Counter()
-    findings = []
-    for case in range(cases):
-        random_ = random.Random(f"{seed}-{case}")
-        name = names[case % len(names)]
-        one = chosen[name]
-        sound = one.path.read_bytes()
-        damaged = mutated(sound, random_)
-        one.path.write_bytes(damaged)
-        try:
-            outcome = _outcome(one)
-            if outcome == "no fault":
-                _require_harmless(name, sound, damaged)
-        except Exception:
-            outcome = "FINDING"
-            findings.append(f"{name}, seed {seed}, case {case}:\n{traceback.format_exc(limit=-4)}")
-        finally:
-            one.path.write_bytes(sound)
-        outcomes[name, outcome] += 1
-    return outcomes, findings
+def judged(name: str, one: Reader, sound: bytes, damaged: bytes) -> str:
+    """Have a damaged file read, and see that damage of which nobody takes notice does no harm."""
+    try:
+        outcome: str = one.read()
+    except UserError as mistake:
+        assert str(mistake).strip()
+        return "one line"
+    except UnusablePhoto as reason:
+        return f"reject: {reason}"
+    if outcome == "no fault":
+        _require_harmless(name, sound, damaged)
+    return outcome
 
 
 def _require_harmless(name: str, sound: bytes, damaged: bytes) -> None:
@@ -169,38 +140,5 @@ def _require_harmless(name: str, sound: bytes, damaged: bytes) -> None:
         np.testing.assert_array_equal(*(np.load(io.BytesIO(data), allow_pickle=False) for data in (sound, damaged)))
 
 
-def _outcome(one: Reader) -> str:
-    try:
-        return one.read()
-    except UserError as mistake:
-        assert str(mistake).strip()
-        return "one line"
-    except UnusablePhoto as reason:
-        return f"reject: {reason}"
-
-
-def main() -> None:
-    """Run the campaign and print its table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.mutate_offline", description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="damaged files (default: 10000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: 0)")
-    parser.add_argument("--only", default="", help="readers whose name holds this (default: all)")
-    parser.add_argument("--show", type=int, default=5, help="findings to print in full (default: 5)")
-    options = parser.parse_args()
-    # What the decoders say of damage would bury the table.
-    sys.stderr = os.fdopen(os.dup(2), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="campaign-") as scratch:
-        chosen = {name: one for name, one in readers(Path(scratch)).items() if options.only in name}
-        outcomes, findings = run(chosen, options.cases, options.seed)
-    for (name, outcome), count in sorted(outcomes.items()):
-        print(f"{name:18} {outcome:60} {count:6}")
-    for finding in findings[: options.show]:
-        print(finding)
-    print(f"{options.cases} cases in {time.monotonic() - start:.0f} s, {len(findings)} findings")
-    raise SystemExit(1 if findings else 0)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("python -m tests.campaigns.mutate_offline", __doc__, 10_000, readers, judged)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.campaigns.mutate_offline import Reader, readers, run
+from tests.campaigns.mutate_offline import judged, readers
+from tests.campaigns.mutations import Reader, run
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
 )
 def test_damage_is_survived(found: dict[str, Reader], part: str, cases: int) -> None:
     chosen = {name: one for name, one in found.items() if part in name}
-    outcomes, findings = run(chosen, cases, seed=1)
+    outcomes, findings = run(chosen, cases, seed=1, judge=judged)
     assert not findings, findings[0]
     assert sum(outcomes.values()) == cases
