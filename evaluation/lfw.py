@@ -33,6 +33,7 @@ from evaluation.published import LFW_FULL as PUBLISHED_FULL
 from evaluation.sizes import reduced_sizes
 from evaluation.verification import ten_fold_decisions
 from shards.command import UserError
+from shards.format import Preprocessing
 
 PROTOCOL = "LFW, HR to LR"
 PUBLISHED_PAIRS = 6_000
@@ -107,30 +108,17 @@ def measure(
     form = embedder.preprocessing
     require_template(form, PROTOCOL)
     low_sizes, notes = reduced_sizes(sizes, form.size)
-    left, right = (sorted({getattr(pair, side) for pair in data.pairs}) for side in ("left", "right"))
-    left_row, right_row = ({name: row for row, name in enumerate(names)} for names in (left, right))
-
-    def pictures(names: Sequence[str], low: int | None) -> list[Picture]:
-        points = data.landmarks.points
-        return [aligned(name, data.folder.path(name), points[name], form, low) for name in names]
-
-    # All in one go: a photo is read and aligned once, whatever the number of sizes.
     lows = [*low_sizes, None]
-    parts = [pictures(left, None), *(pictures(right, low) for low in lows)]
-    parts += [pictures(left, low) for low in low_sizes] if match_gallery else []
-    embedded = _split(embedder.embed([picture for part in parts for picture in part]), [len(part) for part in parts])
-    full, reduced = embedded[0], embedded[1 : len(lows) + 1]
-    matched = [*embedded[len(lows) + 1 :], full] if match_gallery else [full] * len(lows)
-    missing = {**data.without, **full.faults}
+    left, right = _Side.of([pair.left for pair in data.pairs]), _Side.of([pair.right for pair in data.pairs])
+    matched, reduced = _embed(data, embedder, left.names, right.names, lows, match_gallery=match_gallery)
+    missing = {**data.without, **matched[-1].faults}
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
     left_out = 0
     for low, first, second in zip(lows, matched, reduced, strict=True):
         size = low or form.size
-        scored = score_pairs(
-            first, [left_row[p.left] for p in data.pairs], second, [right_row[p.right] for p in data.pairs]
-        )
+        scored = score_pairs(first, left.rows, second, right.rows)
         left_out = data.listed - len(scored.rows)
         used = [data.pairs[row] for row in scored.rows]
         same = np.array([pair.same for pair in used], dtype=bool)
@@ -139,8 +127,8 @@ def measure(
         one, two = scored.scores[same], scored.scores[~same]
         curves += score_curves(f"{size} px", {"one person": one, "two people": two})
         if size == min([*low_sizes, form.size]):
-            gallery = pictures([pair.left for pair in used], low if match_gallery else None)
-            probes = pictures([pair.right for pair in used], low)
+            gallery = _pictures(data, [pair.left for pair in used], form, low if match_gallery else None)
+            probes = _pictures(data, [pair.right for pair in used], form, low)
             mistakes = worst_pairs(f"{size} px: ", scored.scores, same, gallery, probes)
     values = np.array([figure.value for figure in figures])
     curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), values))
@@ -152,12 +140,57 @@ def measure(
         PROTOCOL,
         tuple(figures),
         tuple(curves),
-        {"pairs in the list": data.listed, "pairs left out": left_out, "pictures": len({*left, *right})},
+        {"pairs in the list": data.listed, "pairs left out": left_out, "pictures": len({*left.names, *right.names})},
         tuple(sorted(missing.items())),
         notes,
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),
     )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The photos on one side of the pairs.
+
+    Attributes:
+        names: of the photos, each once.
+        rows: (pairs,) place among them of each pair's photo.
+    """
+
+    names: list[str]
+    rows: list[int]
+
+    @staticmethod
+    def of(shown: Sequence[str]) -> "_Side":
+        """Number the photos that the pairs show."""
+        names = sorted(set(shown))
+        row = {name: number for number, name in enumerate(names)}
+        return _Side(names, [row[name] for name in shown])
+
+
+def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:
+    return [aligned(name, data.folder.path(name), data.landmarks.points[name], form, low) for name in names]
+
+
+def _embed(
+    data: Data,
+    embedder: Embeds,
+    left: Sequence[str],
+    right: Sequence[str],
+    lows: Sequence[int | None],
+    *,
+    match_gallery: bool,
+) -> tuple[list[Embedded], list[Embedded]]:
+    """Return the embeddings of the first photos and those of the second ones, for each size; the last is in full.
+
+    All in one go: a photo is read and aligned once, whatever the number of sizes.
+    """
+    form = embedder.preprocessing
+    parts = [_pictures(data, left, form, None), *(_pictures(data, right, form, low) for low in lows)]
+    parts += [_pictures(data, left, form, low) for low in lows[:-1]] if match_gallery else []
+    embedded = _split(embedder.embed([picture for part in parts for picture in part]), [len(part) for part in parts])
+    full, reduced = embedded[0], embedded[1 : len(lows) + 1]
+    return [*embedded[len(lows) + 1 :], full] if match_gallery else [full] * len(lows), reduced
 
 
 def _split(embedded: Embedded, lengths: Sequence[int]) -> list[Embedded]:

@@ -13,10 +13,11 @@ from evaluation.bootstrap import PairPeople
 from evaluation.curves import roc_curve, score_curves
 from evaluation.embedder import Embedded, Embeds
 from evaluation.figures import Curve, Figure, Mistake, Outcome
-from evaluation.identification import cosines, mated_ranks, rank_rate
+from evaluation.identification import MatedRanks, cosines, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
 from evaluation.mistakes import worst_identifications
 from evaluation.pairs import verification_figures
+from evaluation.pictures import Picture
 from evaluation.prepare import aligned, require_template
 from evaluation.sizes import reduced_sizes
 from pipeline.sources import ORL_HELD_OUT_PEOPLE, orl_photos
@@ -51,11 +52,7 @@ def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_
         ]
         for size in (*low_sizes, form.size)
     }
-    # All in one go: a photo is read and aligned once, whatever the number of sizes.
-    together = embedder.embed([picture for shown in pictures.values() for picture in shown])
-    _require_all(together)
-    count = len(photos)
-    embedded = {size: together[place * count : (place + 1) * count] for place, size in enumerate(pictures)}
+    embedded = _embed(embedder, pictures)
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
@@ -70,13 +67,7 @@ def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_
         curves += roc_curve(f"{size} px", positives, negatives)
         curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
         if size == min(embedded):
-            probes, first = (np.flatnonzero(rows) for rows in (~is_first, is_first))
-            mistakes = worst_identifications(
-                f"{size} px: ",
-                ranked,
-                lambda probe, shown=pictures[size], rows=probes: shown[rows[probe]],  # type: ignore[misc]
-                lambda probe, row, shown=pictures[full], rows=first: shown[rows[row]],  # type: ignore[misc]
-            )
+            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], pictures[full], is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
     chance = 1 / len(ORL_HELD_OUT_PEOPLE)
@@ -92,6 +83,31 @@ def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_
             *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
         ),
         mistakes=tuple(mistakes),
+    )
+
+
+def _embed(embedder: Embeds, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:
+    """Embed the pictures of every size, all in one go: a photo is read and aligned once.
+
+    Raises:
+        UserError: a photo cannot be used.
+    """
+    together = embedder.embed([picture for shown in pictures.values() for picture in shown])
+    _require_all(together)
+    ends = np.cumsum([len(shown) for shown in pictures.values()]).tolist()
+    return {size: together[end - len(shown) : end] for end, (size, shown) in zip(ends, pictures.items(), strict=True)}
+
+
+def _mistakes(
+    where: str,
+    ranked: MatedRanks,
+    reduced: Sequence[Picture],
+    gallery: Sequence[Picture],
+    is_first: NDArray[np.bool_],
+) -> list[Mistake]:
+    probes, first = np.flatnonzero(~is_first), np.flatnonzero(is_first)
+    return worst_identifications(
+        where, ranked, lambda probe: reduced[probes[probe]], lambda _, row: gallery[first[row]]
     )
 
 
