@@ -22,6 +22,7 @@ SHORTENED = {
     "training.bench": ["--rounds", "1", "--steps", "1", "--batch", "2"],
     "pipeline.bench loader": ["--rounds", "1", "--batches", "2", "--batch", "8"],
     "pipeline.bench shard": ["--rounds", "1", "--photos", "200"],
+    "experiments.ablation": ["--size", "tiny"],
 }
 """What is added to a command so that it ends soon."""
 
