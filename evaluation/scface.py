@@ -22,6 +22,7 @@ from evaluation.pictures import Picture
 from evaluation.prepare import aligned, aligned_at_native_size, require_template
 from evaluation.published import SCFACE as PUBLISHED
 from pipeline.align import native_size
+from shards.command import UserError
 
 PROTOCOL = "SCface"
 DISTANCES = {1: "4.2 m", 2: "2.6 m", 3: "1.0 m"}
@@ -85,6 +86,11 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     found = {d: read_landmark_list(find_list(f"scface_distance{d}.csv", places)) for d in DISTANCES}
     infrared = {name for listed in found.values() for name in listed.names if _camera(name) in _INFRARED}
     probes = {d: _without(listed, infrared) for d, listed in found.items()}
+    for distance, part in probes.items():
+        if not part.points:
+            raise UserError(
+                f"scface_distance{distance}.csv names no usable picture of cameras 1 to 5; expected 5 of each subject"
+            )
     listed = set(mugshots.names).union(infrared, *(part.names for part in probes.values()))
     counts = {"pictures beside that no list names (other cameras)": _unlisted(folder, listed)}
     if infrared:
