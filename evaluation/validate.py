@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from evaluation.identification import l2_normalised, mated_ranks, rank_rate
+from evaluation.identification import cosines, mated_ranks, rank_rate
 from evaluation.pictures import PictureError, decode
 from evaluation.verification import auc, tar_at_far
 from pipeline.batch import to_network_range_
@@ -70,7 +70,7 @@ def held_out(request: HeldOut) -> Validate:
         for low in request.sizes:
             probes, probe_people = embedded[low], labels[~is_first]
             ranks.append(rank_rate(mated_ranks(probes, probe_people, gallery, gallery_people).ranks, 1))
-            scores = l2_normalised(gallery) @ l2_normalised(probes).T
+            scores = cosines(gallery, probes)
             same = gallery_people[:, None] == probe_people[None, :]
             figures[f"rank-1/{low}px"] = ranks[-1]
             figures[f"AUC/{low}px"] = auc(scores[same], scores[~same])

@@ -22,7 +22,8 @@ from shards.writer import write_atomically
 from training.checkpoint import FINAL
 from training.config import Config
 from training.distributed import joined_world
-from training.loop import Run, train
+from training.loop import train
+from training.run import Run
 
 _METRICS = "metrics.jsonl"
 
