@@ -47,7 +47,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
     and one without have the same losses, bit by bit.
 
     Args:
-        by: `package.module:function`, called with a `HeldOut`; the function returns a `Validate`.
+        by: `package.module:callable`, called with a `HeldOut`; the function returns a `Validate`.
         held_out: the people.
 
     Raises:

@@ -40,7 +40,7 @@ def test_what_it_draws_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nothing", "looks like package.module:function"),
+        ("nothing", "looks like package.module:callable"),
         ("no_such_module:f", "No module named"),
         ("json:no_such_function", "has no callable no_such_function"),
     ],
