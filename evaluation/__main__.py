@@ -20,16 +20,24 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m evaluation", description=__doc__)
     add = command.add_argument
-    add("--checkpoint", action="append", default=[], metavar="MODEL", help=f"{CHECKPOINT_HELP}; several: side by side")
-    embeddings = "an .npz of names and vectors, in place of a model; several likewise"
+    models = f"{CHECKPOINT_HELP}; several: side by side (default: none)"
+    add("--checkpoint", action="append", default=[], metavar="MODEL", help=models)
+    embeddings = "an .npz of names and vectors, in place of a model; several likewise (default: none)"
     add("--embeddings", action="append", default=[], metavar="FILE", help=embeddings)
     add("--out", type=Path, required=True, help="folder for the report")
-    add("--lfw", type=Path, metavar="DIR", help="folder LFW")
-    add("--scface", type=Path, metavar="DIR", help="folder SCface")
-    add("--survface", type=Path, metavar="DIR", help="folder QMUL-SurvFace")
-    add("--tinyface", type=Path, metavar="DIR", help="folder TinyFace")
-    add("--orl", action="store_true", help="the ORL people that the quickstart holds out")
-    add("--lists", type=Path, nargs="+", default=[], metavar="DIR", help="folders of landmark and pair lists")
+    add("--lfw", type=Path, metavar="DIR", help="folder LFW (default: skipped)")
+    add("--scface", type=Path, metavar="DIR", help="folder SCface (default: skipped)")
+    add("--survface", type=Path, metavar="DIR", help="folder QMUL-SurvFace (default: skipped)")
+    add("--tinyface", type=Path, metavar="DIR", help="folder TinyFace (default: skipped)")
+    add("--orl", action="store_true", help="run on the ORL people that the quickstart holds out")
+    add(
+        "--lists",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of landmark and pair lists (default: each data set's own, and data)",
+    )
     add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
     add(
         "--match-gallery",

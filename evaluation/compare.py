@@ -27,16 +27,27 @@ def parser() -> Parser:
     add = command.add_argument
     add("pictures", type=Path, nargs=2, metavar="PICTURE", help="two picture files")
     add("--checkpoint", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
-    add("--landmarks", type=Path, metavar="CSV", help="a row each: path or file name, x and y of five points")
+    add(
+        "--landmarks",
+        type=Path,
+        metavar="CSV",
+        help="a row each: path or file name, x and y of five points in pixels (default: pictures are taken whole)",
+    )
     for which in ("first", "second"):
         add(
             f"--{which}",
             type=float,
             nargs=10,
-            metavar="X1 Y1 .. X5 Y5",
-            help=f"landmarks of the {which} picture in pixels: left eye, right eye, nose, mouth left, mouth right",
+            metavar=("X1", "Y1", "X2", "Y2", "X3", "Y3", "X4", "Y4", "X5", "Y5"),
+            help=f"landmarks of the {which} picture in pixels: left eye, right eye, nose, "
+            "mouth left, mouth right (default: the picture is taken whole)",
         )
-    add("--results", type=Path, metavar="JSON", help="results.json of an evaluation of the same model")
+    add(
+        "--results",
+        type=Path,
+        metavar="JSON",
+        help="results.json of an evaluation of the same model, for its thresholds (default: none told)",
+    )
     add_model_options(command)
     return command
 

@@ -18,9 +18,9 @@ def add_model_options(command: Parser) -> None:
     add(
         "--template",
         choices=["paper", "centred", "whole"],
-        help="of a model that does not say it itself (default: its own)",
+        help="where landmarks go, of a model that does not say it itself (default: its own)",
     )
-    add("--size", type=int, metavar="PIXELS", help="side of its pictures, likewise (default: its own)")
+    add("--size", type=int, metavar="PIXELS", help="side of its pictures in pixels, likewise (default: its own)")
     add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
     add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
@@ -33,12 +33,9 @@ def device_of(options: Any) -> str:
     Raises:
         UserError: a GPU is asked for, and there is none.
     """
-    import torch
+    from training.machine import chosen_device
 
-    gpu = torch.cuda.is_available()
-    if options.device == "gpu" and not gpu:
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
-    return "gpu" if gpu and options.device != "cpu" else "cpu"
+    return chosen_device(options.device)
 
 
 def open_embedder(name: str, options: Any, device: str) -> "tuple[Embedder, LoadedBackbone]":

@@ -26,7 +26,7 @@ def parser() -> Parser:
     )
     add("--identities", type=int, default=400, help="loader, decoding, soak: people to render, with 10 photos each")
     add("--root", type=Path, help="shard: folder of VGGFace2 (default: rendered people)")
-    add("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list")
+    add("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list (default: rendered people)")
     add("--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many")
     add("--size", type=int, default=128, help="side of a face in pixels; of shards that are named, their own counts")
     add("--out", type=Path, help="folder for the figures as JSON and PNG (default: none written)")

@@ -48,5 +48,14 @@ def check_request(
         )
     if seed < 0:
         raise UserError(f"seed {seed}; give 0 or more")
+    refuse_absent_gpu(device)
+
+
+def refuse_absent_gpu(device: str) -> None:
+    """Refuse the device "gpu" where there is none.
+
+    Raises:
+        UserError: torch finds no GPU.
+    """
     if device == "gpu" and not torch.cuda.is_available():
         raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")

@@ -21,14 +21,26 @@ def parser() -> Parser:
     add(
         "--dataset",
         choices=["vggface2", "orl", "folder", "recordio", "survface", "scface", "tinyface"],
-        help="layout of the input",
+        help="layout of the input (default: none; this or --sources is needed)",
     )
-    add("--root", type=Path, help="folder of the data set; not needed for orl")
-    add("--landmarks", type=Path, nargs="+", default=[], metavar="CSV", help="landmark lists; scface: their folder")
+    add("--root", type=Path, help="folder of the data set (default: none, which does for orl)")
+    add(
+        "--landmarks",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CSV",
+        help="landmark lists; scface: their folder (default: none)",
+    )
     add("--aligned", action="store_true", help="folder: the photos are aligned faces, no landmarks needed")
     add("--people", choices=["train", "held-out", "all"], default="train", help="orl: which people")
-    add("--exclude", type=Path, metavar="FILE", help="identities to leave out, one a line")
-    add("--sources", type=Path, metavar="TOML", help="several sources in one run, instead of the options above")
+    add("--exclude", type=Path, metavar="FILE", help="list of identities to leave out, one a line (default: none)")
+    add(
+        "--sources",
+        type=Path,
+        metavar="TOML",
+        help="several sources in one run, instead of the options above (default: none)",
+    )
     add("--out", type=Path, required=True, help="shard folder to write or to continue")
     add(
         "--template",
@@ -54,10 +66,15 @@ def parser() -> Parser:
         nargs="+",
         default=[],
         metavar="SIDE",
-        help="store views of these sides in pixels beside each face, so that training need not decode to make them",
+        help="store views of these sides in pixels beside each face, so that training need not decode to make them "
+        "(default: none)",
     )
     add("--workers", type=int, default=os.cpu_count(), help="processes of this machine")
-    add("--dask", metavar="ADDRESS", help="work on the Dask cluster of this scheduler instead, such as tcp://host:8786")
+    add(
+        "--dask",
+        metavar="ADDRESS",
+        help="work on the Dask cluster of this scheduler instead, such as tcp://host:8786 (default: none)",
+    )
     return command
 
 

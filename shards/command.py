@@ -27,7 +27,12 @@ class _Help(DefaultHelpFormatter):
             facts.append("%(type)s")
         said = action.default is None or action.default in ([], (), SUPPRESS) or "(default" in text
         if not said and action.nargs != 0:
-            facts.append("default: %(default)s")
+            several = isinstance(action.default, list | tuple) and action.nargs is not None
+            # Several values as they are typed; a default may hold a %.
+            typed = " ".join(map(str, action.default)).replace("%", "%%") if several else "%(default)s"
+            facts.append(f"default: {typed}")
+        elif action.nargs == 0 and action.default is False:
+            facts.append("default: off")
         return f"{text} ({', '.join(facts)})" if facts else text
 
 

@@ -1,5 +1,6 @@
 """Every command answers --help without loading what it does not need for that."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,11 @@ def test_help_describes_every_option(name: str, command: Callable) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage: " in done.stdout
-    assert "--help" in done.stdout
+    entries = re.split(r"\n  (?=-)", done.stdout.partition("options:")[2])[1:]
+    assert entries[0].startswith("-h, --help")
+    for entry in entries[1:]:
+        words = " ".join(entry.split())
+        assert "(required)" in words or "(default: " in words or ", default: " in words, words
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,18 +20,14 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m training.bench", description=__doc__)
-    command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where to train (default: cpu)")
-    command.add_argument(
-        "--backbone", default="spherenet20", help="as --model.backbone of training (default: spherenet20)"
-    )
-    command.add_argument("--size", type=int, default=128, help="side of the network's input in pixels (default: 128)")
-    command.add_argument("--batch", type=int, default=16, help="identities in a batch (default: 16)")
+    command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where to train")
+    command.add_argument("--backbone", default="spherenet20", help="as --model.backbone of training")
+    command.add_argument("--size", type=int, default=128, help="side of the network's input in pixels")
+    command.add_argument("--batch", type=int, default=16, help="identities in a batch")
     command.add_argument("--identities", type=int, default=8631, help="classes of the head (default: 8631, VGGFace2)")
-    command.add_argument("--rounds", type=int, default=5, help="rounds in which every way is measured (default: 5)")
-    command.add_argument("--steps", type=int, default=1, help="steps of a way in a round (default: 1)")
-    command.add_argument(
-        "--waiting-steps", type=int, default=10, help="steps over which waiting for data is measured (default: 10)"
-    )
+    command.add_argument("--rounds", type=int, default=5, help="rounds in which every way is measured")
+    command.add_argument("--steps", type=int, default=1, help="steps of a way in a round")
+    command.add_argument("--waiting-steps", type=int, default=10, help="steps over which waiting for data is measured")
     command.add_argument(
         "--shards", type=Path, help="folder written by pipeline.shard (default: rendered people, written for the run)"
     )
@@ -51,12 +47,11 @@ def main() -> None:
         raise UserError("--batch 1; the triplet loss needs at least 2 identities")
     import torch
 
-    from training.machine import prepare_machine
+    from training.machine import chosen_device, prepare_machine
 
-    if options.device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+    device = chosen_device(options.device)
     torch.set_num_threads(options.threads)
-    prepare_machine(options.device)
+    prepare_machine(device)
     measured = _measure(options)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)

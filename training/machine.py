@@ -5,9 +5,21 @@ import platform
 
 import torch
 
+from pipeline.request import refuse_absent_gpu
+
 # Of malloc.h: free memory at the end of the heap above which it is given back, and how many blocks may be mapped.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _DEFAULT_TRIM, _DEFAULT_MAPPED = 128 * 1024, 65_536
+
+
+def chosen_device(asked: str) -> str:
+    """Return "gpu" or "cpu" for what a user asked for: either of them, or "auto", a GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for, and there is none.
+    """
+    refuse_absent_gpu(asked)
+    return "gpu" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def prepare_machine(device: str) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from shards.command import Parser, UserError, fail, run
+from shards.command import Parser, UserError, run
 from training.config import Config, flat
 from training.recipes import RECIPES, recipe
 
@@ -55,6 +55,9 @@ def parser(defaults: Config) -> Parser:
     )
     command.add_class_arguments(Config, as_group=False, skip={"mix"})
     command.set_defaults(flat(defaults.to_dict()))
+    for group in command._actions:
+        if group.help == "Path to a configuration file.":
+            group.help = "YAML or JSON file of the settings below (default: none)"
     return command
 
 
@@ -90,19 +93,14 @@ def main() -> None:
     """Train a recipe."""
     with told_by_the_first():
         options, config = read_command_line(sys.argv[1:])
-    import torch
-
     from training.distributed import joined_world
     from training.loop import train
-    from training.machine import prepare_machine
+    from training.machine import chosen_device, prepare_machine
     from training.run import Run
     from training.validation import validation_of_run
 
-    gpu = torch.cuda.is_available()
     with told_by_the_first():
-        if options.device == "gpu" and not gpu:
-            fail("device gpu asked for, but torch finds no GPU; use --device cpu")
-    device = "gpu" if gpu and options.device != "cpu" else "cpu"
+        device = chosen_device(options.device)
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted
