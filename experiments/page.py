@@ -46,7 +46,8 @@ def tables(summary: Summary, title: str, variants: Sequence[Variant], plot: str)
         variants: in their order.
         plot: path of the plot as the page sees it.
     """
-    tested = f"{summary.people} people, each tested once a seed, in {summary.folds} folds; {len(summary.seeds)} seeds"
+    seeds = "one seed" if len(summary.seeds) == 1 else f"{len(summary.seeds)} seeds"
+    tested = f"{summary.people} people in {summary.folds} folds, each tested once a seed; {seeds}"
     parts = [f"### {title}", f"{tested}. Per cent; in brackets the 95 % interval over people.", f"![{title}]({plot})"]
     for name, what in FIGURES.items():
         rows = [
