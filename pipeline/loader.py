@@ -250,7 +250,9 @@ class Loader:
         """Copy the graph's (N, S, S, 3) uint8 output to a tensor on the loader's device."""
         faces = output.as_tensor()
         copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
-        feed_ndarray(faces, copied)
+        # In the order of torch's own work: what the memory held before may still be read by what was asked of the GPU.
+        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
+        feed_ndarray(faces, copied, cuda_stream=stream)
         return copied
 
 
