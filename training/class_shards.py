@@ -74,7 +74,7 @@ def full_state(rows: Tensor, identities: int, world: World) -> Tensor | None:
     """Gather the rows of all shards on rank 0, in the order of classes; every rank must call it.
 
     For weights, and for whatever an optimiser keeps for each of them, such as momentum. Rows travel in blocks, so
-    that no rank but 0 ever holds more than its own.
+    that no rank but 0 ever holds more than its own; the last rank waits for as long as all others take.
 
     Args:
         rows: (classes of this rank, D).
@@ -88,7 +88,7 @@ def full_state(rows: Tensor, identities: int, world: World) -> Tensor | None:
         return rows.detach().cpu().clone()
     if not world.is_main:
         for block in rows.detach().split(_SEND_ROWS):
-            dist.send(block.cpu().contiguous(), 0)
+            dist.send(block.cpu().contiguous(), 0, group=world.patient)
         return None
     full = torch.empty(identities, *rows.shape[1:], dtype=rows.dtype)
     full[: len(rows)] = rows.detach()
@@ -96,7 +96,7 @@ def full_state(rows: Tensor, identities: int, world: World) -> Tensor | None:
         classes = shard_range(identities, rank, world.size)
         for block in full[classes.start : classes.stop].split(_SEND_ROWS):
             # A block of rows is contiguous and shares the memory of the whole.
-            dist.recv(block, rank)
+            dist.recv(block, rank, group=world.patient)
     return full
 
 

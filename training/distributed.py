@@ -157,6 +157,8 @@ def refused_together(world: World) -> Iterator[None]:
         yield
     except UserError as error:
         mistake = str(error)
+    # The block of one rank may take longer than a step: the main process looks through a whole checkpoint.
+    wait_for_all(world)
     told = [message for message in gather_objects(mistake) if message is not None]
     if told:
         refuse_together(world, told[0])
