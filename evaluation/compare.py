@@ -5,7 +5,6 @@ for faces that are aligned already and for cut-out faces of a model trained so. 
 same model, it says at which false accept rates the score would pass.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from evaluation.pictures import Picture
     from shards.format import Preprocessing
-    from training.checkpoint import LoadedBackbone
 
 
 def parser() -> Parser:
@@ -59,8 +57,10 @@ def main() -> None:
         if not path.is_file():
             raise UserError(f"no picture {path}; name two picture files")
     embedder, loaded = open_embedder(options.checkpoint, options, device_of(options))
-    thresholds = _thresholds(options.results, loaded, flip=options.flip) if options.results else []
     from evaluation.identification import pair_cosines
+    from evaluation.thresholds import thresholds_of
+
+    thresholds = thresholds_of(options.results, loaded, flip=options.flip) if options.results else []
 
     points = _landmarks(options)
     pictures = [_picture(path, own, loaded.preprocessing) for path, own in zip(options.pictures, points, strict=True)]
@@ -125,34 +125,6 @@ def _told(picture: "Picture") -> str:
     if form.framing == "whole":
         return f"{picture.name}: {width} x {height} pixels, taken whole, resized to {form.size} x {form.size}"
     return f"{picture.name}: {width} x {height} pixels, aligned to {form.size} x {form.size}, template {form.template}"
-
-
-def _thresholds(path: Path, loaded: "LoadedBackbone", *, flip: bool) -> list[tuple[str, str, float]]:
-    """Return protocol, figure and threshold of every figure of this model that has one.
-
-    Raises:
-        UserError: no such file, or it is of another model or other settings, or holds no thresholds.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        models = [model["label"] for model in data["models"] if model["sha256"] == loaded.sha256 and loaded.sha256]
-        if not models:
-            raise UserError(f"{path} is of another model; evaluate {loaded.name} and name that results.json")
-        if bool(data["settings"]["flip"]) != flip:
-            raise UserError(f"{path} was made {'with' if not flip else 'without'} --flip; compare the same way")
-        found = [
-            (str(protocol["protocol"]), str(figure["name"]), float(figure["threshold"]))
-            for protocol in data["protocols"]
-            for result in protocol["results"]
-            if result["model"] == models[0]
-            for figure in result["figures"]
-            if figure.get("threshold") is not None
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no results.json of an evaluation: {error!r}") from error
-    if not found:
-        raise UserError(f"{path} holds no threshold; evaluate a verification protocol, such as with --survface")
-    return found
 
 
 if __name__ == "__main__":

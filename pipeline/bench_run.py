@@ -35,9 +35,9 @@ def peak_mib(processes: Iterable[int]) -> float:
     return sum(_status(process, "VmHWM") for process in processes) / 1024
 
 
-def resident_mib() -> float:
-    """Return the resident memory of this process that is not a mapped file, in MiB."""
-    return _status(os.getpid(), "RssAnon") / 1024
+def resident_mib(process: int | None = None) -> float:
+    """Return the resident memory of a process, by default this one, that is not a mapped file, in MiB."""
+    return _status(os.getpid() if process is None else process, "RssAnon") / 1024
 
 
 def cpu_seconds(processes: Iterable[int]) -> float:

@@ -4,12 +4,13 @@ The weights alone decide what is built. Nothing in the file is needed, its names
 been put beside the wrong one: what contradicts the weights is told as a warning.
 """
 
-import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from training.json_file import read_object
 
 SETTINGS = "config.json"
 _EMBEDDING = re.compile(r"(embedding|embed|emb|feature|feat)s?(_?(size|dims?|dimensions?|length|len))?")
@@ -31,13 +32,14 @@ def heed_settings(checkpoint: Path, *, backbone: str, size: int, embedding_size:
         key = re.sub(r"[^a-z_]", "", name.rsplit(".", 1)[-1].lower().replace("-", "_"))
         found: object = None
         if _EMBEDDING.fullmatch(key) and _is_number(value):
-            found = embedding_size if int(value) != embedding_size else None
+            found = embedding_size if value != embedding_size else None
         elif _SIDE.fullmatch(key) and all(map(_is_number, _as_list(value))):
-            found = size if any(int(side) != size for side in _as_list(value)) else None
+            found = size if any(side != size for side in _as_list(value)) else None
         elif _BACKBONE.fullmatch(key) and isinstance(value, str):
             found = backbone if _contradicts(value, backbone) else None
         if found is not None:
-            print(f"warning: {path} says {name} {value}, the weights are of {found}: believed them", file=sys.stderr)
+            said = " ".join(f"{name} {value}".split())[:200]
+            print(f"warning: {path} says {said}, the weights are of {found}: believed them", file=sys.stderr)
 
 
 def _settings(path: Path) -> list[tuple[str, Any]]:
@@ -45,8 +47,8 @@ def _settings(path: Path) -> list[tuple[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return list(_flat(json.loads(path.read_text(encoding="utf-8")), ""))
-    except (OSError, ValueError) as error:
+        return list(_flat(read_object(path), ""))
+    except ValueError as error:
         print(f"warning: {path} cannot be read ({error}): passed over", file=sys.stderr)
         return []
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.authors_settings import heed_settings
 from training.checkpoint_file import first_line, load_data, write_data
-from training.model import build_backbone
+from training.model import fitting_backbone
 from training.spherenet import load_flat_spherenet
 
 CHECKPOINT_VERSION = 2
@@ -123,12 +124,31 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
     data = load_data(path, checked)
     if data.get("kind") != _KIND:
         raise UserError(f"{path} is no checkpoint of a training run; expected a step-NNNNNNN.pt or {FINAL}")
-    if data["version"] not in _READABLE:
-        raise UserError(f"{path} has version {data['version']}, this program reads {CHECKPOINT_VERSION}")
-    data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
-    data["best"] = Best(**data["best"]) if data.get("best") else None
-    data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
-    return Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
+    if data.get("version") not in _READABLE:
+        raise UserError(f"{path} has version {data.get('version')!r}, this program reads {CHECKPOINT_VERSION}")
+    try:
+        data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+        data["best"] = Best(**data["best"]) if data.get("best") else None
+        data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
+        checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
+        _require_types(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {first_line(error)}") from error
+    return checkpoint
+
+
+def _require_types(described: Checkpoint | Best | Initial) -> None:
+    """Raise TypeError where a field is not of its kind, or the configuration names no network."""
+    for name, hint in get_type_hints(type(described)).items():
+        value = getattr(described, name)
+        if not isinstance(value, get_origin(hint) or hint if not isinstance(hint, UnionType) else hint):
+            raise TypeError(f"its {name} is {str(value)[:40]!r}")
+        if isinstance(value, Best | Initial):
+            _require_types(value)
+    if isinstance(described, Checkpoint):
+        model = described.config["model"]
+        if not isinstance(model["backbone"], str) or type(model["embedding_size"]) is not int:
+            raise TypeError(f"its network is {str(model)[:80]!r}")
 
 
 def latest_checkpoint(run_dir: Path) -> Path | None:
@@ -189,11 +209,10 @@ def load_backbone(path: Path) -> LoadedBackbone:
         model = checkpoint.config["model"]
         size = checkpoint.preprocessing.size
         refuse_untrusted(path, model["backbone"])
-        backbone = build_backbone(model["backbone"], size, model["embedding_size"])
         try:
-            backbone.load_state_dict(checkpoint.backbone)
-        except RuntimeError as error:
-            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {first_line(error)}") from error
+            backbone = fitting_backbone(model["backbone"], size, model["embedding_size"], checkpoint.backbone)
+        except ValueError as error:
+            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {error}") from error
         return LoadedBackbone(
             backbone.eval(),
             checkpoint.preprocessing,
@@ -207,9 +226,9 @@ def load_backbone(path: Path) -> LoadedBackbone:
             raise ValueError("not all of its entries are tensors")
         # Copies: the file is mapped into memory.
         name, size, backbone = load_flat_spherenet({key: value.clone() for key, value in data.items()})
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {error}"
+            f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {first_line(error)}"
         ) from error
     *_, last = backbone.parameters()
     heed_settings(path, backbone=name, size=size, embedding_size=len(last))

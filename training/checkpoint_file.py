@@ -82,7 +82,9 @@ def load_data(path: Path, checked: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{path} would run code when loaded, or is no checkpoint; expected plain data and tensors"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and torch raise anything between zlib.error and AttributeError
         raise UserError(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a {type(data).__name__}; expected a checkpoint or a state dict")

@@ -1,6 +1,5 @@
 """What a run wrote to metrics.jsonl, as curves and as pictures of them."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from training.metrics_file import read_lines
 from training.plot_style import INK, MUTED, bare, colour_of, png_of
 
 VALIDATION = "validation/"
@@ -34,16 +34,11 @@ class Plot:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Read metrics.jsonl; a last line that was cut off is left out."""
+    """Read metrics.jsonl as `training.metrics_file` does, and put each figure's values together."""
     points: dict[str, dict[int, float]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        step = entry.pop("step")
-        for name, value in entry.items():
-            points.setdefault(name, {})[step] = value
+    for line in read_lines(path):
+        for name, value in line.figures.items():
+            points.setdefault(name, {})[line.step] = value
     return {name: Curve(name, tuple(found), tuple(found.values())) for name, found in points.items()}
 
 

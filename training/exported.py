@@ -3,7 +3,6 @@
 Nothing in a file is run: safetensors hold numbers alone, and an ONNX graph is arithmetic that onnxruntime does.
 """
 
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone, file_sha256, refuse_untrusted
 from training.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
-from training.model import build_backbone
+from training.json_file import parse_object
+from training.model import fitting_backbone
 from training.onnx_backbone import OnnxBackbone
 from training.spherenet import load_flat_spherenet
 
@@ -69,19 +69,17 @@ def read_metadata(path: Path) -> ExportedMetadata:
             "export it with python -m training.export"
         )
     try:
-        fields = json.loads(text)
+        fields = parse_object(text)
         if fields["version"] != METADATA_VERSION:
             raise UserError(
                 f"{path} has metadata of version {fields['version']}, this program reads {METADATA_VERSION}"
             )
-        return ExportedMetadata(
-            str(fields["backbone"]),
-            int(fields["embedding_size"]),
-            Preprocessing.from_dict(fields["preprocessing"]),
-            fields["step"],
-            fields["recipe"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        step, recipe = fields["step"], fields["recipe"]
+        if not isinstance(step, int | None) or not isinstance(recipe, str | None):
+            raise TypeError(f"step {step!r} of recipe {recipe!r}")
+        form = Preprocessing.from_dict(fields["preprocessing"])
+        return ExportedMetadata(str(fields["backbone"]), int(fields["embedding_size"]), form, step, recipe)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"the metadata of {path} cannot be read: {error!r}; export it again") from error
 
 
@@ -153,16 +151,17 @@ def _onnx_network(path: Path, about: ExportedMetadata) -> OnnxBackbone:
 
 
 def _safetensors_network(path: Path, about: ExportedMetadata) -> nn.Module:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     refuse_untrusted(path, about.backbone)
-    network = build_backbone(about.backbone, about.preprocessing.size, about.embedding_size)
     try:
-        network.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not fit the backbone {about.backbone}: {reason}") from error
-    return network
+        state = load_file(path)
+        return fitting_backbone(about.backbone, about.preprocessing.size, about.embedding_size, state)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} does not fit the backbone {about.backbone}: {error}") from error
 
 
 def _metadata_text(path: Path) -> str | None:
@@ -201,7 +200,7 @@ def _torchscript_text(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read(name).decode()
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except Exception as error:  # zipfile raises anything between zlib.error and NotImplementedError
         raise UserError(f"{path} is damaged: {error}") from error
 
 
@@ -210,5 +209,5 @@ def _torchscript_entry(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return next((name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")), None)
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None

@@ -11,22 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from shards.writer import write_atomically
-
-METRICS = "metrics.jsonl"
+from training.metrics_file import METRICS, read_lines
 
 
 def truncate_metrics(path: Path, step: int) -> None:
     """Keep the lines up to a step, so that a continued run's file is that of one never interrupted."""
     if not path.is_file():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError):
-            break  # A line that the end of the process cut off; nothing stands behind it.
-    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+    kept = (f"{line.text}\n" for line in read_lines(path) if line.step <= step)
+    write_atomically(path, "".join(kept).encode())
 
 
 class MetricsLog:

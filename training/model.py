@@ -1,8 +1,8 @@
 """The backbones by their names: pictures to embeddings."""
 
 import inspect
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -47,6 +47,31 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module
     if size < _REDUCTION or size % _REDUCTION:
         raise UserError(f"faces of {size} pixels for {name}; the size must be a multiple of {_REDUCTION}")
     return BACKBONES[name](name, size, embedding_size)
+
+
+def fitting_backbone(name: str, size: int, embedding_size: int, state: Mapping[str, Any]) -> nn.Module:
+    """Build a backbone with the weights of a file, from what the file says of it.
+
+    Args:
+        name: as of `build_backbone`.
+        size: side of the input in pixels.
+        embedding_size: length of the embedding.
+        state: state dict of the network.
+
+    Raises:
+        UserError: unknown name, or a size that the network cannot have.
+        ValueError: the state dict is not that of this network; its message is one line.
+    """
+    try:
+        if ":" not in name:
+            # Without memory first: a network that a damaged file asks for may be larger than the machine.
+            with torch.device("meta"):
+                build_backbone(name, size, embedding_size).load_state_dict(state, assign=True)
+        network = build_backbone(name, size, embedding_size)
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+    return network
 
 
 def channels_last(network: NetworkT) -> NetworkT:

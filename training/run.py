@@ -20,6 +20,7 @@ from training.checkpoint import Checkpoint, Initial, file_sha256, latest_checkpo
 from training.config import Config, refuse_changes
 from training.distributed import World, of_main, refused_together
 from training.initial import InitialBackbone, fine_tuned, load_initial
+from training.json_file import read_object
 from training.saving import Origin, TrainingState, new_state, save
 
 CONFIG = "config.json"
@@ -85,6 +86,8 @@ def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
                 locks.enter_context(_locked(run.run_dir))
             if world.is_main and _holds_this_run(run):
                 newest = latest_checkpoint(run.run_dir)
+                if newest is not None:
+                    refuse_changes(load_checkpoint(newest, checked=True).config, run.config.to_dict())
         # The main process has looked through the whole file for damage; the others map it and take what they need.
         path = of_main(newest)
         begun = None
@@ -126,7 +129,8 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             initial=first,
         )
         if begun is not None:
-            state.restore(begun)
+            with refused_together(world):
+                state.restore(begun)
         else:
             save(run.run_dir, state, origin, run.config, world)
         yield Job(run.config, run.run_dir, loader, state, origin)
@@ -139,7 +143,11 @@ def _holds_this_run(run: Run) -> bool:
         return False
     if not run.resume:
         raise UserError(f"{run.run_dir} holds a run; add --resume to continue it or choose another --run-dir")
-    refuse_changes(json.loads(path.read_text(encoding="utf-8"))["config"], run.config.to_dict())
+    try:
+        begun = read_object(path)["config"]
+        refuse_changes(begun, run.config.to_dict())
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        print(f"warning: passed over: {path} is damaged ({error}); the newest checkpoint counts", file=sys.stderr)
     return True
 
 

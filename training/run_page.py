@@ -13,6 +13,8 @@ from shards.command import UserError
 from shards.writer import write_atomically
 from training.config import flat
 from training.curves import VALIDATION, Curve, draw_curves, read_curves, readable
+from training.json_file import read_object
+from training.metrics_file import METRICS
 from training.page import page_environment
 
 PAGE = "summary.html"
@@ -42,7 +44,7 @@ def note_start(run_dir: Path, origin: dict[str, Any], *, step: int, processes: i
         "python": platform.python_version(),
     }
     path = run_dir / PROVENANCE
-    starts = _read(path).get("starts", [])
+    starts = read_provenance(run_dir).get("starts", [])
     write_atomically(path, (json.dumps({**origin, "starts": [*starts, start]}, indent=1) + "\n").encode())
 
 
@@ -79,13 +81,11 @@ def write_page(run_dir: Path) -> Path:
     """Write a run's summary.html, which needs no other file, and its curves as PNG; return the page's path.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder holds no run, or its config.json is damaged.
     """
-    about = _read(run_dir / "config.json")
-    if not about:
-        raise UserError(f"{run_dir} holds no run; name the --run-dir of training/main.py")
-    curves = read_curves(run_dir / "metrics.jsonl")
-    summary = summarised(about, curves, _read(run_dir / PROVENANCE))
+    about = _read_config(run_dir)
+    curves = read_curves(run_dir / METRICS)
+    summary = summarised(about, curves, read_provenance(run_dir))
     plots = draw_curves(curves, summary.best_step)
     (run_dir / CURVES).mkdir(exist_ok=True)
     for plot in plots:
@@ -137,9 +137,42 @@ def summarised(about: dict[str, Any], curves: dict[str, Curve], provenance: dict
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the JSON of a file, empty where there is none."""
+def _read_config(run_dir: Path) -> dict[str, Any]:
+    """Read a run's config.json."""
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run_dir} holds no run; name the --run-dir of training/main.py")
+    try:
+        about = read_object(path)
+        steps = about["config"]["steps"]
+        if type(steps) is not int or steps < 1 or not isinstance(about["recipe"], str):
+            raise ValueError("it names no recipe or no number of steps")
+        if not isinstance(flat(about["config"]).get("model.backbone"), str):
+            raise ValueError("it names no backbone")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); training with --resume writes it again") from error
+    return about
+
+
+def read_provenance(run_dir: Path) -> dict[str, Any]:
+    """Return what `note_start` wrote; empty where there is none, and with a warning where it is damaged."""
+    path = run_dir / PROVENANCE
     if not path.is_file():
         return {}
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return data
+    try:
+        found = read_object(path)
+        _require(found, {"identities": int, "shards_sha256": str, "preprocessing": dict, "starts": list})
+        _require(found["preprocessing"], {"size": int, "template": str, "warp": str})
+        for start in found["starts"]:
+            _require(start, {"time": str, "step": int, "processes": int, "device": str, "torch": str, "python": str})
+    except ValueError as error:
+        print(f"warning: passed over: {path} is damaged ({error})", file=sys.stderr)
+        return {}
+    return found
+
+
+def _require(data: Any, kinds: dict[str, type]) -> None:
+    """Raise ValueError where a field of plain data is not of its kind."""
+    for name, kind in kinds.items():
+        if not isinstance(data, dict) or not isinstance(data.get(name), kind):
+            raise ValueError(f"its {name} is no {kind.__name__}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import (
     BEST,
@@ -18,6 +19,7 @@ from training.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
+from training.checkpoint_file import first_line
 from training.class_shards import full_state, shard_state
 from training.config import Config
 from training.distributed import World, wait_for_all
@@ -58,7 +60,20 @@ class TrainingState:
     best: Best | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take everything out of a checkpoint; of a class matrix in shards only this rank's rows."""
+        """Take everything out of a checkpoint; of a class matrix in shards only this rank's rows.
+
+        Raises:
+            UserError: its tensors are not those of this run.
+        """
+        try:
+            self._restore(checkpoint)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} does not fit the run ({first_line(error)}); "
+                "remove it to continue from the one before"
+            ) from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         self.step, self.best = checkpoint.step, checkpoint.best
         self.learner.backbone.load_state_dict(checkpoint.backbone)
         head, saved = self.learner.head, checkpoint.optimizer["state"]

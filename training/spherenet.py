@@ -77,6 +77,8 @@ def load_flat_spherenet(state: Mapping[str, Tensor]) -> tuple[str, int, nn.Seque
     Raises:
         ValueError: the state dict is no SphereNet.
     """
+    if not all(isinstance(key, str) for key in state):
+        raise ValueError("not all of its keys are text")
     layers = dict(_in_order({key.removeprefix("module."): value for key, value in state.items()}))
     units = tuple(
         len({key.split(".")[1] for key, value in layers.items() if _is_unit_of(key, value, width)})

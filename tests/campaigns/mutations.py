@@ -1,6 +1,7 @@
-"""Ways to damage bytes, as disks, transfers and editors do, and the campaign that lets readers have them."""
+"""Ways to damage bytes and plain data, as disks and editors do, and the campaign that lets readers have them."""
 
 import argparse
+import json
 import os
 import random
 import re
@@ -9,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,40 @@ _NUMBERS = [b"0", b"-1", b"1e999", b"nan", b"", b"99999999999999999999", b"0.5",
 _VALUES = [b"null", b"[]", b"{}", b'"x"', b"-1", b"true", b"1e400", b'""', b'"../../x"', b'"a\\u0000"', b"[" * 2000]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A file and what reads it.
-
-    Attributes:
-        path: of the file.
-        read: reads it, and raises what must not happen.
-        weight: how many cases it gets for one of another's.
-    """
-
-    path: Path
-    read: Callable[[], Any]
-    weight: int = 1
+_ODD: list[Any] = [
+    None, True, -1, 0, 7, 2**31, 10**30, 0.5, float("inf"), float("nan"), "", "x", "../../x", "a\0\n\u2028b", "\ud800",
+    [], [1], {}, {"x": None}, [[[[]]]], "9" * 5000,
+]  # fmt: skip
 
 
-Judge = Callable[[str, Reader, bytes, bytes], str]
-"""Given a reader by name and its file before and after the damage, has it read and says in a few words what came of
-it; what it raises is a finding."""
+def other_fields(data: Any, random_: random.Random) -> Any:
+    """Return plain data of dicts and lists with one to three values replaced, removed or added."""
+    for _ in range(random_.choice([1, 1, 2, 3])):
+        data = _other(data, random_)
+    return data
+
+
+def other_json(data: bytes, random_: random.Random) -> bytes:
+    """Damage the bytes of a JSON text, or write it anew with other fields."""
+    if random_.random() < 0.4:
+        return mutated(data, random_)
+    return json.dumps(other_fields(json.loads(data), random_), indent=1).encode()
+
+
+def _other(data: Any, random_: random.Random) -> Any:
+    """Walk down to somewhere, and put something else there."""
+    places = list(data) if isinstance(data, dict) else list(range(len(data))) if isinstance(data, list) else []
+    if not places or random_.random() < 0.15:
+        return random_.choice(_ODD)
+    place, new = random_.choice(places), data.copy()
+    way = random_.random()
+    if way < 0.1:
+        del new[place]
+    elif way < 0.2 and isinstance(new, dict):
+        new[random_.choice(["x", "", str(place) * 2])] = new.pop(place) if way < 0.15 else random_.choice(_ODD)
+    else:
+        new[place] = _other(data[place], random_)
+    return new
 
 
 def mutated(data: bytes, random_: random.Random) -> bytes:
@@ -99,16 +116,40 @@ def _value(data: bytes, random_: random.Random) -> bytes:
 _DEEDS: list[Callable[[bytes, random.Random], bytes]] = [_flip, _overwrite, _cut, _remove, _insert, _number, _value]
 
 
-def run(chosen: dict[str, Reader], cases: int, seed: int, judge: Judge) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Run so many cases, dealt to the readers by weight; return outcomes by reader, and the findings."""
+@dataclass(frozen=True)
+class Reader:
+    """A file, what reads it, and how it is damaged.
+
+    Attributes:
+        path: of the file.
+        read: reads it, and raises what must not happen.
+        weight: how many cases it gets for one of another's.
+        damage: returns other bytes, drawn at random.
+    """
+
+    path: Path
+    read: Callable[[], Any]
+    weight: int = 1
+    damage: Callable[[bytes, random.Random], bytes] = mutated
+
+
+Judge = Callable[[str, Reader, bytes, bytes], str]
+"""Given a reader by name and its file before and after the damage, has it read and says in a few words what came of
+it; what it raises is a finding."""
+
+
+def run(
+    chosen: dict[str, Reader], cases: Iterable[int], seed: int, judge: Judge
+) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Run cases by their numbers, dealt to the readers by weight; return outcomes by reader, and the findings."""
     names = [name for name, one in chosen.items() for _ in range(one.weight)]
     outcomes: Counter[tuple[str, str]] = Counter()
     findings: list[str] = []
-    for case in range(cases):
+    for case in cases:
         name = names[case % len(names)]
         one = chosen[name]
         sound = one.path.read_bytes()
-        damaged = mutated(sound, random.Random(f"{seed}-{case}"))
+        damaged = one.damage(sound, random.Random(f"{seed}-{case}"))
         one.path.write_bytes(damaged)
         try:
             outcome = judge(name, one, sound, damaged)
@@ -145,7 +186,7 @@ def campaign(
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="campaign-") as scratch:
         chosen = {name: one for name, one in readers(Path(scratch)).items() if options.only in name}
-        outcomes, findings = run(chosen, options.cases, options.seed, judge)
+        outcomes, findings = run(chosen, range(options.cases), options.seed, judge)
     for (name, outcome), count in sorted(outcomes.items()):
         print(f"{name:18} {outcome:60} {count:6}")
     for finding in findings[: options.show]:

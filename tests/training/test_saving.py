@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from shards.command import UserError
-from training.checkpoint import Best, checkpoint_path, load_checkpoint
+from training.checkpoint import Best, checkpoint_path, load_checkpoint, save_checkpoint
 from training.distributed import ALONE
 from training.loop import train
 from training.recipes import TINY
@@ -49,3 +49,39 @@ def test_a_folder_in_use_is_refused(shards: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="is in use by process 7 on elsewhere"):
             train(run, ALONE)
     assert train(run, ALONE) == 1
+
+
+def test_a_run_goes_on_beside_damaged_notes(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(TINY, steps=2, checkpoint_every=1)
+    assert train(Run(config, "tiny", (shards,), tmp_path, resume=True), ALONE) == 2
+    about, metrics, provenance = (tmp_path / name for name in ("config.json", "metrics.jsonl", "provenance.json"))
+    sound = about.read_bytes()
+    about.write_bytes(sound[:100])
+    provenance.write_text('{"starts": 3}')
+    first, second = metrics.read_text().splitlines()
+    metrics.write_text(f"{first[:30]}\n[1]\n{second}\n" + '{"step": 3, "lo')
+    with pytest.raises(UserError, match="add --resume"):
+        train(Run(config, "tiny", (shards,), tmp_path, resume=False), ALONE)
+    with pytest.raises(UserError, match="begun with batch 8, now 4"):
+        train(Run(replace(config, batch=4), "tiny", (shards,), tmp_path, resume=True), ALONE)
+    capsys.readouterr()
+    assert train(Run(replace(config, steps=3), "tiny", (shards,), tmp_path, resume=True), ALONE) == 3
+    said = capsys.readouterr().err
+    assert f"{about} is damaged" in said
+    assert f"{provenance} is damaged" in said
+    assert f"2 damaged lines of {metrics}" in said
+    assert json.loads(about.read_text())["config"]["steps"] == 3
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3]
+
+
+def test_a_checkpoint_of_other_tensors_is_refused_in_one_line(shards: Path, tmp_path: Path) -> None:
+    config = replace(TINY, steps=1)
+    train(Run(config, "tiny", (shards,), tmp_path, resume=True), ALONE)
+    newest = checkpoint_path(tmp_path, 1)
+    sound = load_checkpoint(newest)
+    run = Run(replace(config, steps=2), "tiny", (shards,), tmp_path, resume=True)
+    for damaged in (replace(sound, backbone={}), replace(sound, optimizer={"state": 3}), replace(sound, head={"x": 1})):
+        save_checkpoint(newest, damaged)
+        with pytest.raises(UserError, match="checkpoint of step 1 does not fit the run"):
+            train(run, ALONE)

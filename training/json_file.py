@@ -1,0 +1,32 @@
+"""JSON files that a disk or an editor may have damaged: read as an object, or refused with one kind of error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file cannot be read, or its content is no JSON object.
+    """
+    try:
+        return parse_object(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        ValueError: the text is no JSON object, or is nested deeper than anybody writes.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"it holds a {type(data).__name__}, expected an object")
+    return data
