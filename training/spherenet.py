@@ -79,6 +79,8 @@ def load_flat_spherenet(state: Mapping[str, Tensor]) -> tuple[str, int, nn.Seque
     """
     if not all(isinstance(key, str) for key in state):
         raise ValueError("not all of its keys are text")
+    if not all(value.is_floating_point() for value in state.values()):
+        raise ValueError("not all of its numbers are real")
     layers = dict(_in_order({key.removeprefix("module."): value for key, value in state.items()}))
     units = tuple(
         len({key.split(".")[1] for key, value in layers.items() if _is_unit_of(key, value, width)})
