@@ -14,7 +14,7 @@ from pipeline.loader import Loader
 from shards.command import UserError
 from shards.writer import write_atomically
 from training.config import Config
-from training.distributed import World, gather_objects, mean_over_ranks
+from training.distributed import World, gather_objects, mean_over_ranks, refused_together
 from training.step import StepLosses
 
 
@@ -65,7 +65,7 @@ class LossGuard:
         return dict(zip(self._names, steps[-1], strict=True))
 
     def _refuse(self, batch: Batch, bad: list[str]) -> None:
-        """Write down the photos of all ranks' shares, and stop."""
+        """Write down the photos of all ranks' shares, and stop all ranks with one line."""
         path = self._run_dir / f"not-finite-step-{batch.step + 1:07d}.csv"
         rows = [
             (view, label, *self._loader.photo(int(photo)))
@@ -73,16 +73,17 @@ class LossGuard:
             for view, photo in enumerate(photos)
         ]
         shares = gather_objects(rows)
-        if self._world.is_main:
-            text = io.StringIO(newline="")
-            table = csv.writer(text)
-            table.writerow(("view", "label", "tar", "key", "identity"))
-            table.writerows(row for share in shares for row in share)
-            write_atomically(path, text.getvalue().encode())
-        raise UserError(
-            f"{', '.join(bad)} at step {batch.step + 1}; its photos are listed in {path}; lower "
-            "--optimizer.learning_rate or resume from an earlier checkpoint with other data"
-        )
+        with refused_together(self._world):
+            if self._world.is_main:
+                text = io.StringIO(newline="")
+                table = csv.writer(text)
+                table.writerow(("view", "label", "tar", "key", "identity"))
+                table.writerows(row for share in shares for row in share)
+                write_atomically(path, text.getvalue().encode())
+            raise UserError(
+                f"{', '.join(bad)} at step {batch.step + 1}; its photos are listed in {path}; lower "
+                "--optimizer.learning_rate or resume from an earlier checkpoint with other data"
+            )
 
 
 def loss_names(config: Config) -> list[str]:
