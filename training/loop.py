@@ -1,5 +1,6 @@
 """The loop of a run: from a shard folder to a final checkpoint, continued wherever it was interrupted."""
 
+import math
 import time
 
 from training.checkpoint import Best
@@ -100,7 +101,8 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
         figures = validate(backbone.eval(), state.step)
         backbone.train(training)
         name, value = next(iter(figures.items()))
-        if state.best is None or value > state.best.value:
+        # Whatever is finite is better than what is not.
+        if state.best is None or value > state.best.value or math.isnan(state.best.value):
             state.best = Best(state.step, name, value)
         if log is not None:
             log.validated(state.step, figures, time.monotonic() - started)
