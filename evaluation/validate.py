@@ -18,6 +18,7 @@ from evaluation.identification import cosines, mated_ranks, rank_rate
 from evaluation.pictures import PictureError, decode
 from evaluation.verification import auc, tar_at_far
 from pipeline.batch import to_network_range_
+from pipeline.corpus import common_preprocessing
 from pipeline.device_resample import enlarge, reduce
 from shards.command import UserError
 from shards.index import ShardIndex
@@ -42,12 +43,11 @@ def held_out(request: HeldOut) -> Validate:
     """
     index = ShardIndex.open(request.shards)
     trained = [ShardIndex.open(folder) for folder in request.training_shards]
-    for other in trained:
-        if differences := other.manifest.preprocessing.differences(index.manifest.preprocessing):
-            raise UserError(
-                f"{other.folder} and the held-out {request.shards} differ in {differences[0]}; "
-                "write both with the same settings"
-            )
+    if differences := common_preprocessing(trained).differences(index.manifest.preprocessing):
+        raise UserError(
+            f"{trained[0].folder} and the held-out {request.shards} differ in {differences[0]}; "
+            "write both with the same settings"
+        )
     size = index.manifest.preprocessing.size
     if not request.sizes or max(request.sizes) >= size:
         raise UserError(f"validation at {request.sizes} pixels of faces of {size}; name sizes below it")
