@@ -119,7 +119,8 @@ def measure(
     for low, first, second in zip(lows, matched, reduced, strict=True):
         size = low or form.size
         scored = score_pairs(first, left.rows, second, right.rows)
-        left_out = data.listed - len(scored.rows)
+        # A file of embeddings may lack the pictures of one size only.
+        left_out = max(left_out, data.listed - len(scored.rows))
         used = [data.pairs[row] for row in scored.rows]
         same = np.array([pair.same for pair in used], dtype=bool)
         figures.append(_figure(size, low is None, scored, used))
