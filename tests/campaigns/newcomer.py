@@ -5,6 +5,7 @@ the licensed ones and on a small folder of photos. Commands run as they stand, b
 makes a run of days one of seconds. Ends with status 1 where a command failed; DIR keeps what each one printed.
 """
 
+import csv
 import os
 import shlex
 import shutil
@@ -19,9 +20,9 @@ from tests.documented import ROOT, Documented, commands
 
 SHORTENED = {
     "training/main.py": ["--steps", "3", "--batch", "4", "--log_every", "1"],
-    "training.bench": ["--rounds", "1", "--steps", "1", "--batch", "2"],
-    "pipeline.bench loader": ["--rounds", "1", "--batches", "2", "--batch", "8"],
-    "pipeline.bench shard": ["--rounds", "1", "--photos", "200"],
+    "training.bench": ["--rounds", "1", "--batch", "2", "--backbone", "spherenet4", "--size", "32", "--no-compile"],
+    "pipeline.bench loader": ["--rounds", "1", "--batches", "2", "--batch", "8", "--identities", "12"],
+    "pipeline.bench soak": ["--soak-batches", "20", "--batch", "8", "--identities", "12"],
     "experiments.ablation": ["--size", "tiny"],
 }
 """What is added to a command so that it ends soon."""
@@ -95,7 +96,14 @@ def _prepare(project: Path, environment: dict[str, str]) -> None:
     """Render the data sets where the pages expect them, and a user's own folder of photos."""
     words = f"python -m pipeline.synthetic --out Datasets --identities {PEOPLE} --photos {PHOTOS} --layout all --seed 1"
     _must(words.split(), project, environment)
-    shutil.copytree(project / "Datasets" / "VGGFace2" / "train", project / "my-photos")
+    root = project / "Datasets" / "VGGFace2"
+    shutil.copytree(root / "train", project / "photos")
+    with (root / "bb_landmark" / "loose_landmark_train.csv").open(encoding="utf-8", newline="") as file:
+        (_, *first), (_, *second) = list(csv.reader(file))[1:3]
+    for name, photo in zip(("a", "b"), sorted((root / "train").glob("*/*.jpg")), strict=False):
+        shutil.copy(photo, project / f"{name}.jpg")
+    with (project / "five_points.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("a.jpg", *first), ("b.jpg", *second)])
 
 
 def shortened(shown: Documented) -> list[str]:
