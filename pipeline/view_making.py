@@ -83,9 +83,13 @@ def _make(
             pixels[torch.from_numpy(made)] = faces.reduced(places[made], side)
     if not mirrored.any():
         return pixels
-    # Reducing and mirroring commute, and small views are quicker to mirror. Faces may be shared by views.
-    flags = torch.from_numpy(mirrored).to(faces.pixels.device)[:, None, None, None]
-    return torch.where(flags, pixels.flip(2), pixels)
+    if pixels.untyped_storage().data_ptr() == faces.pixels.untyped_storage().data_ptr():
+        # Faces may be shared by views.
+        pixels = pixels.clone()
+    # Reducing and mirroring commute, and small views are quicker to mirror.
+    turned = torch.from_numpy(np.flatnonzero(mirrored)).to(pixels.device)
+    pixels[turned] = pixels[turned].flip(2)
+    return pixels
 
 
 def _take(faces: Tensor, places: NDArray[np.int64]) -> Tensor:
