@@ -155,7 +155,9 @@ def test_a_file_does_not_choose_what_is_imported(tmp_path: Path, monkeypatch: py
     assert not imported.exists()
     monkeypatch.setenv("TRUSTED_BACKBONES", f"other:thing,{name}")
     pictures = torch.randn(2, 3, 32, 32)
-    assert torch.equal(load_backbone(tmp_path / "a.pt").backbone(pictures), network(pictures))
+    torch.testing.assert_close(
+        load_backbone(tmp_path / "a.pt").backbone(pictures), network(pictures), atol=1e-6, rtol=1e-5
+    )
 
 
 def checkpoint_of(config: Config, backbone: dict[str, torch.Tensor]) -> Checkpoint:
@@ -180,7 +182,8 @@ def test_a_backbone_with_batch_norm_comes_back_with_its_statistics(name: str, tm
     saved = checkpoint_of(config, learner.backbone.state_dict())
     save_checkpoint(tmp_path / "a.pt", saved)
     pictures = torch.randn(2, 3, 32, 32)
-    assert torch.equal(load_backbone(tmp_path / "a.pt").backbone(pictures), learner.backbone.eval()(pictures))
+    found, expected = load_backbone(tmp_path / "a.pt").backbone(pictures), learner.backbone.eval()(pictures)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     other = replace(saved, config=replace(config, model=replace(config.model, embedding_size=8)).to_dict())
     save_checkpoint(tmp_path / "b.pt", other)
     with pytest.raises(UserError, match=f"does not fit the backbone {name}"):

@@ -89,7 +89,8 @@ def test_safetensors_hold_the_state_dict(checkpoint: Path, tmp_path: Path) -> No
     network = build_backbone(checkpoint.stem, 32, 24).eval()
     network.load_state_dict(load_file(path))
     pictures = torch.rand(3, 3, 32, 32)
-    assert torch.equal(network(pictures), embeddings_of(checkpoint, pictures))
+    # The same weights; with or without a graph, and where tensors lie in memory, moves a last digit.
+    torch.testing.assert_close(network(pictures), embeddings_of(checkpoint, pictures), atol=1e-6, rtol=1e-5)
     with safe_open(path, "pt") as file:
         assert list(file.metadata()) == [METADATA_KEY]
         check_metadata(file.metadata()[METADATA_KEY], checkpoint.stem)
