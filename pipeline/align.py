@@ -6,12 +6,14 @@ squares, so that the residual is measured in pixels of the photo, and inverts it
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.resample import RESAMPLING, resize
+from pipeline.warp import warp as warp_colour
 from shards.format import WHOLE, Preprocessing
 
 CANVAS_HEIGHT = 112
@@ -83,6 +85,13 @@ def template_points(template: str, size: int) -> NDArray[np.float64]:
     return np.asarray(TEMPLATES[template].points, dtype=np.float64) * (size / CANVAS_HEIGHT)
 
 
+@lru_cache
+def _single_points(template: str, size: int) -> NDArray[np.float32]:
+    points = template_points(template, size).astype(np.float32)
+    points.setflags(write=False)
+    return points
+
+
 def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     """Fit the similarity (rotation, one scale, translation, no reflection) that takes source to target.
 
@@ -136,7 +145,7 @@ def align(
     if size < 1:
         raise DegenerateLandmarks("landmarks of no height: the face has no size")
     # In single precision, as the published code holds both: more digits move one pixel in ten thousand by a level.
-    to_photo = similarity(template_points(template, size).astype(np.float32), np.asarray(landmarks, dtype=np.float32))
+    to_photo = similarity(_single_points(template, size), np.asarray(landmarks, dtype=np.float32))
     to_face = np.asarray(cv2.invertAffineTransform(to_photo), dtype=np.float64)
     reduction = float(np.hypot(to_photo[0, 0], to_photo[1, 0]))
     finer = 1 if warp == WARP else max(1, min(math.ceil(reduction), _LARGEST_GRID // size))
@@ -149,9 +158,10 @@ def align(
 
 
 def _warp(photo: NDArray[np.uint8], to_face: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    return cv2.warpAffine(
-        photo, to_face, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-    ).astype(np.uint8, copy=False)
+    if photo.ndim == 3:
+        return warp_colour(photo, to_face, size)
+    # (H, W) -> (H, W, 3) -> (size, size)
+    return warp_colour(np.repeat(photo[..., None], 3, axis=2), to_face, size)[..., 0]
 
 
 def native_size(landmarks: ArrayLike) -> int:

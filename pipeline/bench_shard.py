@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.align import align, similarity, template_points
+from pipeline.executors import prepare_processes
 from pipeline.faces import decode
 from pipeline.plan import Plan, Settings, Unit
 from pipeline.sharding import shard
@@ -71,6 +72,7 @@ def bare_loop_times_workers(task: ShardTask, out: Path) -> float:
 def this_stage(task: ShardTask, out: Path) -> float:
     """Return the photos per second of the full stage, from reading the list to the finished folder."""
     start = time.perf_counter()
+    prepare_processes()
     plan = Plan(vggface2(task.root, [task.landmarks]), task.settings())
     manifest, _ = shard(plan, out / "shards", workers=task.workers)
     return manifest.photos / (time.perf_counter() - start)

@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from typing import Any
 
 from pipeline.unit import prepare_worker
@@ -23,6 +23,12 @@ class Workplace:
     executor: Executor
     units_at_once: int
     lost: type[Exception]
+
+
+def prepare_processes() -> None:
+    """Let the server from which worker processes fork import what they need, while this process plans their work."""
+    forkserver.set_forkserver_preload(["pipeline.unit"])
+    forkserver.ensure_running()
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def main() -> None:
     options = parser().parse_args()
     from rich.console import Console
 
+    from pipeline.executors import prepare_processes
     from pipeline.plan import Plan, Settings
     from pipeline.sharding import refuse_unusable, shard
     from pipeline.source_options import open_sources
@@ -104,6 +105,8 @@ def main() -> None:
     )
     try:
         refuse_unusable(options.out)
+        if not options.dask:
+            prepare_processes()
         with Console(stderr=True).status("reading what is listed and what lies on disk"):
             plan = Plan(sources, settings)
         manifest, already = shard(plan, options.out, workers=options.workers, dask=options.dask)

@@ -1,0 +1,163 @@
+"""Bicubic warp of a colour photo: OpenCV's result to the last bit, four times as fast.
+
+OpenCV's `warpAffine` spends 16 x 3 scalar products on a pixel, which is half of what aligning a photo costs. Here one
+row of a pixel's neighbourhood is one vector: 4 pixels x 3 channels. The numbers are the same integers, so the faces
+are the same bytes (a test holds this to OpenCV itself), on every processor.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from pipeline.compiled import compiled
+
+_FRACTION_BITS = 5
+_FRACTIONS = 1 << _FRACTION_BITS
+"""Places between two pixels for which there are weights."""
+_COORDINATE_BITS = 10
+_WEIGHT_BITS = 15
+# 4 pixels x 3 channels, filled up to a power of two.
+_LANES = 16
+# A vector of 16 bytes reaches so far to the right of its first pixel, in pixels.
+_REACH = 6
+
+
+def warp(photo: NDArray[np.uint8], to_face: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """Warp a photo, with zeros outside of it.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        to_face: (2, 3) float64, from pixels of the photo to those of the face.
+        size: side of the face in pixels.
+
+    Returns:
+        (size, size, 3) uint8, equal to `cv2.warpAffine` with `INTER_CUBIC` and a constant border of 0.
+    """
+    face = np.empty((size, size, 3), dtype=np.uint8)
+    _warp(np.ascontiguousarray(photo), _inverse(to_face), _weights(), face)
+    return face
+
+
+def _inverse(to_face: NDArray[np.float64]) -> tuple[float, float, float, float, float, float]:
+    """Return the rows of the map from the face to the photo, in OpenCV's order of rounding."""
+    (a, b, x), (c, d, y) = to_face.tolist()
+    determinant = a * d - b * c
+    scale = 1 / determinant if determinant else 0.0
+    a, b, c, d = d * scale, -b * scale, -c * scale, a * scale
+    return a, b, -a * x - b * y, c, d, -c * x - d * y
+
+
+@cache
+def _weights() -> NDArray[np.int16]:
+    """Return OpenCV's fixed-point weights: (32 x 32, 4, 16) int16 by fraction y and x, row, pixel and channel."""
+    along = _cubic(np.arange(_FRACTIONS, dtype=np.float32) / np.float32(_FRACTIONS))
+    # (32, 1, 4, 1) x (1, 32, 1, 4) -> (32, 32, 4, 4)
+    exact = along[:, None, :, None] * along[None, :, None, :]
+    fixed = np.rint(exact * np.float32(1 << _WEIGHT_BITS)).clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
+    for weights in fixed.reshape(-1, 4, 4):
+        _balance(weights)
+    laid_out = np.zeros((_FRACTIONS * _FRACTIONS, 4, _LANES), dtype=np.int16)
+    # (32, 32, 4, 4) -> (1024, 4, 4 x 3): a weight for each channel of its pixel
+    laid_out[:, :, :12] = np.repeat(fixed.reshape(-1, 4, 4), 3, axis=2)
+    return laid_out
+
+
+def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weights (n, 4) of four neighbours at a fraction x of a pixel: Keys (1981) with a = -0.75."""
+    a, one = np.float32(-0.75), np.float32(1)
+    first = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a
+    second = ((a + 2) * x - (a + 3)) * x * x + one
+    third = ((a + 2) * (one - x) - (a + 3)) * (one - x) * (one - x) + one
+    return np.stack([first, second, third, one - first - second - third], axis=1).astype(np.float32)
+
+
+def _balance(weights: NDArray[np.int16]) -> None:
+    """Let (4, 4) weights sum to one: of the four in the middle the largest or the smallest takes the difference."""
+    if difference := int(weights.sum(dtype=np.int64)) - (1 << _WEIGHT_BITS):
+        middle = weights[2:, 2:].ravel()
+        place = int(middle.argmax() if difference < 0 else middle.argmin())
+        weights[2 + place // 2, 2 + place % 2] -= difference
+
+
+def _vector_product(context: Any, photo: Any, start: Any, stride: Any, weights: Any, fraction: Any) -> Any:
+    """Describe to the compiler how a pixel of the face comes about; it returns the pixel's three bytes in one number.
+
+    Called in compiled code with the photo (bytes,) uint8, where in it the upper left neighbour begins, the bytes from
+    one row of it to the next, all weights (1024, 4, 16) int16, and which of them.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        photo, start, stride, weights, fraction = arguments
+        byte, short, word, wide = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+        bytes_, shorts, words = (ir.VectorType(kind, _LANES) for kind in (byte, short, word))
+        pixels = context.make_array(signature.args[0])(context, builder, photo).data
+        table = context.make_array(signature.args[3])(context, builder, weights).data
+        total = ir.Constant(words, [0] * _LANES)
+        for row in range(4):
+            place = builder.add(start, builder.mul(stride, wide(row)))
+            levels = builder.load(builder.bitcast(builder.gep(pixels, [place]), bytes_.as_pointer()), align=1)
+            entry = builder.add(builder.mul(fraction, wide(4 * _LANES)), wide(row * _LANES))
+            factors = builder.load(builder.bitcast(builder.gep(table, [entry]), shorts.as_pointer()), align=2)
+            total = builder.add(total, builder.mul(builder.zext(levels, words), builder.sext(factors, words)))
+        four = ir.VectorType(word, 4)
+        level = ir.Constant(four, [1 << (_WEIGHT_BITS - 1)] * 4)
+        for pixel in range(4):
+            lanes = ir.Constant(four, [3 * pixel + channel for channel in range(4)])
+            level = builder.add(level, builder.shuffle_vector(total, total, lanes))
+        level = builder.ashr(level, ir.Constant(four, [_WEIGHT_BITS] * 4))
+        for limit, beyond in ((0, "<"), (255, ">")):
+            bound = ir.Constant(four, [limit] * 4)
+            level = builder.select(builder.icmp_signed(beyond, level, bound), bound, level)
+        together = builder.bitcast(builder.trunc(level, ir.VectorType(byte, 4)), word)
+        return builder.zext(together, wide)
+
+    return types.int64(photo, start, stride, weights, fraction), generate
+
+
+_pixel: Any = intrinsic(_vector_product)
+
+
+@compiled
+def _neighbours(photo: Any, left: int, top: int, weights: Any, channel: int) -> int:
+    """Return a level of a pixel of the face some of whose neighbours lie outside the photo."""
+    height, width = photo.shape[:2]
+    total = 1 << (_WEIGHT_BITS - 1)
+    for row in range(max(0, -top), min(4, height - top)):
+        for column in range(max(0, -left), min(4, width - left)):
+            total += np.int64(photo[top + row, left + column, channel]) * weights[row, 3 * column + channel]
+    return min(max(total >> _WEIGHT_BITS, 0), 255)
+
+
+@compiled
+def _warp(photo: Any, inverse: Any, weights: Any, face: Any) -> None:
+    """Warp a photo (H, W, 3) to a face (S, S, 3)."""
+    height, width = photo.shape[:2]
+    bytes_ = photo.reshape(-1)
+    a, b, x0, c, d, y0 = inverse
+    one, half = 1 << _COORDINATE_BITS, 1 << (_COORDINATE_BITS - _FRACTION_BITS - 1)
+    size = face.shape[0]
+    right_x, right_y = np.empty(size, np.int64), np.empty(size, np.int64)
+    for column in range(size):
+        right_x[column] = np.int64(np.rint(a * column * one))
+        right_y[column] = np.int64(np.rint(c * column * one))
+    for row in range(size):
+        start_x = np.int64(np.rint((b * row + x0) * one)) + half
+        start_y = np.int64(np.rint((d * row + y0) * one)) + half
+        for column in range(size):
+            x = (start_x + right_x[column]) >> (_COORDINATE_BITS - _FRACTION_BITS)
+            y = (start_y + right_y[column]) >> (_COORDINATE_BITS - _FRACTION_BITS)
+            left, top = (x >> _FRACTION_BITS) - 1, (y >> _FRACTION_BITS) - 1
+            fraction = (y & (_FRACTIONS - 1)) * _FRACTIONS + (x & (_FRACTIONS - 1))
+            if left >= 0 and top >= 0 and left <= width - _REACH and top <= height - 4:
+                pixel = _pixel(bytes_, (top * width + left) * 3, width * 3, weights, fraction)
+                face[row, column, 0] = pixel & 255
+                face[row, column, 1] = (pixel >> 8) & 255
+                face[row, column, 2] = (pixel >> 16) & 255
+            else:
+                for channel in range(3):
+                    face[row, column, channel] = _neighbours(photo, left, top, weights[fraction], channel)
