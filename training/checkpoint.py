@@ -76,6 +76,7 @@ class Checkpoint:
         optimizer: state dict.
         best: validation of the best step so far, None where nothing was validated.
         initial: the file whose weights a fine-tuned backbone began with, None for another.
+        validation_due: whether the validation of this step was cut short, and is to be made up for.
     """
 
     step: int
@@ -89,6 +90,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     best: Best | None = None
     initial: Initial | None = None
+    validation_due: bool = False
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -130,6 +132,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
         data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
         data["best"] = Best(**data["best"]) if data.get("best") else None
         data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
+        data.setdefault("validation_due", False)
         checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
         _require_types(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -165,8 +168,9 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
 
 def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints and the one of step 0."""
-    paths = sorted((run_dir / "checkpoints").glob("step-*.pt"))
-    for path in paths[1:-keep]:
+    first = checkpoint_path(run_dir, 0)
+    paths = sorted(path for path in first.parent.glob("step-*.pt") if path != first)
+    for path in paths[:-keep]:
         path.unlink()
 
 

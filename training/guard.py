@@ -1,4 +1,7 @@
-"""The guard over the losses: read from the device every few steps, yet the first bad step is the one that is named."""
+"""The guard over losses, gradients and weights.
+
+Losses and gradients are read from the device every few steps only, yet the first bad step is the one that is named.
+"""
 
 import csv
 import io
@@ -15,56 +18,72 @@ from shards.command import UserError
 from shards.writer import write_atomically
 from training.config import Config
 from training.distributed import World, gather_objects, mean_over_ranks, refused_together
+from training.finite import gradient_norms, listed
+from training.saving import TrainingState
 from training.step import StepLosses
 
 
 @dataclass(frozen=True)
 class _Noted:
-    """A step whose losses have not been read yet."""
+    """A step whose losses and gradients have not been read yet."""
 
     batch: Batch
     values: Tensor
 
 
-class LossGuard:
-    """Keeps the losses of each step on the device until they are read, all at once.
+class Guard:
+    """Keeps the losses and gradient norms of each step on the device until they are read, all at once.
 
     Args:
         config: of the run.
         loader: names the photos of a batch.
+        state: what the steps change.
         run_dir: folder of the run, for the keys of a bad batch.
         world: this process among all.
     """
 
-    def __init__(self, config: Config, loader: Loader, run_dir: Path, world: World) -> None:
-        self._names, self._loader, self._run_dir, self._world = loss_names(config), loader, run_dir, world
+    def __init__(self, config: Config, loader: Loader, state: TrainingState, run_dir: Path, world: World) -> None:
+        self._losses, self._parameters = loss_names(config), dict(state.learner.named_parameters())
+        self._loader, self._state, self._run_dir, self._world = loader, state, run_dir, world
         self._noted: list[_Noted] = []
 
     def note(self, batch: Batch, losses: StepLosses) -> None:
-        """Keep the losses of a step; waits for nothing."""
+        """Keep the losses of a step, and the norms of the gradients that it left; waits for nothing."""
         rows = Batch(batch.step, batch.labels, (), batch.photos, batch.size)
-        self._noted.append(_Noted(rows, losses.values()))
+        values = torch.cat([losses.values(), gradient_norms(self._parameters.values())])
+        self._noted.append(_Noted(rows, values))
 
-    def read(self) -> dict[str, float]:
+    def read(self, before_saving: bool = False) -> dict[str, float]:
         """Return the last step's losses, the means over all ranks, after a look at every step since the last call.
 
         The only place that waits for the device; every rank must call it.
 
+        Args:
+            before_saving: look through weights, statistics and momentum too, of which a checkpoint is to be made.
+
         Raises:
-            UserError: a loss is not finite; names the first step, its terms and views, and the file of its photos.
+            UserError: a number is not finite; names the first step, what was not finite, and the file of its photos.
         """
         noted, self._noted = self._noted, []
-        # (steps, 5 + V)
+        # (steps, 5 + V + P)
         steps = mean_over_ranks(torch.stack([one.values for one in noted])).tolist()
         for one, values in zip(noted, steps, strict=True):
-            bad = [
-                f"{name} {value}" for name, value in zip(self._names, values, strict=True) if not math.isfinite(value)
-            ]
-            if bad:
+            if bad := self._bad(values):
                 self._refuse(one.batch, bad)
-        return dict(zip(self._names, steps[-1], strict=True))
+        if before_saving and (names := set[str]().union(*gather_objects(self._state.not_finite()))):
+            self._refuse(noted[-1].batch, f"{listed(sorted(names))} not finite")
+        return dict(zip(self._losses, steps[-1], strict=False))
 
-    def _refuse(self, batch: Batch, bad: list[str]) -> None:
+    def _bad(self, values: list[float]) -> str:
+        """Tell what of a step is not finite, its losses or else its gradients; empty where all is well."""
+        losses, norms = values[: len(self._losses)], values[len(self._losses) :]
+        bad = [f"{name} {value}" for name, value in zip(self._losses, losses, strict=True) if not math.isfinite(value)]
+        if bad:
+            return ", ".join(bad)
+        bad = [name for name, norm in zip(self._parameters, norms, strict=True) if not math.isfinite(norm)]
+        return f"gradient not finite of {listed(bad)}" if bad else ""
+
+    def _refuse(self, batch: Batch, bad: str) -> None:
         """Write down the photos of all ranks' shares, and stop all ranks with one line."""
         path = self._run_dir / f"not-finite-step-{batch.step + 1:07d}.csv"
         rows = [
@@ -81,7 +100,7 @@ class LossGuard:
                 table.writerows(row for share in shares for row in share)
                 write_atomically(path, text.getvalue().encode())
             raise UserError(
-                f"{', '.join(bad)} at step {batch.step + 1}; its photos are listed in {path}; lower "
+                f"{bad} at step {batch.step + 1}; its photos are listed in {path}; lower "
                 "--optimizer.learning_rate or resume from an earlier checkpoint with other data"
             )
 

@@ -1,19 +1,20 @@
 """The loop of a run: from a shard folder to a final checkpoint, continued wherever it was interrupted."""
 
 import math
+import sys
 import time
 
 from training.checkpoint import Best
 from training.distributed import World, any_rank, of_main, wait_for_all
-from training.guard import LossGuard
+from training.guard import Guard
 from training.machine import machine_name
 from training.metrics_log import MetricsLog
 from training.optimizer import set_learning_rate
 from training.run import Job, Run, held, opened
 from training.run_page import note_start, try_to_write_page
-from training.saving import save
+from training.saving import TrainingState, save
 from training.step import for_training, losses_and_gradients
-from training.stopping import stop_requests
+from training.stopping import CutShort, StopRequests, stop_requests
 from training.validation import Validate
 
 
@@ -29,10 +30,11 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
         the number of steps done.
 
     Raises:
-        UserError: the run folder, the shards or the settings do not fit together, or a loss is not finite.
+        UserError: the run folder, the shards or the settings do not fit together, or a loss, a gradient or a weight is
+            not finite.
     """
     with held(run, world) as begun:
-        if begun is not None and begun.step >= run.config.steps:
+        if begun is not None and begun.step >= run.config.steps and not begun.validation_due:
             if world.is_main:
                 print(f"{run.run_dir} is finished at step {begun.step}")
             return begun.step
@@ -45,12 +47,13 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     """The loop: one line a deed."""
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step)
-    guard = LossGuard(config, job.loader, job.run_dir, world)
+    guard = Guard(config, job.loader, state, job.run_dir, world)
     log = _begin_log(job, world) if world.is_main else None
     waiting = 0.0
     try:
-        with stop_requests() as stop_requested:
-            while state.step < config.steps:
+        with stop_requests() as stops:
+            stopping = state.validation_due and _made_up_for(job, world, validate, log, stops)
+            while state.step < config.steps and not stopping:
                 asked = time.monotonic()
                 batch = next(job.loader).to(world.device)
                 waiting += time.monotonic() - asked
@@ -62,25 +65,24 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 guard.note(batch, losses_and_gradients(trained, batch, config, world))
                 state.optimizer.step()
                 state.step += 1
-                stopping = any_rank(stop_requested())
+                stopping = stops.made = any_rank(stops.made)
                 last = state.step == config.steps
                 log_due = last or _due(state.step, config.log_every)
                 validating = validate if _due(state.step, config.validate_every) else None
                 save_due = stopping or last or validating or _due(state.step, config.checkpoint_every)
                 if log_due or save_due:
-                    # No checkpoint is written of weights whose loss is not finite.
-                    values = guard.read()
+                    values = guard.read(before_saving=bool(save_due))
                 if log_due and log:
                     log.log(state.step, {**values, "learning_rate": rate}, waiting)
                 if log_due:
                     waiting = 0.0
                 if log:
                     log.advance(state.step)
-                is_best = validating is not None and _validated(job, world, validating, log)
+                is_best = validating is not None and _validated(job, world, validating, log, stops)
+                if validating:
+                    stopping = any_rank(stops.made)
                 if save_due:
-                    save(job.run_dir, state, job.origin, config, world, is_best)
-                if stopping:
-                    break
+                    _save(job, world, log, is_best)
     finally:
         if log is not None:
             log.close()
@@ -93,22 +95,56 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | None) -> bool:
-    """Validate the backbone in the main process, and tell every rank whether it is the best so far."""
+def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | None, stops: StopRequests) -> bool:
+    """Validate the backbone in the main process, and tell every rank whether it is the best so far.
+
+    A stop request cuts the validation short; then it is still due, and made up for when the run goes on.
+    """
     state, backbone = job.state, job.state.learner.backbone
+    state.validation_due = True
     if world.is_main:
         training, started = backbone.training, time.monotonic()
-        figures = validate(backbone.eval(), state.step)
+        try:
+            with stops.cut_short():
+                figures = validate(backbone.eval(), state.step)
+        except CutShort:
+            print(f"validation at step {state.step} put off", file=sys.stderr, flush=True)
+        else:
+            _heed(state, figures)
+            if log is not None:
+                log.validated(state.step, figures, time.monotonic() - started)
         backbone.train(training)
-        name, value = next(iter(figures.items()))
-        # Whatever is finite is better than what is not.
-        if state.best is None or value > state.best.value or math.isnan(state.best.value):
-            state.best = Best(state.step, name, value)
-        if log is not None:
-            log.validated(state.step, figures, time.monotonic() - started)
     wait_for_all(world)
-    state.best = of_main(state.best)
-    return state.best is not None and state.best.step == state.step
+    state.best, state.validation_due = of_main((state.best, state.validation_due))
+    return not state.validation_due and state.best is not None and state.best.step == state.step
+
+
+def _heed(state: TrainingState, figures: dict[str, float]) -> None:
+    """Take note of a validation, and of the best."""
+    name, value = next(iter(figures.items()))
+    # Whatever is finite is better than what is not.
+    if state.best is None or value > state.best.value or math.isnan(state.best.value):
+        state.best = Best(state.step, name, value)
+    state.validation_due = False
+
+
+def _made_up_for(
+    job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests
+) -> bool:
+    """Validate the step that a run goes on from, where that was cut short; tell whether to stop again."""
+    if validate is None:
+        job.state.validation_due = False
+    is_best = validate is not None and _validated(job, world, validate, log, stops)
+    if not job.state.validation_due:
+        _save(job, world, log, is_best)
+    return any_rank(stops.made)
+
+
+def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
+    """Write a checkpoint, after the lines of metrics up to it are on disk."""
+    if log is not None:
+        log.sync()
+    save(job.run_dir, job.state, job.origin, job.config, world, is_best)
 
 
 def _begin_log(job: Job, world: World) -> MetricsLog:

@@ -1,6 +1,7 @@
 """What a run says while it goes: metrics.jsonl, TensorBoard scalars, and a line or a bar on the screen."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,10 @@ class MetricsLog:
             file=sys.stderr,
             flush=True,
         )
+
+    def sync(self) -> None:
+        """Force the lines so far to disk: no checkpoint outlives the metrics of its steps."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file, the board and the bar."""

@@ -19,6 +19,7 @@ from shards.writer import write_atomically
 from training.checkpoint import Checkpoint, Initial, file_sha256, latest_checkpoint, load_checkpoint, manifest_digest
 from training.config import Config, refuse_changes
 from training.distributed import World, of_main, refused_together
+from training.finite import listed
 from training.initial import InitialBackbone, fine_tuned, load_initial
 from training.json_file import read_object
 from training.saving import Origin, TrainingState, new_state, save
@@ -114,6 +115,11 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             state = new_state(run.config, loader.identities, world)
             if initial is not None:
                 initial.copy_to(state.learner.backbone)
+                if bad := state.not_finite():
+                    raise UserError(
+                        f"{initial.origin.file} holds numbers that are not finite, in {listed(bad)}; "
+                        "begin with another checkpoint"
+                    )
         first = initial.origin if initial else begun.initial if begun else None
         with refused_together(world):
             if world.is_main:

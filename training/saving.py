@@ -23,6 +23,7 @@ from training.checkpoint_file import first_line
 from training.class_shards import full_state, shard_state
 from training.config import Config
 from training.distributed import World, wait_for_all
+from training.finite import listed, not_finite
 from training.model import channels_last
 from training.optimizer import build_optimizer
 from training.sharded_head import ShardedHead
@@ -52,12 +53,14 @@ class TrainingState:
         optimizer: over the learner's parameters.
         step: number of steps done.
         best: validation of the best step so far, if there was any.
+        validation_due: whether the validation of this step was cut short.
     """
 
     learner: Learner
     optimizer: torch.optim.Optimizer
     step: int = 0
     best: Best | None = None
+    validation_due: bool = False
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take everything out of a checkpoint; of a class matrix in shards only this rank's rows.
@@ -72,9 +75,14 @@ class TrainingState:
                 f"the checkpoint of step {checkpoint.step} does not fit the run ({first_line(error)}); "
                 "remove it to continue from the one before"
             ) from error
+        if bad := self.not_finite():
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} holds numbers that are not finite, in {listed(bad)}; "
+                "remove it to continue from the one before"
+            )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.step, self.best = checkpoint.step, checkpoint.best
+        self.step, self.best, self.validation_due = checkpoint.step, checkpoint.best, checkpoint.validation_due
         self.learner.backbone.load_state_dict(checkpoint.backbone)
         head, saved = self.learner.head, checkpoint.optimizer["state"]
         sharded = self._place_of(head.weight) if isinstance(head, ShardedHead) else None
@@ -112,6 +120,17 @@ class TrainingState:
             head_state = head.state_dict()
         return {"backbone": self.learner.backbone.state_dict(), "head": head_state, "optimizer": optimizer}
 
+    def not_finite(self) -> list[str]:
+        """Return the names of this rank's tensors that hold a NaN or an infinity; waits for the device."""
+        names: dict[torch.Tensor, str] = {one: name for name, one in self.learner.named_parameters()}
+        kept = {
+            f"{what} of {names[parameter]}": value
+            for parameter, moments in self.optimizer.state.items()
+            for what, value in moments.items()
+            if torch.is_tensor(value)
+        }
+        return not_finite({**self.learner.state_dict(), **kept})
+
     def _place_of(self, parameter: torch.nn.Parameter) -> int:
         """Return the number under which the optimiser's state dict has a parameter."""
         parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
@@ -140,9 +159,10 @@ def save(
     gathered = state.gathered()
     if world.is_main:
         assert gathered is not None
-        checkpoint = Checkpoint(step=state.step, best=state.best, **vars(origin), **gathered)
+        due = state.validation_due
+        checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
         # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
-        names = [FINAL] * (state.step >= config.steps) + [BEST] * is_best
+        names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
         first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
         save_checkpoint(first, checkpoint)
         for path in others:

@@ -1,22 +1,51 @@
-"""SIGTERM and SIGINT as requests that the loop honours after its step."""
+"""SIGTERM and SIGINT as requests that the loop honours after its step, and at once in work that can be done again."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class CutShort(BaseException):
+    """A stop request came in a block that it may cut short; no `Exception`, so that the block cannot survive it."""
+
+
+class StopRequests:
+    """What SIGTERM and SIGINT asked for so far.
+
+    Attributes:
+        made: whether one of them came.
+    """
+
+    def __init__(self) -> None:
+        self.made = False
+        self._cuts = False
+
+    @contextmanager
+    def cut_short(self) -> Iterator[None]:
+        """Leave a block by `CutShort` as soon as a request comes, or has come before."""
+        self._cuts = True
+        try:
+            if self.made:
+                raise CutShort
+            yield
+        finally:
+            self._cuts = False
+
+    def ask(self, *_: object) -> None:
+        """Take note of a signal."""
+        self.made = True
+        if self._cuts:
+            self._cuts = False
+            raise CutShort
+
+
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM and SIGINT into a request, and give a function that tells whether one was made."""
-    asked = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+def stop_requests() -> Iterator[StopRequests]:
+    """Turn SIGTERM and SIGINT into requests."""
+    requests = StopRequests()
+    previous = {number: signal.signal(number, requests.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: asked
+        yield requests
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

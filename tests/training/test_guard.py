@@ -1,24 +1,35 @@
-"""A loss that is not finite: the first bad step is named, however seldom losses are read, with its photos."""
+"""A loss, gradient or weight that is not finite: the first bad step is named, however seldom anything is read."""
 
 import csv
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from pipeline.loader import Loader
 from shards.command import UserError
-from training.config import Config
-from training.distributed import ALONE
+from tests.training.worlds import on_world
+from training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from training.config import Config, Model
+from training.distributed import ALONE, World
+from training.finite import gradient_norms, not_finite
 from training.guard import loss_names
 from training.loop import train
+from training.model import build_backbone
 from training.recipes import TINY
 from training.run import Run
+from training.validation import Validate
+
+SPRINGS_AT = 5
 
 
-def refusal(config: Config, shards: Path, run_dir: Path) -> str:
+def refusal(config: Config, shards: Path, run_dir: Path, validate: Validate | None = None) -> str:
     with pytest.raises(UserError) as refused:
-        train(Run(config, "tiny", (shards,), run_dir, resume=False), ALONE)
+        train(Run(config, "tiny", (shards,), run_dir, resume=False), ALONE, validate)
     return str(refused.value)
 
 
@@ -48,3 +59,130 @@ def test_every_loss_has_a_name_of_its_own() -> None:
         names = loss_names(config)
         assert len(set(names)) == len(names) == 9
     assert loss_names(replace(TINY, views=replace(TINY.views, sizes=(32, "8..12"))))[-1] == "classification/8..12px"
+
+
+class Trap(nn.Module):
+    """A small backbone that springs a trap in one of its steps: every loss stays finite in it."""
+
+    def __init__(self, size: int, embedding_size: int, springs: Callable[["Trap", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * size * size, embedding_size)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(embedding_size))
+        self._springs = springs
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        embeddings = self.linear(pictures.flatten(1))
+        if not self.training:
+            return embeddings
+        self.steps += 1
+        return self._springs(self, embeddings) if self.steps == SPRINGS_AT else embeddings
+
+
+def gradient_trap(size: int, embedding_size: int) -> Trap:
+    """The gradient of a root at 0 is not finite, and 0 times it is not either; the loss does not notice."""
+    return Trap(size, embedding_size, lambda _, embeddings: embeddings + (0 * embeddings).sqrt())
+
+
+def statistics_trap(size: int, embedding_size: int) -> Trap:
+    """Running statistics overflow, which a step in training never reads."""
+
+    def spring(trap: Trap, embeddings: Tensor) -> Tensor:
+        trap.mean += math.inf
+        return embeddings
+
+    return Trap(size, embedding_size, spring)
+
+
+def finite(path: Path) -> bool:
+    saved = load_checkpoint(path)
+    moments = [one["momentum_buffer"] for one in saved.optimizer["state"].values()]
+    tensors = [*saved.backbone.values(), *saved.head.values(), *moments]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+@pytest.mark.parametrize("every", [1, 12])
+def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step(shards: Path, tmp_path: Path, every: int) -> None:
+    config = replace(
+        TINY, model=Model(f"{__name__}:gradient_trap", 16), log_every=every, checkpoint_every=3, steps=12, batch=4
+    )
+    line = refusal(config, shards, tmp_path)
+    assert line.startswith(
+        f"gradient not finite of backbone.linear.weight, backbone.linear.bias at step {SPRINGS_AT}; its photos"
+    )
+    assert "head" not in line
+    (table,) = tmp_path.glob("not-finite-step-*.csv")
+    assert table.name == f"not-finite-step-{SPRINGS_AT:07d}.csv"
+    assert len(table.read_text().splitlines()) == 1 + 4 * 4
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert [path.stem for path in kept] == ["step-0000000", "step-0000003"]
+    assert all(map(finite, kept))
+
+
+def test_no_checkpoint_is_made_of_statistics_that_are_not_finite(shards: Path, tmp_path: Path) -> None:
+    config = replace(
+        TINY, model=Model(f"{__name__}:statistics_trap", 16), checkpoint_every=4, validate_every=4, steps=12, batch=4
+    )
+    validated: list[int] = []
+
+    def validate(backbone: nn.Module, step: int) -> dict[str, float]:
+        validated.append(step)
+        return {"rank-1": step / 100}
+
+    line = refusal(config, shards, tmp_path, validate)
+    assert line.startswith("backbone.mean not finite at step 8; its photos")
+    assert validated == [4]
+    assert load_checkpoint(tmp_path / "best.pt").step == 4
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert [path.stem for path in kept] == ["step-0000000", "step-0000004"]
+    assert all(map(finite, [*kept, tmp_path / "best.pt"]))
+
+
+def spoilt(world: World, config: Config, shards: Path, run_dir: Path) -> dict[str, Tensor]:
+    with pytest.raises(UserError if world.size == 1 else SystemExit):
+        train(Run(config, "tiny", (shards,), run_dir, resume=False), world)
+    return {}
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_step_of_one(shards: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    head = replace(TINY.head, sharded=True)
+    config = replace(TINY, model=Model(f"{__name__}:gradient_trap", 16), head=head, log_every=12, steps=12, batch=4)
+    on_world(2, spoilt, tmp_path, config, shards, tmp_path / "run")
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"backbone.linear.bias at step {SPRINGS_AT}; its photos" in line
+    (table,) = (tmp_path / "run").glob("not-finite-step-*.csv")
+    assert len(table.read_text().splitlines()) == 1 + 4 * 4
+
+
+def test_weights_that_are_not_finite_are_not_begun_with(shards: Path, tmp_path: Path) -> None:
+    network = build_backbone("spherenet4", 32, 16)
+    with torch.no_grad():
+        network.get_parameter("0.bias")[2] = math.nan
+    torch.save(network.state_dict(), tmp_path / "net_backbone.pth")
+    small = replace(TINY, model=Model("spherenet4", 16), steps=2, batch=4, checkpoint_every=1)
+    begin = Run(small, "tiny", (shards,), tmp_path / "run", False, tmp_path / "net_backbone.pth")
+    with pytest.raises(UserError, match=r"net_backbone.pth holds numbers that are not finite, in backbone.0.bias"):
+        train(begin, ALONE)
+    assert not begin.run_dir.exists()
+    train(replace(begin, init_from=None), ALONE)
+    newest = checkpoint_path(begin.run_dir, 2)
+    saved = load_checkpoint(newest)
+    saved.optimizer["state"][1]["momentum_buffer"].fill_(math.inf)
+    save_checkpoint(newest, saved)
+    longer = replace(begin, config=replace(small, steps=3), init_from=None, resume=True)
+    with pytest.raises(UserError, match=r"checkpoint of step 2 holds .* in momentum_buffer of backbone.0.bias"):
+        train(longer, ALONE)
+
+
+def test_which_tensors_are_not_finite() -> None:
+    sound = {"a": torch.full((3,), 3e38), "counts": torch.tensor([1]), "none": torch.zeros(0)}
+    assert not_finite(sound) == []
+    for value in (math.nan, math.inf, -math.inf):
+        for place in (0, 500, 1000):
+            bad = torch.zeros(1001)
+            bad[place] = value
+            assert not_finite({**sound, "bad": bad, "half": bad.bfloat16()}) == ["bad", "half"]
+            parameter = nn.Parameter(torch.zeros(1001))
+            parameter.grad = bad
+            assert not torch.isfinite(gradient_norms([parameter, nn.Parameter(torch.ones(2))])).all()
