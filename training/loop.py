@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from contextlib import nullcontext
 
 from training.checkpoint import Best
 from training.distributed import World, any_rank, of_main, wait_for_all
@@ -48,6 +49,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step)
     guard = Guard(config, job.loader, state, job.run_dir, world)
+    begun = state.step
     log = _begin_log(job, world) if world.is_main else None
     waiting = 0.0
     try:
@@ -62,7 +64,10 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                     trained = for_training(state.learner, config, world, state.step)
                 rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
                 state.optimizer.zero_grad(set_to_none=True)
-                guard.note(batch, losses_and_gradients(trained, batch, config, world))
+                # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
+                with stops.cut_short() if config.compile and state.step == begun else nullcontext():
+                    losses = losses_and_gradients(trained, batch, config, world)
+                guard.note(batch, losses)
                 state.optimizer.step()
                 state.step += 1
                 stopping = stops.made = any_rank(stops.made)
@@ -83,6 +88,9 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                     stopping = any_rank(stops.made)
                 if save_due:
                     _save(job, world, log, is_best)
+    except CutShort:
+        if world.is_main:
+            print(f"step {state.step + 1} put off", file=sys.stderr, flush=True)
     finally:
         if log is not None:
             log.close()
