@@ -17,9 +17,9 @@ from torch import nn
 from evaluation.identification import cosines, mated_ranks, rank_rate
 from evaluation.pictures import PictureError, decode
 from evaluation.verification import auc, tar_at_far
-from pipeline.batch import to_network_range_
 from pipeline.corpus import common_preprocessing
-from pipeline.device_resample import enlarge, reduce
+from pipeline.device_resample import reduce
+from pipeline.network_range import network_pixels
 from shards.command import UserError
 from shards.index import ShardIndex
 from training.validation import HeldOut, Validate
@@ -139,7 +139,7 @@ def _embeddings(
             on_device = torch.from_numpy(faces).to(request.device)
             for side in sides:
                 # (N, side, side, 3) -> (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
-                seen = enlarge(reduce(on_device, side), size, finish=to_network_range_).permute(0, 3, 1, 2)
+                seen = network_pixels(reduce(on_device, side), size).permute(0, 3, 1, 2)
                 embedded[side].append(backbone(seen).float().cpu().numpy())
     return {side: np.concatenate(vectors) for side, vectors in embedded.items()}
 

@@ -5,24 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.device_resample import enlarge
-
-
-def to_network_range(pixels: Tensor) -> Tensor:
-    """Scale pixel values 0..255 to the network's range.
-
-    Args:
-        pixels: any shape, uint8 or float.
-
-    Returns:
-        the same shape, float32 in [-1, 1].
-    """
-    return to_network_range_(pixels.to(torch.float32, copy=True))
-
-
-def to_network_range_(pixels: Tensor) -> Tensor:
-    """Scale float pixel values 0..255 to [-1, 1] in place."""
-    return pixels.div_(127.5).sub_(1)
+from pipeline.network_range import network_pixels
 
 
 @dataclass(frozen=True)
@@ -107,10 +90,10 @@ class Batch:
             pixels = torch.empty(shape, dtype=torch.float32, device=self.views[0].device)
         for view, part in zip(self.views, pixels.split(identities), strict=True):
             if isinstance(view, Tensor):
-                enlarge(view, size, out=part, finish=to_network_range_)
+                network_pixels(view, size, part)
             else:
                 for rows, faces in zip(view.rows, view.faces, strict=True):
-                    part[rows] = enlarge(faces, size, finish=to_network_range_)
+                    network_pixels(faces, size, part, rows)
         # (V B, size, size, 3) -> (V B, 3, size, size)
         return pixels.permute(0, 3, 1, 2)
 

@@ -117,7 +117,7 @@ def bound(task: Task) -> Iterator[object]:
         nonlocal step
         drawn = sampler.draw(step)
         step += 1
-        return [index.read(photo) for view in decoded for photo in drawn.photos[:, view]]
+        return index.read_all(np.concatenate([drawn.photos[:, view] for view in decoded]))
 
     graph = build_graph(
         source,

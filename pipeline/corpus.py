@@ -11,6 +11,8 @@ from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
 from shards.index import ShardIndex
 
+_NOTHING = np.empty(0, dtype=np.uint8)
+
 
 class Corpus:
     """The photos and identities of shard folders. `Corpus.open` makes one.
@@ -58,18 +60,33 @@ class Corpus:
         return self.indexes[folder], photo - self._first_photo[folder]
 
     def natives(self, photos: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the sizes in pixels at which faces stood in their photos: (N,) int64, 0 where it is not known."""
-        natives = np.empty(len(photos), dtype=np.int64)
+        """Return the sizes in pixels at which faces stood in photos, 0 where not known: int64, of the photos' shape."""
+        natives = np.empty(photos.shape, dtype=np.int64)
         for places, index, rows in self._by_folder(photos):
             natives[places] = index.records["native"][rows]
         return natives
 
     def stores(self, photos: NDArray[np.int64], sides: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether views of these sides are stored beside these photos: (N,) bool."""
-        stored = np.zeros(len(photos), dtype=np.bool_)
+        """Return whether views of these sides are stored beside photos: bool, of the photos' shape."""
+        stored = np.zeros(photos.shape, dtype=np.bool_)
         for places, index, _ in self._by_folder(photos):
             stored[places] = np.isin(sides[places], index.manifest.stored_views)
         return stored
+
+    def read(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the encoded bytes of (N,) photos, each (size,) uint8."""
+        encoded: list[NDArray[np.uint8]] = [_NOTHING] * len(photos)
+        for places, index, rows in self._by_folder(photos):
+            for place, data in zip(places[0], index.read_all(rows), strict=True):
+                encoded[place] = data
+        return encoded
+
+    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
+        views = np.empty((len(photos), side, side, 3), dtype=np.uint8)
+        for places, index, rows in self._by_folder(photos):
+            views[places] = index.read_stored(rows, side)
+        return views
 
     def photos_of(self, label: int) -> tuple[int, int]:
         """Return an identity's first photo and one past its last."""
@@ -84,11 +101,12 @@ class Corpus:
 
     def _by_folder(
         self, photos: NDArray[np.int64]
-    ) -> Iterator[tuple[NDArray[np.int64], ShardIndex, NDArray[np.int64]]]:
-        """Yield for every folder its places among the photos, its index, and the photos' rows in that."""
+    ) -> Iterator[tuple[tuple[NDArray[np.int64], ...], ShardIndex, NDArray[np.int64]]]:
+        """Yield for every folder that has any its places among the photos, its index, and the photos' rows in that."""
         for index, first, end in zip(self.indexes, self._first_photo, self._first_photo[1:], strict=False):
-            places = np.flatnonzero((photos >= first) & (photos < end))
-            yield places, index, photos[places] - first
+            places = np.nonzero((photos >= first) & (photos < end))
+            if len(places[0]):
+                yield places, index, photos[places] - first
 
 
 def common_preprocessing(indexes: Sequence[ShardIndex]) -> Preprocessing:

@@ -3,10 +3,9 @@
 Resampling along an axis is a product with a small matrix of weights that are multiples of 2**-22
 (`resample.kernel_weights`). Sums of their products with levels 0..255 need fewer than 53 bits, so float64
 holds them exactly: the result does not depend on the device, on the order of summation or on a matrix unit's
-reduced precision, and equals Pillow's.
+reduced precision, and equals Pillow's. Enlarging on a CPU has a way of its own (`host_kernels`) with the same result.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -34,29 +33,17 @@ def reduce(faces: Tensor, low: int) -> Tensor:
     return _resample(faces, torch.empty((len(faces), low, low, 3), dtype=torch.uint8, device=faces.device))
 
 
-def enlarge(
-    faces: Tensor, size: int, out: Tensor | None = None, finish: Callable[[Tensor], object] | None = None
-) -> Tensor:
-    """Enlarge square faces.
+def enlarge(faces: Tensor, out: Tensor) -> Tensor:
+    """Enlarge square faces, or copy them where they have the side already.
 
     Args:
         faces: (N, s, s, 3) uint8.
-        size: side of the enlarged faces in pixels.
-        out: where to write the result, or None for a new tensor.
-        finish: changes the result in place, run by run while it is in the cache.
+        out: (N, S, S, 3) float32 to write the whole numbers 0..255 to that `resample.resize` gives.
 
     Returns:
-        (N, size, size, 3) float32; before `finish` with the whole numbers 0..255 that `resample.resize` gives.
+        `out`.
     """
-    if out is None:
-        out = torch.empty((len(faces), size, size, 3), dtype=torch.float32, device=faces.device)
-    if faces.shape[1] != size:
-        return _resample(faces, out, finish)
-    for start, stop in _cache_runs(len(faces), faces.device):
-        out[start:stop] = faces[start:stop]
-        if finish is not None:
-            finish(out[start:stop])
-    return out
+    return out.copy_(faces) if faces.shape[1] == out.shape[1] else _resample(faces, out)
 
 
 def _cache_runs(count: int, device: torch.device) -> list[tuple[int, int]]:
@@ -65,7 +52,7 @@ def _cache_runs(count: int, device: torch.device) -> list[tuple[int, int]]:
     return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _resample(faces: Tensor, out: Tensor, finish: Callable[[Tensor], object] | None = None) -> Tensor:
+def _resample(faces: Tensor, out: Tensor) -> Tensor:
     """Resample (N, s, s, 3) uint8 to the side of out, (N, t, t, 3) of any type, and return out."""
     count, source = faces.shape[:2]
     target, device = out.shape[1], faces.device
@@ -91,8 +78,6 @@ def _resample(faces: Tensor, out: Tensor, finish: Callable[[Tensor], object] | N
         ).floor_()
         # (n, t, 3 t) -> (n, t, t, 3)
         out[start:stop] = levels[:n].view(n, target, target, 3)
-        if finish is not None:
-            finish(out[start:stop])
     return out
 
 

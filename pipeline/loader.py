@@ -174,7 +174,7 @@ class Loader:
         try:
             chosen = self._reader.choose(draw, step)
             decoded, places = _to_decode(chosen, self._one_face)
-            encoded = [self._reader.photo(int(photo)) for photo in decoded]
+            encoded = self._reader.photos(decoded)
         except UserError as failure:
             # DALI would wrap it in a message of its own.
             self._failure = failure
@@ -200,7 +200,7 @@ class Loader:
         )
 
     def _finish(self) -> Batch:
-        """Wait for the graph's next batch, copy it out and make its views."""
+        """Wait for the graph's next batch and make its views, which share no memory with it."""
         while True:
             try:
                 outputs = self._graph.run()
@@ -210,7 +210,7 @@ class Loader:
                     raise self._failure from None
                 self._recover(error)
         drawn = self._drawn.popleft()
-        pixels, *degraded = map(self._copy, outputs)
+        pixels, *degraded = map(self._pixels, outputs)
         faces = Faces(pixels, degraded[0] if degraded else None, drawn.exact)
         views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
         labels, photos = torch.from_numpy(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
@@ -225,8 +225,8 @@ class Loader:
             Exception: the graph's error, where no photo is to blame.
             UserError: too many photos are damaged.
         """
-        photos = {int(photo) for drawn in self._drawn for photo in drawn.decoded}
-        encoded = {photo: self._reader.photo(photo) for photo in sorted(photos)}
+        photos = np.unique(np.concatenate([drawn.decoded for drawn in self._drawn]))
+        encoded = dict(zip(photos.tolist(), self._reader.photos(photos), strict=True))
         undecodable = find_undecodable(encoded, self._decoder, self._device.index)
         if not undecodable:
             raise error
@@ -243,16 +243,20 @@ class Loader:
             drawn.places[:, view],
             sides,
             drawn.draw.mirrored[:, view],
-            lambda row: self._reader.view(int(photos[row]), int(sides[row])),
+            lambda rows: self._reader.stored(photos[rows], int(sides[rows[0]])),
         )
 
-    def _copy(self, output: Any) -> Tensor:
-        """Copy the graph's (N, S, S, 3) uint8 output to a tensor on the loader's device."""
+    def _pixels(self, output: Any) -> Tensor:
+        """Return the graph's (N, S, S, 3) uint8 output on the loader's device.
+
+        On a CPU it is the graph's own memory, to be written to again by its next run: views are copies.
+        """
         faces = output.as_tensor()
+        if self._device.type == "cpu":
+            return torch.from_numpy(np.asarray(faces))
         copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
         # In the order of torch's own work: what the memory held before may still be read by what was asked of the GPU.
-        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
-        feed_ndarray(faces, copied, cuda_stream=stream)
+        feed_ndarray(faces, copied, cuda_stream=torch.cuda.current_stream(self._device))
         return copied
 
 

@@ -67,29 +67,26 @@ class PhotoReader:
             UserError: an identity has no usable photo left, or too many photos are damaged.
         """
         photos = draw.photos.copy()
+        sides, stored = self._seen(photos, draw.sides)
         for views in self._views_of_one_photo(draw):
             bad = np.zeros(len(photos), dtype=np.bool_)
             for view in views:
-                stored = self._stored(photos[:, view], draw.sides[:, view], view)
                 for kind in (False, True):
-                    rows = np.flatnonzero(stored == kind)
+                    rows = np.flatnonzero(stored[:, view] == kind)
                     bad[rows] |= ~self._usable(photos[rows, view], kind)
             for row in np.flatnonzero(bad):
                 photos[row, list(views)] = self._substitute(draw, step, int(row), views)
-        columns = range(photos.shape[1])
-        sides = np.stack([self._sides(photos[:, view], draw.sides[:, view]) for view in columns], axis=1)
-        stored = np.stack([self._stored(photos[:, view], draw.sides[:, view], view) for view in columns], axis=1)
+        if (photos != draw.photos).any():
+            sides, stored = self._seen(photos, draw.sides)
         return Chosen(photos, sides, stored)
 
-    def photo(self, photo: int) -> NDArray[np.uint8]:
-        """Return the encoded bytes of a photo: (size,) uint8."""
-        index, row = self._corpus.locate(photo)
-        return index.read(row)
+    def photos(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the encoded bytes of (N,) photos, each (size,) uint8."""
+        return self._corpus.read(photos)
 
-    def view(self, photo: int, side: int) -> NDArray[np.uint8]:
-        """Return a stored view of a photo: (side, side, 3) uint8 RGB."""
-        index, row = self._corpus.locate(photo)
-        return index.read_view(row, side)
+    def stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
+        return self._corpus.read_stored(photos, side)
 
     def condemn(self, photo: int, reason: str) -> None:
         """Report a photo that the decoder cannot decode; from now on another stands in for it.
@@ -105,20 +102,20 @@ class PhotoReader:
         views = range(draw.photos.shape[1])
         return [tuple(views)] if self._one_photo else [(view,) for view in views]
 
-    def _sides(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the sides to which photos are reduced: no view is made larger than its photo knew.
+    def _seen(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the sides to which the photos (B, V) are reduced, and which views are read as they are stored.
 
-        The full size stays: a natively small photo serves as it is.
+        No view is made larger than its photo knew, but the full size stays: a natively small photo serves as it is.
+        The first view is never stored, so that all batches decode.
         """
         natives = self._corpus.natives(photos)
         known = np.where(natives > 0, natives, asked)
-        return np.where(asked == self._corpus.preprocessing.size, asked, np.minimum(asked, known))
-
-    def _stored(self, photos: NDArray[np.int64], asked: NDArray[np.int64], view: int) -> NDArray[np.bool_]:
-        """Return which photos' views are read as they are stored; never the first, so that all batches decode."""
-        if view == 0 or not self._stored_views:
-            return np.zeros(len(photos), dtype=np.bool_)
-        return self._corpus.stores(photos, self._sides(photos, asked))
+        sides = np.where(asked == self._corpus.preprocessing.size, asked, np.minimum(asked, known))
+        if not self._stored_views:
+            return sides, np.zeros(photos.shape, dtype=np.bool_)
+        stored = self._corpus.stores(photos, sides)
+        stored[:, 0] = False
+        return sides, stored
 
     def _usable(self, photos: NDArray[np.int64], stored: bool) -> NDArray[np.bool_]:
         """Check the photos not seen before; return (N,) bool."""
@@ -157,9 +154,8 @@ class PhotoReader:
         first, last = self._corpus.photos_of(label)
         place = draw.first_row + row
         for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
-            one = np.array([photo])
-            needed = [self._stored(one, draw.sides[row, view : view + 1], view)[0] for view in views]
-            if all(self._check(int(photo), bool(stored)) for stored in needed):
+            _, stored = self._seen(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
+            if all(self._check(int(photo), bool(stored[0, view])) for view in views):
                 return int(photo)
         folder = self._corpus.locate(first)[0].folder
         raise UserError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.batch import MixedSizes, View
 from pipeline.device_resample import reduce
+from pipeline.host_kernels import mirror
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def make_view(
     places: NDArray[np.int64],
     sides: NDArray[np.int64],
     mirrored: NDArray[np.bool_],
-    stored: Callable[[int], NDArray[np.uint8]],
+    stored: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
 ) -> View:
     """Make one view of B identities.
 
@@ -50,10 +51,10 @@ def make_view(
         places: (B,) int64, the face of each identity among them; -1 where its view is stored.
         sides: (B,) int64, in pixels.
         mirrored: (B,) bool, whether to mirror left-right.
-        stored: returns the stored view (s, s, 3) of an identity by its row.
+        stored: returns the stored views (n, s, s, 3) of identities by their rows, whose sides are the same.
 
     Returns:
-        the view on the faces' device.
+        the view on the faces' device; on a CPU in memory of its own.
     """
     groups = [np.flatnonzero(sides == side) for side in np.unique(sides)]
     made = [_make(faces, places[rows], int(sides[rows[0]]), mirrored[rows], stored, rows) for rows in groups]
@@ -67,7 +68,7 @@ def _make(
     places: NDArray[np.int64],
     side: int,
     mirrored: NDArray[np.bool_],
-    stored: Callable[[int], NDArray[np.uint8]],
+    stored: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     rows: NDArray[np.int64],
 ) -> Tensor:
     """Make the views of one side: (n, side, side, 3) uint8."""
@@ -76,20 +77,19 @@ def _make(
     if len(read) == 0:
         pixels = faces.reduced(places, side)
     else:
-        pixels = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=faces.pixels.device)
-        views = torch.from_numpy(np.stack([stored(int(row)) for row in rows[read]]))
-        pixels[torch.from_numpy(read)] = views.to(faces.pixels.device)
-        if len(made):
-            pixels[torch.from_numpy(made)] = faces.reduced(places[made], side)
+        pixels = torch.from_numpy(stored(rows[read])).to(faces.pixels.device)
+    if len(read) and len(made):
+        views, pixels = pixels, torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=pixels.device)
+        pixels[torch.from_numpy(read)] = views
+        pixels[torch.from_numpy(made)] = faces.reduced(places[made], side)
+    # Reducing and mirroring commute, and small views are quicker to mirror.
+    borrowed = pixels.untyped_storage().data_ptr() == faces.pixels.untyped_storage().data_ptr()
+    if pixels.device.type == "cpu" and (borrowed or mirrored.any()):
+        return torch.from_numpy(mirror(pixels.numpy(), mirrored))
     if not mirrored.any():
         return pixels
-    if pixels.untyped_storage().data_ptr() == faces.pixels.untyped_storage().data_ptr():
-        # Faces may be shared by views.
-        pixels = pixels.clone()
-    # Reducing and mirroring commute, and small views are quicker to mirror.
-    turned = torch.from_numpy(np.flatnonzero(mirrored)).to(pixels.device)
-    pixels[turned] = pixels[turned].flip(2)
-    return pixels
+    turned = torch.from_numpy(mirrored).to(pixels.device)
+    return torch.where(turned[:, None, None, None], pixels.flip(2), pixels)
 
 
 def _take(faces: Tensor, places: NDArray[np.int64]) -> Tensor:

@@ -19,9 +19,10 @@ Nothing in a folder depends on when, where or by how many processes it was writt
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shards.command import UserError
 
@@ -177,7 +178,10 @@ def _require_types(described: "Manifest | Preprocessing | TarEntry") -> None:
             raise TypeError("the rejects are no counts")
 
 
-def next_member(offset: int, size: int) -> int:
+_Bytes = TypeVar("_Bytes", int, NDArray[np.int64])
+
+
+def next_member(offset: _Bytes, size: _Bytes) -> _Bytes:
     """Return where the bytes of the member after one begin: its header follows the padding to whole blocks."""
     return offset + -(-size // TAR_BLOCK) * TAR_BLOCK + TAR_BLOCK
 

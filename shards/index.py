@@ -139,6 +139,28 @@ class ShardIndex:
         start = int(record["offset"])
         return self._slice(int(record["tar"]), start, start + int(record["size"]))
 
+    def read_all(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the encoded bytes of (N,) photos, as `read` does; quicker than one by one."""
+        records = self.records[photos]
+        stops = records["offset"] + records["size"]
+        parts = zip(records["tar"].tolist(), records["offset"].tolist(), stops.tolist(), strict=True)
+        return [self._slice(tar, start, stop) for tar, start, stop in parts]
+
+    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return the stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB.
+
+        Raises:
+            UserError: a tar is missing or shorter than the index says.
+        """
+        sides = self.manifest.stored_views
+        records = self.records[photos]
+        starts = next_member(records["offset"], records["size"]) + views_size(sides[: sides.index(side)])
+        size = views_size((side,))
+        parts = zip(records["tar"].tolist(), starts.tolist(), strict=True)
+        # (N x 3 side side,) -> (N, side, side, 3)
+        pixels = np.concatenate([self._slice(tar, start, start + size) for tar, start in parts])
+        return pixels.reshape(len(photos), side, side, 3)
+
     def _slice(self, number: int, start: int, stop: int) -> NDArray[np.uint8]:
         tar = self._tar(number)
         if start < 0 or stop > len(tar):
@@ -147,14 +169,6 @@ class ShardIndex:
                 f"{stop}; run `python -m shards.verify {self.folder}`"
             )
         return tar[start:stop]
-
-    def read_view(self, photo: int, side: int) -> NDArray[np.uint8]:
-        """Return a stored view of a photo, as a view of the memory-mapped tar: (side, side, 3) uint8 RGB."""
-        sides = self.manifest.stored_views
-        start = views_size(sides[: sides.index(side)])
-        pixels = self.read_views(photo)[start : start + 3 * side * side]
-        # (3 side side,) -> (side, side, 3)
-        return pixels.reshape(side, side, 3)
 
     def read_views(self, photo: int) -> NDArray[np.uint8]:
         """Return the bytes of all stored views of a photo.

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.batch import Batch, to_network_range
+from pipeline.batch import Batch
 from pipeline.loader import Loader
+from pipeline.network_range import to_network_range
 from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import orl

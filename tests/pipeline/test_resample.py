@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.device_resample import enlarge, reduce
+from pipeline.network_range import network_pixels, to_network_range
 from pipeline.resample import WEIGHT_ONE, kernel_weights, reduce_and_enlarge, resize
+from pipeline.view_making import Faces, make_view
 
 DEVICES = [
     "cpu",
@@ -41,9 +43,11 @@ def test_device_views_equal_pillow_bit_by_bit(low: int, device: str) -> None:
     faces = hard_faces(128)
     reduced = reduce(torch.from_numpy(faces).to(device), low)
     np.testing.assert_array_equal(reduced.cpu().numpy(), pillow(faces, low))
-    enlarged = enlarge(reduced, 128)
+    enlarged = enlarge(reduced, torch.empty((len(faces), 128, 128, 3), device=device))
     expected = pillow(pillow(faces, low), 128)
     np.testing.assert_array_equal(enlarged.cpu().numpy(), expected)
+    scaled = network_pixels(reduced, 128)
+    assert torch.equal(scaled.cpu(), to_network_range(torch.from_numpy(expected)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,4 +85,41 @@ def test_weights_sum_to_one_and_cannot_be_changed() -> None:
 def test_an_empty_batch_stays_empty() -> None:
     nothing = torch.empty((0, 16, 16, 3), dtype=torch.uint8)
     assert reduce(nothing, 8).shape == (0, 8, 8, 3)
-    assert enlarge(nothing, 32).shape == (0, 32, 32, 3)
+    assert network_pixels(nothing, 32).shape == (0, 32, 32, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    low=st.integers(1, 40),
+    larger=st.integers(0, 60),
+    count=st.integers(1, 20),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_faces_enlarged_into_rows_of_a_batch_equal_pillow(
+    low: int, larger: int, count: int, threads: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    faces = rng.integers(0, 256, (count, low, low, 3)).astype(np.uint8)
+    out = torch.full((count + 3, low + larger, low + larger, 3), 7.0)
+    rows = torch.from_numpy(rng.permutation(count + 3)[:count])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert network_pixels(torch.from_numpy(faces), low + larger, out, rows) is out
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(out[rows], to_network_range(torch.from_numpy(pillow(faces, low + larger))))
+    others = torch.ones(count + 3, dtype=torch.bool)
+    others[rows] = False
+    assert (out[others] == 7).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_mirrored_faces_and_no_others_are_turned(device: str) -> None:
+    faces = torch.from_numpy(hard_faces(9)).to(device)
+    mirrored = np.arange(9) % 3 == 1
+    places = np.arange(9)
+    made = make_view(Faces(faces), places, np.full(9, 9), mirrored, lambda row: np.empty(0, np.uint8))
+    for row in range(9):
+        assert torch.equal(made[row], faces[row].flip(1) if mirrored[row] else faces[row])
