@@ -1,17 +1,22 @@
 """Runs that begin with another run's backbone: frozen and thawed, at rates by layer, on the low-resolution sets."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.loader import Loader
 from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import low_resolution, scface
 from shards.command import UserError
+from shards.index import ShardIndex
 from training.checkpoint import checkpoint_path, load_checkpoint
 from training.config import Config, Model, Optimizer
 from training.distributed import ALONE
@@ -50,7 +55,13 @@ def low_resolution_shards(
 
 
 def tuned(config: Config, shards: Path, run_dir: Path, init_from: Path, resume: bool = False) -> Path:
-    train(Run(config, "survface", (shards,), run_dir, resume, init_from), ALONE)
+    return tuned_on_all(config, (shards,), run_dir, init_from, resume)
+
+
+def tuned_on_all(
+    config: Config, shards: tuple[Path, ...], run_dir: Path, init_from: Path, resume: bool = False
+) -> Path:
+    train(Run(config, "survface", shards, run_dir, resume, init_from), ALONE)
     return run_dir
 
 
@@ -74,6 +85,42 @@ def test_the_recipes_run_on_their_sets(begun: Path, low_resolution_shards: tuple
         assert all(torch.equal(found[key], value) for key, value in first.items()) is same
     heads = [load_checkpoint(checkpoint_path(tmp_path, step)).head["weight"] for step in (0, 1)]
     assert not torch.equal(*heads)
+
+
+def test_a_mix_of_aligned_faces_and_both_low_resolution_sets(
+    begun: Path, shards: Path, rendered: Path, tmp_path: Path
+) -> None:
+    folders = [shards]
+    for name, root in (("survface", "QMUL-SurvFace"), ("tinyface", "TinyFace")):
+        folders.append(tmp_path / name)
+        shard(Plan(low_resolution(name, rendered / root), Settings(size=32, template="whole")), folders[-1], workers=1)
+    recipe = RECIPES["survface"].optimizer
+    optimizer = replace(recipe, frozen_steps=2, layer_decay=0.5)
+    config = replace(SMALL, optimizer=optimizer, mix=(2.0, 1.0, 1.0), log_every=1)
+    run_dir = tuned_on_all(config, tuple(folders), tmp_path / "run", begun)
+
+    loader = Loader(folders, config.views, seed=config.seed, global_batch=config.batch, mix=config.mix)
+    people = [ShardIndex.open(folder).identities for folder in folders]
+    for batch in islice(loader, config.steps):
+        of_folder = np.searchsorted(np.cumsum(people), batch.labels.numpy(), side="right")
+        # Half of a batch are aligned faces, a quarter is of each other set, in every step.
+        assert np.bincount(of_folder, minlength=3).tolist() == [2, 1, 1]
+    loader.close()
+
+    losses = [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == config.steps
+    assert np.isfinite(losses).all()
+    final = load_checkpoint(run_dir / "final.pt")
+    assert final.identities == sum(people) == len(final.head["weight"])
+    assert (final.preprocessing.template, final.config["mix"]) == ("paper", [2.0, 1.0, 1.0])
+    first = load_checkpoint(begun).backbone
+    for step, same in ((2, True), (3, False)):
+        found = weights(run_dir, step)
+        assert [torch.equal(found[key], value) for key, value in first.items()] == [same] * len(first)
+    # Four convolutions with their activations, then the output; the head has the full rate.
+    rates = [group["lr"] / recipe.learning_rate for group in final.optimizer["param_groups"]]
+    assert rates == pytest.approx([0.1 * 0.5**layer for layer in reversed(range(len(rates) - 1))] + [1.0])
+    assert len(rates) > 5
 
 
 def test_a_resumed_run_thaws_at_the_same_step(begun: Path, shards: Path, tmp_path: Path) -> None:
