@@ -18,7 +18,8 @@ def add_model_options(command: Parser) -> None:
     add(
         "--template",
         choices=["paper", "centred", "whole"],
-        help="where landmarks go, of a model that does not say it itself (default: its own)",
+        help="where landmarks go, of a model that does not say it itself; of another it must be the same "
+        "(default: its own)",
     )
     add("--size", type=int, metavar="PIXELS", help="side of its pictures in pixels, likewise (default: its own)")
     add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
@@ -38,8 +39,10 @@ def device_of(options: Any) -> str:
     return chosen_device(options.device)
 
 
-def open_embedder(name: str, options: Any, device: str) -> "tuple[Embedder, LoadedBackbone]":
-    """Open a model as the options say.
+def open_embedder(
+    name: str, options: Any, device: str, beside_others: bool = False
+) -> "tuple[Embedder, LoadedBackbone]":
+    """Open a model as the options say; beside others, template and size may be meant for those.
 
     Raises:
         UserError: it cannot be loaded, or the named cache folder cannot be used.
@@ -51,5 +54,5 @@ def open_embedder(name: str, options: Any, device: str) -> "tuple[Embedder, Load
     if options.size is not None and options.size < 1:
         raise UserError(f"--size {options.size}; give at least 1 pixel")
     cache = None if options.no_cache else usable_folder(options.cache)
-    loaded = load_model(name, template=options.template, size=options.size)
+    loaded = load_model(name, template=options.template, size=options.size, beside_others=beside_others)
     return Embedder(loaded, device=device, flip=options.flip, cache=cache), loaded

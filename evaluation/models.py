@@ -1,6 +1,7 @@
 """Any model as a backbone ready to embed: a file, or the user's own code by its import path."""
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,9 @@ from training.exported import carries_metadata, exported_format, load_exported, 
 from training.import_path import imported, is_import_path
 
 
-def load_model(name: str, *, template: str | None = None, size: int | None = None) -> LoadedBackbone:
+def load_model(
+    name: str, *, template: str | None = None, size: int | None = None, beside_others: bool = False
+) -> LoadedBackbone:
     """Load a model by the name of its file or its import path.
 
     Args:
@@ -26,22 +29,35 @@ def load_model(name: str, *, template: str | None = None, size: int | None = Non
             callable is called with `size=`, or with nothing where it takes no such argument, and returns an
             `nn.Module` or any callable from (N, 3, size, size) float32 RGB in [-1, 1] to (N, D); an `nn.Module`
             named so is taken as it is.
-        template: "paper", "centred" or "whole", of a model that does not say itself how it was trained.
-        size: side of the model's pictures in pixels, of a model that does not say it itself.
+        template: "paper", "centred" or "whole", of a model that does not say itself how it was trained; another one
+            must say the same.
+        size: side of the model's pictures in pixels, likewise.
+        beside_others: whether template and size may be meant for other models: a difference is told, not refused.
 
     Raises:
-        UserError: the file or the module cannot be loaded, or does not say how its pictures are prepared and neither
-            do `template` and `size`.
+        UserError: the file or the module cannot be loaded, does not say how its pictures are prepared and neither
+            do `template` and `size`, or says it otherwise than they do.
     """
     if is_import_path(name) and not Path(name).exists():
         return _from_code(name, _given(name, template, size))
     path = Path(name)
     if exported_format(path):
-        return load_exported(path) if carries_metadata(path) else load_foreign(path, _given(name, template, size))
-    loaded = load_backbone(path)
-    if loaded.recipe is None and template is not None:
-        # A plain state dict implies its size, not its template; the published one is a guess that the user may mend.
-        return replace(loaded, preprocessing=preprocessing_of(template, loaded.preprocessing.size))
+        if not carries_metadata(path):
+            return load_foreign(path, _given(name, template, size))
+        loaded = load_exported(path)
+    else:
+        loaded = load_backbone(path)
+        if loaded.recipe is None and template is not None:
+            # A plain state dict implies its size, not its template; the published one is a guess that the user may
+            # mend.
+            loaded = replace(loaded, preprocessing=preprocessing_of(template, loaded.preprocessing.size))
+    own = loaded.preprocessing
+    for option, given, found in (("template", template, own.template), ("size", size, own.size)):
+        if given is not None and given != found:
+            told = f"{name} was trained with {option} {found}, --{option} {given} is given"
+            if not beside_others:
+                raise UserError(f"{told}; leave it out, or name the checkpoint that was trained so")
+            print(f"warning: {told}: it keeps its own", file=sys.stderr)
     return loaded
 
 

@@ -63,7 +63,7 @@ def test_every_file_gives_the_same_embeddings(
     assert len(loaded.sha256) == 64
 
 
-def test_what_a_file_does_not_say_is_asked_for(folder: Path) -> None:
+def test_what_a_file_does_not_say_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = str(folder / "plain.safetensors")
     with pytest.raises(UserError, match=r"--template \(paper, centred, whole\) and --size"):
         load_model(plain)
@@ -73,7 +73,19 @@ def test_what_a_file_does_not_say_is_asked_for(folder: Path) -> None:
     # A plain state dict implies its size and the published template, which may be told better.
     assert load_model(str(folder / "net.pth"), template="whole").preprocessing.points == ()
     # A file that says how its pictures are prepared is believed.
-    assert load_model(str(folder / "net.onnx"), template="whole", size=64).preprocessing.template == "paper"
+    assert load_model(str(folder / "net.onnx"), template="paper", size=SIZE).preprocessing.template == "paper"
+    for name, given in (
+        ("net.onnx", {"template": "whole"}),
+        ("net.safetensors", {"size": 64}),
+        ("net.pth", {"template": "centred", "size": 64}),
+    ):
+        (option, value), own = list(given.items())[-1], {"template": "paper", "size": SIZE}
+        told = f"trained with {option} {own[option]}, --{option} {value} is given"
+        with pytest.raises(UserError, match=told):
+            load_model(str(folder / name), **given)  # type: ignore[arg-type]
+        loaded = load_model(str(folder / name), beside_others=True, **given)  # type: ignore[arg-type]
+        assert loaded.preprocessing.size == SIZE
+        assert told in capsys.readouterr().err
 
 
 def test_torchscript_and_other_files_are_refused(folder: Path, tmp_path: Path) -> None:
