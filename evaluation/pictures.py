@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.align import TEMPLATES, WARP, DegenerateLandmarks, align, native_size
+from pipeline.faces import truncation
 from pipeline.resample import reduce_and_enlarge, resize
 
 
@@ -131,8 +132,10 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode a picture, its pixels as stored whatever an EXIF orientation says: (H, W, 3) uint8 RGB.
 
     Raises:
-        PictureError: unreadable.
+        PictureError: unreadable, or truncated: a decoder would fill the rest with grey and say nothing.
     """
+    if fault := truncation(data):
+        raise PictureError("unreadable (truncated)" if fault == "truncated" else fault)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from evaluation.lists import PictureFolder
 from evaluation.pictures import Picture, Preparation
 from pipeline.align import TEMPLATES, WARP, WARPS
+from pipeline.disk import PICTURE_SUFFIXES
 from shards.command import UserError
 from shards.format import Preprocessing
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 
 def require_template(preprocessing: Preprocessing, protocol: str) -> None:
@@ -72,7 +71,7 @@ def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: P
 def picture_names(folder: Path) -> list[str]:
     """Return the names of the pictures in a folder, sorted."""
     names = os.listdir(folder)  # noqa: PTH208 - names alone, of a hundred thousand files
-    return sorted(name for name in names if PurePath(name).suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(name for name in names if name.lower().endswith(PICTURE_SUFFIXES))
 
 
 def _warp(preprocessing: Preprocessing) -> str:
