@@ -13,6 +13,7 @@ from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
     from evaluation.embedder import Embeds
+    from evaluation.figures import Outcome
     from evaluation.results import Model
 
 
@@ -81,6 +82,7 @@ def main() -> None:
     for evaluate in protocols:
         results = tuple(evaluate(embedder) for embedder in embedders)
         outcomes[results[0].protocol] = results
+    _refuse_nothing_measured(embedders, list(outcomes.values()))
     settings = Settings(device, options.flip, tuple(options.sizes), options.match_gallery)
     report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
     try:
@@ -118,13 +120,23 @@ def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
     from evaluation.results import Model
     from evaluation.stored import StoredEmbeddings
 
-    opened = [open_embedder(name, options, device) for name in options.checkpoint]
+    opened = [open_embedder(name, options, device, len(options.checkpoint) > 1) for name in options.checkpoint]
     stored = [StoredEmbeddings(Path(name)) for name in options.embeddings]
     models = [Model.of(Path(name), loaded) for name, (_, loaded) in zip(options.checkpoint, opened, strict=True)]
     models += [
         Model.of_embeddings(Path(name), file.origin) for name, file in zip(options.embeddings, stored, strict=True)
     ]
     return [*(embedder for embedder, _ in opened), *stored], models
+
+
+def _refuse_nothing_measured(embedders: "list[Embeds]", outcomes: "list[tuple[Outcome, ...]]") -> None:
+    """Refuse a model of which nothing at all was measured, as where the data sets lie somewhere else."""
+    from evaluation.embedder import nothing_usable
+
+    for embedder, of_model in zip(embedders, zip(*outcomes, strict=True), strict=True):
+        faults = {name: reason for outcome in of_model for name, reason in outcome.missing}
+        if faults and not any(figure.n for outcome in of_model for figure in outcome.figures):
+            raise nothing_usable(len(faults), *next(iter(faults.items())), embedder.hint)
 
 
 def _unlike(models: list[Any]) -> tuple[Any, ...]:

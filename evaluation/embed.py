@@ -45,12 +45,15 @@ def main() -> None:
         raise UserError(f"--reduce {too_small[0]}; give sides of at least 1 pixel")
     if options.out.suffix != ".npz" or not options.out.absolute().parent.is_dir() or options.out.is_dir():
         raise UserError(f"{options.out} cannot be written; name an .npz file in a folder that is there")
+    from evaluation.embedder import nothing_usable
     from evaluation.stored import stored_name, write_embeddings
 
     embedder, loaded = open_embedder(options.checkpoint, options, device_of(options))
     pictures = _pictures(options, loaded.preprocessing)
     embedded = embedder.embed(pictures)
     used = embedded.usable
+    if not used.any():
+        raise nothing_usable(len(pictures), *next(iter(embedded.faults.items())), "name others with --images")
     names = [stored_name(p.name, p.preparation.low) for p, usable in zip(pictures, used, strict=True) if usable]
     write_embeddings(options.out, names, embedded.vectors[used], loaded, flip=options.flip)
     for name, reason in embedded.faults.items():
@@ -74,15 +77,12 @@ def _pictures(options: Any, form: "Preprocessing") -> "list[Picture]":
 
 
 def _folder(folder: Path, form: "Preprocessing", sides: list[int | None]) -> "list[Picture]":
-    from evaluation.prepare import PICTURE_SUFFIXES, whole
+    from evaluation.prepare import whole
+    from pipeline.disk import PICTURE_SUFFIXES, walk_pictures
 
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-    )
+    names = sorted(path for _, path in walk_pictures(folder))
     if not names:
-        raise UserError(f"{folder} holds no picture; expected files ending in {', '.join(sorted(PICTURE_SUFFIXES))}")
+        raise UserError(f"{folder} holds no picture; expected files ending in {', '.join(PICTURE_SUFFIXES)}")
     return [whole(name, folder / name, form, side) for side in sides for name in names]
 
 

@@ -1,7 +1,7 @@
 """Pictures to embeddings: every picture is read, prepared and embedded once."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -56,8 +56,12 @@ class Embeds(Protocol):
     def preprocessing(self) -> Preprocessing:
         """What the model's pictures go through."""
 
+    @property
+    def hint(self) -> str:
+        """What to look at where not one picture can be used."""
+
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
-        """Embed pictures, in their order."""
+        """Embed pictures, in their order; each that cannot be used is a fault."""
 
     def summary(self) -> str:
         """Return in one clause where the embeddings came from."""
@@ -95,6 +99,20 @@ class _Fetched:
     fault: str = ""
 
 
+def nothing_usable(number: int, name: str, reason: str, hint: str) -> UserError:
+    """Return the mistake of a user whose pictures all cannot be used, such as one for a reason."""
+    return UserError(f"none of {number:,} pictures can be used, such as {name} ({reason}); {hint}")
+
+
+def of_empty_parts(found: Mapping[str, Embedded]) -> tuple[str, ...]:
+    """Name the parts of a data set of which nothing can be used: a sentence for each."""
+    return tuple(
+        f"Nothing of {part} can be used ({len(embedded.vectors):,} pictures named): what rests on it is not measured."
+        for part, embedded in found.items()
+        if not embedded.usable.any()
+    )
+
+
 class Embedder:
     """A backbone and the preprocessing that its pictures must go through.
 
@@ -108,12 +126,15 @@ class Embedder:
 
     Attributes:
         preprocessing: what the model's pictures go through.
+        hint: what to look at where not one picture can be used.
         computed: embeddings that were computed so far.
         reused: embeddings that were taken from the cache so far.
 
     Raises:
         OSError: the cache's folder cannot be made or read.
     """
+
+    hint = "check that the data set's folder is the one its lists belong to"
 
     def __init__(
         self,
@@ -141,8 +162,7 @@ class Embedder:
         same picture twice is embedded once. Memory: the result and a few batches.
 
         Raises:
-            UserError: the network's output is not finite, or not one picture can be used, as where the data set
-                lies somewhere else.
+            UserError: the network's output is not finite.
         """
         vectors: NDArray[np.float32] | None = None
         faults: dict[str, str] = {}
@@ -155,13 +175,13 @@ class Embedder:
                 faults.update({pictures[row].name: item.fault for item in fetched if item.fault for row in item.rows})
         if self._cache is not None:
             self._cache.flush()
-        if pictures and vectors is None:
-            name, reason = next(iter(faults.items()))
-            raise UserError(
-                f"none of {len(pictures)} pictures can be used, such as {name} ({reason}); "
-                "check that the data set's folder is the one its lists belong to"
-            )
-        return Embedded(np.empty((0, 0), dtype=np.float32) if vectors is None else vectors, faults)
+        return Embedded(self._of_nothing(len(pictures)) if vectors is None else vectors, faults)
+
+    def _of_nothing(self, number: int) -> NDArray[np.float32]:
+        """Return the vectors of pictures none of which can be used: (number, D), NaN."""
+        size = self.preprocessing.size
+        length = self._forward(np.zeros((1, size, size, 3), dtype=np.uint8)).shape[1]
+        return np.full((number, length), np.nan, dtype=np.float32)
 
     def summary(self) -> str:
         """Return in one clause how many embeddings were computed and how many reused."""

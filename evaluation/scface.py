@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.curves import cmc_curve, identification_scores
-from evaluation.embedder import Embedded, Embeds
+from evaluation.embedder import Embedded, Embeds, of_empty_parts
 from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -127,13 +127,13 @@ def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Out
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
     counts = {"mugshots": len(data.mugshots.names)}
-    sizes, rank_1, left_out = [], [], 0
+    sizes, rank_1, left_out, parts = [], [], 0, {"the mugshots": gallery}
     for distance, metres in DISTANCES.items():
         landmarks = data.probes[distance]
         names = list(landmarks.points)
         where = f"d{distance} ({metres})"
         pictures = [aligned_at_native_size(n, data.folder.path(n), landmarks.points[n], form) for n in names]
-        probes = embedder.embed(pictures)
+        probes = parts[f"the probes at d{distance}"] = embedder.embed(pictures)
         missing.update({**landmarks.faults, **probes.faults})
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))
@@ -155,7 +155,7 @@ def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Out
         tuple(curves),
         {**counts, **data.counts},
         tuple(sorted(missing.items())),
-        _notes(data, sizes, match_gallery),
+        (*_notes(data, sizes, match_gallery), *of_empty_parts(parts)),
         incomplete=bool(missing) or left_out > 0,
         mistakes=tuple(mistakes),
     )

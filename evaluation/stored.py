@@ -65,13 +65,13 @@ class StoredEmbeddings:
     Attributes:
         preprocessing: of the pictures; the published one where the file does not say.
         origin: where the embeddings come from.
+        hint: what to look at where not one picture can be used.
 
     Raises:
         UserError: the file is missing, damaged, or not of this form.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         arrays = _read(path)
         names, self._vectors = _names_and_vectors(path, arrays)
         self._row = {name: row for row, name in enumerate(names)}
@@ -81,14 +81,11 @@ class StoredEmbeddings:
         self.origin = _origin(path, arrays)
         elsewhere = self.origin.preprocessing.template == MADE_ELSEWHERE
         self.preprocessing = preprocessing_of("paper", _PUBLISHED_SIZE) if elsewhere else self.origin.preprocessing
+        self.hint = f"the names in {path} look like {names[0]}"
         self._asked: set[int] = set()
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
-        """Look pictures up by their names, in their order; one that the file lacks is a fault.
-
-        Raises:
-            UserError: the file has none of them.
-        """
+        """Look pictures up by their names, in their order; one that the file lacks is a fault."""
         faults: dict[str, str] = {}
         vectors = np.full((len(pictures), self._vectors.shape[1]), np.nan, dtype=np.float32)
         for place, picture in enumerate(pictures):
@@ -100,12 +97,6 @@ class StoredEmbeddings:
             else:
                 vectors[place] = self._vectors[row]
                 self._asked.add(row)
-        if pictures and faults and not np.isfinite(vectors[:, 0]).any():
-            first = pictures[0]
-            raise UserError(
-                f"{self._path} has none of {len(pictures):,} pictures, such as "
-                f"{stored_name(first.name, first.preparation.low)}; its own names look like {next(iter(self._row))}"
-            )
         return Embedded(vectors, faults)
 
     def summary(self) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluation.bootstrap import Statistic, WeightedCurve, open_set_intervals
 from evaluation.curves import cmc_curve, score_curves
-from evaluation.embedder import Embedded, Embeds
+from evaluation.embedder import Embedded, Embeds, of_empty_parts
 from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.identification import (
     MatedRanks,
@@ -27,13 +27,12 @@ from evaluation.identification import (
     tpir_curve,
 )
 from evaluation.intervals import bootstrap_over_people
-from evaluation.lists import PictureFolder, find_folder, find_list
+from evaluation.lists import PictureFolder, find_folder, find_list, has_folder
 from evaluation.mat_lists import read_named_identities
 from evaluation.mistakes import worst_false_alarms, worst_identifications
 from evaluation.pairs import person_in_name
 from evaluation.pictures import Picture
 from evaluation.prepare import picture_names, whole_pictures
-from shards.command import UserError
 
 PROTOCOL = "QMUL-SurvFace open-set identification"
 FPIRS = (0.3, 0.2, 0.1, 0.01)
@@ -72,9 +71,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     mated = read_named_identities(
         find_list("mated_probe_img_ID_pairs.mat", places), "mated_probe_set", "mated_probe_ids"
     )
-    unmated = picture_names(find_folder(folder, "unmated_probe"))
-    if not unmated:
-        raise UserError(f"{folder / 'unmated_probe'} holds no pictures; FPIR needs its unmated probes")
+    unmated = picture_names(folder / "unmated_probe") if has_folder(folder, "unmated_probe") else []
     folders = {part: PictureFolder(folder / part) for part in ("gallery", "mated_probe", "unmated_probe")}
     return Data(folders, gallery, mated, unmated)
 
@@ -94,8 +91,12 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
     pictures = {
         part: whole_pictures(data.folders[part], names, embedder.preprocessing) for part, names in parts.items()
     }
-    gallery, mated, unmated = (embedder.embed(pictures[part]) for part in parts)
-    shown = {part: np.flatnonzero(found.usable) for part, found in zip(parts, (gallery, mated, unmated), strict=True)}
+    embedded = {part: embedder.embed(pictures[part]) for part in parts}
+    gallery, mated, unmated = embedded.values()
+    shown = {part: np.flatnonzero(found.usable) for part, found in embedded.items()}
+    if not len(shown["gallery"]):
+        # Without a gallery nobody is missed, but nobody can be found either.
+        shown["mated_probe"] = shown["mated_probe"][:0]
     owners = np.array([owner for _, owner in data.gallery])[shown["gallery"]]
     templates, names = mean_templates(gallery.vectors[shown["gallery"]], owners)
     people = np.array([owner for _, owner in data.mated])[shown["mated_probe"]]
@@ -118,10 +119,15 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
         tuple(_curves(ranked, best)),
         counts,
         tuple(sorted(faults.items())),
-        (f"{absent:,} mated probes show people who are not in the gallery; they count as misses.",) if absent else (),
-        incomplete=bool(faults),
+        _notes(absent, embedded),
+        incomplete=bool(faults) or not data.unmated,
         mistakes=tuple(_mistakes(found, ranked, best, best_rows)),
     )
+
+
+def _notes(absent: int, embedded: dict[str, Embedded]) -> tuple[str, ...]:
+    told = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
+    return (*((told,) if absent else ()), *of_empty_parts(embedded))
 
 
 def _figures(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.curves import cmc_curve, identification_scores
-from evaluation.embedder import Embedded, Embeds
+from evaluation.embedder import Embeds, of_empty_parts
 from evaluation.figures import Figure, Outcome
 from evaluation.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
@@ -73,10 +73,13 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
     }
     found = {part: embedder.embed(pictures[part]) for part in parts}
     shown = {part: np.flatnonzero(embedded.usable) for part, embedded in found.items()}
+    if not len(shown["Gallery_Match"]):
+        # Without a mated gallery nobody is missed, but nobody can be found either.
+        shown["Probe"] = shown["Probe"][:0]
     people = np.array([owner for _, owner in data.probes])[shown["Probe"]]
     match, others = shown["Gallery_Match"], shown["Gallery_Distractor"]
-    owners = np.array([*np.array([owner for _, owner in data.match])[match], *[_DISTRACTOR] * len(others)])
-    gallery = _joined(found["Gallery_Match"], match, found["Gallery_Distractor"], others)
+    owners = np.array([*(data.match[row][1] for row in match), *[_DISTRACTOR] * len(others)])
+    gallery = np.concatenate([found["Gallery_Match"].vectors[match], found["Gallery_Distractor"].vectors[others]])
     rows = [("Gallery_Match", row) for row in match] + [("Gallery_Distractor", row) for row in others]
     queries = found["Probe"].vectors[shown["Probe"]]
     ranked = mated_ranks(queries, people, gallery, owners)
@@ -95,7 +98,7 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
         (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked)),
         {"probes": len(data.probes), "mated gallery": len(data.match), "distractors": len(data.distractors)},
         tuple(sorted(faults.items())),
-        _notes(data, absent),
+        (*_notes(data, absent), *of_empty_parts({part: found[part] for part in parts if parts[part]})),
         incomplete=bool(faults) or not data.distractors,
         mistakes=tuple(
             worst_identifications(
@@ -106,12 +109,6 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
             )
         ),
     )
-
-
-def _joined(match: Embedded, match_rows: np.ndarray, others: Embedded, other_rows: np.ndarray) -> np.ndarray:
-    """Join the usable embeddings of the gallery: (G, D)."""
-    mine = match.vectors[match_rows]
-    return np.concatenate([mine, others.vectors[other_rows]]) if len(other_rows) else mine
 
 
 def _notes(data: Data, absent: int) -> tuple[str, ...]:

@@ -123,9 +123,12 @@ def test_flipping_averages_with_the_mirror_image(loaded: LoadedBackbone, picture
 
 def test_no_pictures_and_only_faults(loaded: LoadedBackbone, tmp_path: Path) -> None:
     embedder = Embedder(loaded, device="cpu")
-    assert len(embedder.embed([]).vectors) == 0
-    with pytest.raises(UserError, match=r"none of 2 pictures can be used, such as a \(missing\)"):
-        embedder.embed([Picture("a", tmp_path / "a", WHOLE), Picture("b", tmp_path / "b", WHOLE)])
+    none = embedder.embed([])
+    faulty = embedder.embed([Picture("a", tmp_path / "a", WHOLE), Picture("b", tmp_path / "b", WHOLE)])
+    assert (len(none.vectors), len(faulty.vectors)) == (0, 2)
+    assert none.vectors.shape[1] == faulty.vectors.shape[1] > 0
+    assert not faulty.usable.any()
+    assert faulty.faults == {"a": "missing", "b": "missing"}
 
 
 def test_an_output_that_is_no_number_is_refused(loaded: LoadedBackbone, pictures: list[Picture]) -> None:

@@ -15,7 +15,10 @@ from torch import nn
 from evaluation import lfw, orl, scface, survface, survface_openset, tinyface
 from evaluation.embedder import Embedder
 from evaluation.figures import Outcome
+from evaluation.pictures import read_picture
+from evaluation.prepare import picture_names
 from pipeline.align import preprocessing, similarity, template_points
+from pipeline.disk import PICTURE_SUFFIXES
 from shards.command import UserError
 from training.checkpoint import LoadedBackbone
 from training.model import build_backbone
@@ -229,11 +232,90 @@ def test_missing_folders_and_lists_are_named(rendered: Path, tmp_path: Path, emb
         lfw.evaluate(tmp_path / "nowhere", [], embedder)
     with pytest.raises(UserError, match=r"no LFW.csv in .*LFW.*data"):
         lfw.evaluate(rendered / "LFW", [], embedder)
-    (tmp_path / "LFW" / "lfw").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"none of .* pictures can be used"):
-        lfw.evaluate(tmp_path / "LFW", [rendered / "lists"], embedder)
     with pytest.raises(UserError, match="holds none of"):
         survface.evaluate(tmp_path, [], embedder)
+
+
+def removed(tree: Path, part: str) -> Path:
+    """Copy a data set, and leave nothing but rubbish in one of its folders."""
+    for path in next(tree.rglob(part)).iterdir():
+        path.write_bytes(b"no picture")
+    return tree
+
+
+@pytest.mark.parametrize("part", ["Gallery_Match", "Gallery_Distractor", "Probe"])
+def test_a_part_of_tinyface_that_is_gone_is_named(
+    rendered: Path, tmp_path: Path, embedder: Embedder, part: str
+) -> None:
+    root = removed(Path(shutil.copytree(rendered / "TinyFace", tmp_path / "TinyFace")), part)
+    outcome = tinyface.evaluate(root, [], embedder)
+    whole = figures(tinyface.evaluate(rendered / "TinyFace", [], embedder))
+    assert outcome.incomplete
+    assert any(f"Nothing of {part} can be used" in note for note in outcome.notes)
+    assert all(name.startswith(f"{part}/") for name, _ in outcome.missing)
+    if part == "Gallery_Distractor":
+        assert [figure.n for figure in outcome.figures] == [24] * 5
+        assert figures(outcome)["rank-1"] >= whole["rank-1"] > 0
+    else:
+        assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
+
+
+@pytest.mark.parametrize("part", ["gallery", "mated_probe", "unmated_probe"])
+def test_a_part_of_survface_that_is_gone_is_named(
+    rendered: Path, tmp_path: Path, embedder: Embedder, part: str
+) -> None:
+    root = removed(Path(shutil.copytree(rendered / "QMUL-SurvFace", tmp_path / "QMUL-SurvFace")), part)
+    outcome = survface_openset.evaluate(root, [], embedder)
+    assert outcome.incomplete
+    assert any(f"Nothing of {part} can be used" in note for note in outcome.notes)
+    measured = {name for name, value in figures(outcome).items() if not np.isnan(value)}
+    # Without unmated probes there is no FPIR, but a closed set there is.
+    assert measured == ({"rank-1 (closed set)"} if part == "unmated_probe" else set())
+    if part == "unmated_probe":
+        shutil.rmtree(next(root.rglob(part)))
+        again = survface_openset.evaluate(root, [], embedder)
+        assert again.incomplete
+        np.testing.assert_equal(figures(again), figures(outcome))
+
+
+def test_a_distance_of_scface_that_is_gone_is_named(copy: Path, embedder: Embedder) -> None:
+    whole = figures(scface.evaluate(copy / "SCface", [copy / "lists"], embedder))
+    for path in (copy / "SCface" / "SCface_database" / "surveillance_cameras_all").glob("*_2.jpg"):
+        path.unlink()
+    outcome = scface.evaluate(copy / "SCface", [copy / "lists"], embedder)
+    assert any("Nothing of the probes at d2 can be used" in note for note in outcome.notes)
+    found = figures(outcome)
+    assert np.isnan(found["d2 (2.6 m): rank-1"])
+    assert found["d1 (4.2 m): rank-1"] == whole["d1 (4.2 m): rank-1"]
+
+
+def test_a_protocol_without_any_picture_has_no_figures(rendered: Path, tmp_path: Path, embedder: Embedder) -> None:
+    (tmp_path / "LFW" / "lfw").mkdir(parents=True)
+    outcome = lfw.evaluate(tmp_path / "LFW", [rendered / "lists"], embedder)
+    assert outcome.incomplete
+    assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
+    root = removed(Path(shutil.copytree(rendered / "QMUL-SurvFace", tmp_path / "Q")), "verification_images")
+    outcome = survface.evaluate(root, [], embedder)
+    assert outcome.incomplete
+    assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
+
+
+def test_a_truncated_jpeg_is_no_picture(copy: Path, embedder: Embedder) -> None:
+    images = copy / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Verification_Test_Set" / "verification_images"
+    cut = sorted(images.iterdir())[0]
+    cut.write_bytes(cut.read_bytes()[:-200])
+    assert cv2.imread(str(cut)) is not None, "the decoder itself fills it with grey"
+    outcome = survface.evaluate(copy / "QMUL-SurvFace", [], embedder)
+    assert outcome.missing == ((cut.name, "unreadable (truncated)"),)
+
+
+@pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
+def test_distractors_of_every_kind_of_file_are_found(rendered: Path, tmp_path: Path, suffix: str) -> None:
+    (path,) = sorted((rendered / "TinyFace" / "Testing_Set" / "Probe").iterdir())[:1]
+    Image.open(path).convert("RGB").save(tmp_path / f"a{suffix.upper()}")
+    (tmp_path / "a.txt").touch()
+    assert picture_names(tmp_path) == [f"a{suffix.upper()}"]
+    assert read_picture(tmp_path / f"a{suffix.upper()}").shape == (*cv2.imread(str(path)).shape[:2], 3)
 
 
 def test_a_checkpoint_with_another_template_is_refused(rendered: Path, backbone: nn.Module) -> None:

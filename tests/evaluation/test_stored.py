@@ -49,15 +49,33 @@ def figures(outcome: Outcome) -> dict[str, tuple[float, int]]:
 
 
 @pytest.mark.slow
-def test_a_folder_of_whole_pictures(rendered: Path, model: Embedder, embed: Callable[..., StoredEmbeddings]) -> None:
+def test_a_folder_of_whole_pictures(
+    rendered: Path,
+    model: Embedder,
+    embed: Callable[..., StoredEmbeddings],
+    tmp_path: Path,
+    command: Callable,
+    refused: Callable[..., str],
+) -> None:
+    stored_path = tmp_path / "x.npz"
     inner = rendered / "QMUL-SurvFace" / "QMUL-SurvFace"
     stored = embed("--images", inner / "Face_Verification_Test_Set" / "verification_images")
     root = rendered / "QMUL-SurvFace"
     assert figures(survface.evaluate(root, [], stored)) == figures(survface.evaluate(root, [], model))
     assert stored.preprocessing == model.preprocessing
     assert len(stored.origin.sha256) == 64
-    with pytest.raises(UserError, match=r"has none of .* pictures, such as gallery/.*; its own names look like"):
-        survface_openset.evaluate(root, [], stored)
+    # A file for one of the set's two tasks: the other one is named, and has no figures.
+    openset = survface_openset.evaluate(root, [], stored)
+    assert openset.incomplete
+    assert figures(openset) == {}
+    assert sum("Nothing of" in note for note in openset.notes) == 3
+    words = ["evaluation", "--embeddings", stored_path, "--survface", root, "--out", stored_path.parent / "report"]
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert "open-set identification (incomplete)" in done.stdout
+    line = refused(*words[:3], "--tinyface", rendered / "TinyFace", *words[-2:])
+    assert "none of 120 pictures can be used, such as Gallery_Distractor/" in line
+    assert f"(no embedding in the file); the names in {stored_path} look like " in line
 
 
 @pytest.mark.slow
