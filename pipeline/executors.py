@@ -85,9 +85,17 @@ def work_through(
         kept: what stays on disk when a worker dies, for the message.
 
     Raises:
-        UserError: a worker process died.
+        UserError: a worker process died, or the one that starts them.
     """
     running: set[Future[Any]] = set()
+    died = UserError(f"a worker process died (killed, or out of memory); run the same command again: {kept}")
+
+    def submit(task: tuple[Any, ...]) -> Future[Any]:
+        try:
+            return workplace.executor.submit(function, *task)
+        except (EOFError, ConnectionError) as error:
+            # The server that starts workers died while it started one.
+            raise died from error
 
     def collect() -> None:
         nonlocal running
@@ -99,13 +107,11 @@ def work_through(
         for task in tasks:
             while len(running) > workplace.units_at_once:
                 collect()
-            running.add(workplace.executor.submit(function, *task))
+            running.add(submit(task))
         while running:
             collect()
     except workplace.lost as error:
-        raise UserError(
-            f"a worker process died (killed, or out of memory); run the same command again: {kept}"
-        ) from error
+        raise died from error
     finally:
         for future in running:
             future.cancel()
