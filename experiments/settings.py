@@ -80,7 +80,7 @@ TINY = Ablation(
     (
         Part("orl", "ORL faces", _SECONDS, folds=2),
         Part("rendered", "Rendered people", _SECONDS, folds=2, identities=8, photos=4),
-        Part("few", "Few rendered people", _SECONDS, folds=2, identities=6, photos=4),
+        Part("few", "Few rendered people", _SECONDS, folds=2, identities=8, photos=4),
     ),
     seeds=1,
     sizes=(8,),

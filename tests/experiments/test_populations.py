@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.campaign import prepare
 from experiments.populations import rendered_population, test_people
-from experiments.settings import sized
+from experiments.settings import SIZES, sized
 from experiments.variants import VARIANTS
 from shards.command import UserError
 from shards.index import ShardIndex
@@ -66,3 +66,10 @@ def test_a_size_is_known_by_name() -> None:
         sized("hour", parts=["everyone"])
     with pytest.raises(UserError, match="at least 1"):
         sized("hour", 0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_people_of_every_training_fill_its_batch(size: str) -> None:
+    for part in SIZES[size].parts:
+        people = part.identities or 40
+        assert people - -(-people // part.folds) >= part.config.batch, part.name
