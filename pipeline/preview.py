@@ -98,6 +98,7 @@ def main() -> None:
     from pipeline.degradation import Degradation
     from pipeline.loader import Loader
     from pipeline.views import Views
+    from shards.writer import write_atomically
 
     corpus = Corpus.open(options.shards)
     if not options.out.absolute().parent.is_dir():
@@ -117,7 +118,7 @@ def main() -> None:
     batch = next(loader)
     loader.close()
     figure = draw_sheet(batch, corpus.name)
-    figure.savefig(options.out, dpi=130)
+    write_atomically(options.out, lambda file: figure.savefig(file, format="png", dpi=130))
     print(f"{len(batch.labels)} identities x {len(batch.views)} views: {options.out}")
 
 

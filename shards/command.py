@@ -53,6 +53,14 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def storage_mistake(error: OSError) -> UserError | None:
+    """Return the mistake behind an error of a disk that is full or may not be written, None for any other error."""
+    if error.errno not in _STORAGE_ERRORS:
+        return None
+    where = error.filename or "the output folder"
+    return UserError(f"{where}: {error.strerror}; make room there or name another folder, then run the command again")
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command's main function; a `UserError` ends it in one line with exit status 2.
 
@@ -64,10 +72,10 @@ def run(main: Callable[[], None]) -> None:
     except UserError as mistake:
         fail(str(mistake))
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        full = storage_mistake(error)
+        if full is None:
             raise
-        where = error.filename or "the output folder"
-        fail(f"{where}: {error.strerror}; make room there or name another folder, then run the command again")
+        fail(str(full))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], 
             has removed it, nothing written there can appear any more.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; no temporary file is left.
+        OSError: the disk is full or the folder cannot be written, with the file's own name; no temporary file is left.
     """
     temporary = (staging or path.parent) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
@@ -34,8 +34,10 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], 
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

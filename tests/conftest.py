@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import orl, vggface2
 from pipeline.synthetic.write import write_dataset
+from tests.campaigns.small_disk import mount, unmount
 
 ROOT = Path(__file__).parents[1]
 # Tests start processes of their own: one thread each keeps two cores fair.
@@ -95,3 +96,17 @@ def refused(command: Command) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a disk of a few kilobytes, and give it other options when called again."""
+    disk = tmp_path / "disk"
+
+    def mounted(options: str) -> Path:
+        if not mount(disk, options):
+            pytest.skip("mounting a small disk needs root")
+        return disk
+
+    yield mounted
+    unmount(disk)

@@ -53,9 +53,19 @@ class _Checksummed:
 
 
 def write_data(file: BinaryIO, data: dict[str, Any]) -> None:
-    """Write plain data and tensors with a checksum to an open file."""
+    """Write plain data and tensors with a checksum to an open file.
+
+    Raises:
+        OSError: the disk is full.
+    """
     checksummed = _Checksummed(file)
-    torch.save(data, cast(BinaryIO, checksummed))
+    try:
+        torch.save(data, cast(BinaryIO, checksummed))
+    except RuntimeError as error:
+        # PyTorch closes the archive all the same, and complains of its length in place of the disk.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     checksummed.finish()
 
 

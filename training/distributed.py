@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from shards.command import UserError, fail
+from shards.command import UserError, fail, storage_mistake
 
 _PATIENCE = timedelta(hours=2)
 _STORE_PORT = "low-resolution face recognition: port of the store"
@@ -148,7 +148,7 @@ def refuse_together(world: World, message: str) -> NoReturn:
 
 @contextmanager
 def refused_together(world: World) -> Iterator[None]:
-    """Make a user's mistake that any rank finds in a block end all of them, told once.
+    """Make a user's mistake that any rank finds in a block, or a disk that is full, end all of them, told once.
 
     Inside the block no rank may wait for another.
     """
@@ -157,6 +157,11 @@ def refused_together(world: World) -> Iterator[None]:
         yield
     except UserError as error:
         mistake = str(error)
+    except OSError as error:
+        full = storage_mistake(error)
+        if full is None:
+            raise
+        mistake = str(full)
     # The block of one rank may take longer than a step: the main process looks through a whole checkpoint.
     wait_for_all(world)
     told = [message for message in gather_objects(mistake) if message is not None]

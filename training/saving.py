@@ -22,7 +22,7 @@ from training.checkpoint import (
 from training.checkpoint_file import first_line
 from training.class_shards import full_state, shard_state
 from training.config import Config
-from training.distributed import World, wait_for_all
+from training.distributed import World, refused_together
 from training.finite import listed, not_finite
 from training.model import channels_last
 from training.optimizer import build_optimizer
@@ -148,6 +148,8 @@ def save(
 ) -> None:
     """Write a checkpoint of the state, and remove old ones; every rank must call it, and waits for the main one.
 
+    What cannot be written ends all ranks.
+
     Args:
         run_dir: folder of the run.
         state: of the run.
@@ -157,15 +159,15 @@ def save(
         is_best: whether the validation of this step was the best so far.
     """
     gathered = state.gathered()
-    if world.is_main:
-        assert gathered is not None
-        due = state.validation_due
-        checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
-        # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
-        names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
-        first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
-        save_checkpoint(first, checkpoint)
-        for path in others:
-            copy_checkpoint(first, path)
-        remove_old_checkpoints(run_dir, config.keep_checkpoints)
-    wait_for_all(world)
+    with refused_together(world):
+        if world.is_main:
+            assert gathered is not None
+            due = state.validation_due
+            checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
+            # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
+            names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
+            first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
+            save_checkpoint(first, checkpoint)
+            for path in others:
+                copy_checkpoint(first, path)
+            remove_old_checkpoints(run_dir, config.keep_checkpoints)

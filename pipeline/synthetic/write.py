@@ -1,6 +1,7 @@
 """Renders a layout's pictures over all cores and writes its lists."""
 
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -45,7 +46,12 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
     if target.exists():
         raise UserError(f"{target} exists already; name a new folder for --out")
     plan = LAYOUTS[layout](identities, photos, seed)
-    write_layout(out, plan, layout, seed, workers)
+    try:
+        write_layout(out, plan, layout, seed, workers)
+    except BaseException:
+        # A part of a data set looks like a smaller one.
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     return len(plan.jobs)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,30 +17,13 @@ from pipeline.plan import Plan, Settings
 from pipeline.records import Records
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
+from pipeline.synthetic.write import write_dataset
 from pipeline.unit import WORK
 from shards.command import UserError
 from shards.format import tar_name
 from tests.campaigns.kill_sharder import contents
 
 SETTINGS = Settings(size=32, min_tars=6)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mount a disk of a few kilobytes, and give it other options when called again."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options: str) -> Path:
-        remount = "remount," if place.is_mount() else ""
-        words = ["mount", "-t", "tmpfs", "-o", remount + options, "tmpfs", str(place)]
-        if subprocess.run(words, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small disk needs root")
-        return place
-
-    yield mount
-    if place.is_mount():
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def plan_of(rendered: Path, train_list: Path, settings: Settings = SETTINGS) -> Plan:
@@ -90,6 +73,25 @@ def test_no_room_for_the_records_is_one_line(
             assert "set TMPDIR to another folder" in str(error)
             refusals += 1
     assert 2 <= refusals <= 5
+
+
+def test_a_data_set_that_does_not_fit_leaves_nothing(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("size=256k")
+    with pytest.raises(OSError, match="No space left"):
+        write_dataset(disk, "vggface2", identities=4, photos=3, seed=0)
+    assert not [path for path in disk.rglob("*") if path.is_file()]
+    small_disk("size=1m")
+    assert write_dataset(disk, "vggface2", identities=4, photos=3, seed=0) == 15
+
+
+@pytest.mark.slow
+def test_no_room_for_a_preview_keeps_the_older_one(
+    shards: Path, small_disk: Callable[[str], Path], refused: Callable[..., str]
+) -> None:
+    out = small_disk("size=8k") / "preview.png"
+    out.write_bytes(b"older")
+    assert "No space left on device" in refused("pipeline.preview", "--shards", shards, "--out", out)
+    assert contents(out.parent) == {"preview.png": b"older"}
 
 
 def test_a_second_command_is_refused_while_the_first_works(options: list[object], tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
     def fails(file: BinaryIO) -> None:
         file.write(b"half")
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=f"disk full: '{path}'"):
         write_atomically(path, fails)
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
