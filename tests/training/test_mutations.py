@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.campaigns.damaged_models import know_linear
 from tests.campaigns.mutate_evaluation import judged
-from tests.campaigns.mutate_models import know_linear, readers
+from tests.campaigns.mutate_models import readers
 from tests.campaigns.mutations import Reader, run
 
 
