@@ -47,8 +47,11 @@ def exported_format(path: Path) -> ExportFormat | None:
         return None
     with path.open("rb") as file:
         start = file.read(16)
-    if zipfile.is_zipfile(path):
-        return "torchscript" if _torchscript_entry(path) else None
+    try:
+        if zipfile.is_zipfile(path):
+            return "torchscript" if _torchscript_entry(path) else None
+    except zipfile.BadZipFile:
+        return None
     # Eight bytes of length, then a header of JSON.
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "safetensors"

@@ -21,12 +21,16 @@ def parse_object(text: str) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: the text is no JSON object, or is nested deeper than anybody writes.
+        ValueError: the text is no JSON object, is nested deeper than anybody writes, or holds half a character, which
+            JSON can say and no file can hold.
     """
     try:
         data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a character") from error
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, expected an object")
     return data

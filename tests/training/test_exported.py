@@ -56,6 +56,16 @@ def test_every_format_is_recognised_by_its_content(exported: dict[str, Path], ch
     assert exported_format(checkpoint.parent) is None
 
 
+def test_an_archive_that_seems_to_span_disks_is_told_as_damaged(exported: dict[str, Path], tmp_path: Path) -> None:
+    path, data = tmp_path / "file", bytearray(exported["torchscript"].read_bytes())
+    # The number of disks stands in the locator of the archive's end, after a disk's number and an offset.
+    data[data.rindex(b"PK\x06\x07") + 16] = 2
+    path.write_bytes(data)
+    assert exported_format(path) is None
+    with pytest.raises(UserError, match="is damaged or no checkpoint: zipfiles that span multiple disks"):
+        load_backbone(path)
+
+
 def test_mistakes_are_one_line(exported: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
     def refused(path: Path) -> str:
         with pytest.raises(UserError) as mistake:

@@ -88,3 +88,13 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "warning: no summary.html" in capsys.readouterr().err
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "tiny", "config": TINY.to_dict()}))
     assert "No step has been logged yet" in write_page(tmp_path).read_text()
+
+
+def test_half_a_character_is_damage(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance, config = run_dir / "provenance.json", run_dir / "config.json"
+    provenance.write_text(provenance.read_text().replace('"another"', r'"\ud800"'))
+    write_page(run_dir)
+    assert f"{provenance} is damaged (it holds half a character)" in capsys.readouterr().err
+    config.write_text(config.read_text().replace('"tiny"', r'"\udfff"'))
+    with pytest.raises(UserError, match="it holds half a character"):
+        write_page(run_dir)
