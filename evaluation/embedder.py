@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evaluation.cache import EmbeddingCache
 from evaluation.pictures import Picture, PictureError, decode, read_bytes, reduced
-from pipeline.network_range import to_network_range
+from pipeline.batch_pixels import to_network_range
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone

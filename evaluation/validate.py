@@ -17,9 +17,8 @@ from torch import nn
 from evaluation.identification import cosines, mated_ranks, rank_rate
 from evaluation.pictures import PictureError, decode
 from evaluation.verification import auc, tar_at_far
+from pipeline.batch_pixels import network_pixels, reduce
 from pipeline.corpus import common_preprocessing
-from pipeline.device_resample import reduce
-from pipeline.network_range import network_pixels
 from shards.command import UserError
 from shards.index import ShardIndex
 from training.validation import HeldOut, Validate

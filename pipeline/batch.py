@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.network_range import network_pixels
+from pipeline.batch_pixels import network_pixels
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The DALI graph: encoded photos in, decoded faces out, on one device.
 
 The same function builds the graph for the CPU and for a GPU. It knows no files: what a batch consists of is
-handed in. Reducing follows in `device_resample`, on the same device: DALI's antialiased cubic repeats the
+handed in. Reducing follows in `batch_pixels`, on the same device: DALI's antialiased cubic repeats the
 border and reads its kernel from a coarse table, which moves enlarged views by up to 3 levels of 255 from
 Pillow's, and at float precision costs more time than the exact product. Only degraded views are reduced in the
 graph, for in them noise and compression follow.

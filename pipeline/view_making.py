@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.batch import MixedSizes, View
-from pipeline.device_resample import reduce
-from pipeline.host_kernels import mirror
+from pipeline.batch_pixels import mirror, reduce
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,10 @@ def _make(
         views, pixels = pixels, torch.empty((len(rows), side, side, 3), dtype=torch.uint8, device=pixels.device)
         pixels[torch.from_numpy(read)] = views
         pixels[torch.from_numpy(made)] = faces.reduced(places[made], side)
-    # Reducing and mirroring commute, and small views are quicker to mirror.
+    # On a CPU the faces lie in the graph's own memory.
     borrowed = pixels.untyped_storage().data_ptr() == faces.pixels.untyped_storage().data_ptr()
-    if pixels.device.type == "cpu" and (borrowed or mirrored.any()):
-        return torch.from_numpy(mirror(pixels.numpy(), mirrored))
-    if not mirrored.any():
-        return pixels
-    turned = torch.from_numpy(mirrored).to(pixels.device)
-    return torch.where(turned[:, None, None, None], pixels.flip(2), pixels)
+    # Reducing and mirroring commute, and small views are quicker to mirror.
+    return mirror(pixels, mirrored) if borrowed or mirrored.any() else pixels
 
 
 def _take(faces: Tensor, places: NDArray[np.int64]) -> Tensor:

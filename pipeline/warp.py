@@ -1,28 +1,24 @@
 """Bicubic warp of a colour photo: OpenCV's result to the last bit, four times as fast.
 
-OpenCV's `warpAffine` spends 16 x 3 scalar products on a pixel, which is half of what aligning a photo costs. Here one
-row of a pixel's neighbourhood is one vector: 4 pixels x 3 channels. The numbers are the same integers, so the faces
-are the same bytes (a test holds this to OpenCV itself), on every processor.
+OpenCV's `warpAffine` spends 16 x 3 scalar products on a pixel, which is half of what aligning a photo costs. Here they
+are a few vectors (`pixel_product`). The numbers are the same integers, so the faces are the same bytes: a test holds
+them to OpenCV itself.
 """
 
 from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pipeline.compiled import compiled
+from pipeline.pixel_product import lay_out, weighted_pixel
 
 _FRACTION_BITS = 5
 _FRACTIONS = 1 << _FRACTION_BITS
 """Places between two pixels for which there are weights."""
 _COORDINATE_BITS = 10
 _WEIGHT_BITS = 15
-# 4 pixels x 3 channels, filled up to a power of two.
-_LANES = 16
 # A vector of 16 bytes reaches so far to the right of its first pixel, in pixels.
 _REACH = 6
 
@@ -61,10 +57,8 @@ def _weights() -> NDArray[np.int16]:
     fixed = np.rint(exact * np.float32(1 << _WEIGHT_BITS)).clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
     for weights in fixed.reshape(-1, 4, 4):
         _balance(weights)
-    laid_out = np.zeros((_FRACTIONS * _FRACTIONS, 4, _LANES), dtype=np.int16)
-    # (32, 32, 4, 4) -> (1024, 4, 4 x 3): a weight for each channel of its pixel
-    laid_out[:, :, :12] = np.repeat(fixed.reshape(-1, 4, 4), 3, axis=2)
-    return laid_out
+    # (32, 32, 4, 4) -> (1024, 4, 4) -> (1024, 4, 1, 16) -> (1024, 4, 16)
+    return lay_out(fixed.reshape(-1, 4, 4))[:, :, 0]
 
 
 def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,44 +76,6 @@ def _balance(weights: NDArray[np.int16]) -> None:
         middle = weights[2:, 2:].ravel()
         place = int(middle.argmax() if difference < 0 else middle.argmin())
         weights[2 + place // 2, 2 + place % 2] -= difference
-
-
-def _vector_product(context: Any, photo: Any, start: Any, stride: Any, weights: Any, fraction: Any) -> Any:
-    """Describe to the compiler how a pixel of the face comes about; it returns the pixel's three bytes in one number.
-
-    Called in compiled code with the photo (bytes,) uint8, where in it the upper left neighbour begins, the bytes from
-    one row of it to the next, all weights (1024, 4, 16) int16, and which of them.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        photo, start, stride, weights, fraction = arguments
-        byte, short, word, wide = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-        bytes_, shorts, words = (ir.VectorType(kind, _LANES) for kind in (byte, short, word))
-        pixels = context.make_array(signature.args[0])(context, builder, photo).data
-        table = context.make_array(signature.args[3])(context, builder, weights).data
-        total = ir.Constant(words, [0] * _LANES)
-        for row in range(4):
-            place = builder.add(start, builder.mul(stride, wide(row)))
-            levels = builder.load(builder.bitcast(builder.gep(pixels, [place]), bytes_.as_pointer()), align=1)
-            entry = builder.add(builder.mul(fraction, wide(4 * _LANES)), wide(row * _LANES))
-            factors = builder.load(builder.bitcast(builder.gep(table, [entry]), shorts.as_pointer()), align=2)
-            total = builder.add(total, builder.mul(builder.zext(levels, words), builder.sext(factors, words)))
-        four = ir.VectorType(word, 4)
-        level = ir.Constant(four, [1 << (_WEIGHT_BITS - 1)] * 4)
-        for pixel in range(4):
-            lanes = ir.Constant(four, [3 * pixel + channel for channel in range(4)])
-            level = builder.add(level, builder.shuffle_vector(total, total, lanes))
-        level = builder.ashr(level, ir.Constant(four, [_WEIGHT_BITS] * 4))
-        for limit, beyond in ((0, "<"), (255, ">")):
-            bound = ir.Constant(four, [limit] * 4)
-            level = builder.select(builder.icmp_signed(beyond, level, bound), bound, level)
-        together = builder.bitcast(builder.trunc(level, ir.VectorType(byte, 4)), word)
-        return builder.zext(together, wide)
-
-    return types.int64(photo, start, stride, weights, fraction), generate
-
-
-_pixel: Any = intrinsic(_vector_product)
 
 
 @compiled
@@ -154,7 +110,8 @@ def _warp(photo: Any, inverse: Any, weights: Any, face: Any) -> None:
             left, top = (x >> _FRACTION_BITS) - 1, (y >> _FRACTION_BITS) - 1
             fraction = (y & (_FRACTIONS - 1)) * _FRACTIONS + (x & (_FRACTIONS - 1))
             if left >= 0 and top >= 0 and left <= width - _REACH and top <= height - 4:
-                pixel = _pixel(bytes_, (top * width + left) * 3, width * 3, weights, fraction)
+                place = (top * width + left) * 3
+                pixel = weighted_pixel(bytes_, place, width * 3, weights, 4 * fraction, 4, _WEIGHT_BITS)
                 face[row, column, 0] = pixel & 255
                 face[row, column, 1] = (pixel >> 8) & 255
                 face[row, column, 2] = (pixel >> 16) & 255

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from pipeline.batch import Batch
+from pipeline.batch_pixels import to_network_range
 from pipeline.loader import Loader
-from pipeline.network_range import to_network_range
 from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import orl
