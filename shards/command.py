@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import threading
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from pathlib import Path
@@ -61,12 +62,19 @@ def storage_mistake(error: OSError) -> UserError | None:
     return UserError(f"{where}: {error.strerror}; make room there or name another folder, then run the command again")
 
 
+def _overlook_full_disk(failed: threading.ExceptHookArgs) -> None:
+    """Print what ended a thread, but for a full disk: whoever waits for the thread's work meets and tells that."""
+    if not (isinstance(failed.exc_value, OSError) and storage_mistake(failed.exc_value)):
+        threading.__excepthook__(failed)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command's main function; a `UserError` ends it in one line with exit status 2.
 
     So does a disk that is full or may not be written. Ctrl-C ends it with status 130; any other exception is a
     defect of ours and keeps its traceback.
     """
+    threading.excepthook = _overlook_full_disk
     try:
         main()
     except UserError as mistake:

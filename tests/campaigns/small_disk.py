@@ -26,6 +26,7 @@ def unmount(disk: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def room_taken(folder: Path) -> int:
-    """Return the bytes that the files below a folder take on such a disk."""
-    return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.rglob("*") if path.is_file())
+def room_taken(path: Path) -> int:
+    """Return the bytes that a file, or the files below a folder, take on such a disk."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(-(-file.stat().st_size // PAGE) * PAGE for file in files)
