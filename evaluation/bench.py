@@ -6,12 +6,12 @@ this evaluation embeds and scores all of them. Ways are measured in turn, round 
 own; reading the lists, opening the model and a warm-up are not counted.
 """
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 if TYPE_CHECKING:
     from evaluation.bench_ways import Measured, Task
@@ -29,7 +29,7 @@ def parser() -> Parser:
     add("--rounds", type=int, default=3, help="runs of every way")
     add("--backbone", default="spherenet20", help="architecture; its weights are random, which costs the same")
     add("--size", type=int, default=128, help="side of the network's input in pixels")
-    add("--threads", type=int, default=os.cpu_count(), help="threads of every way")
+    add("--threads", type=int, default=usable_cores(), help="threads of every way")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="where the network runs")
     add("--data", type=Path, metavar="DIR", help="folder to keep the rendered pictures in (default: kept nowhere)")
     add("--out", type=Path, metavar="DIR", help="folder for the figures as JSON (default: none written)")
@@ -121,7 +121,7 @@ def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> No
         "backbone": task.backbone,
         "size": task.size,
         "threads": task.threads,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "device": task.device,
     }
     print(", ".join(f"{name} {value}" for name, value in about.items()))

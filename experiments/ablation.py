@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 if TYPE_CHECKING:
     from experiments.aggregate import Summary
@@ -27,7 +28,7 @@ def parser() -> Parser:
     add("--people", nargs="+", metavar="NAME", help="orl, rendered, few (rendered, as few as ORL) (default: all)")
     add("--variants", nargs="+", metavar="NAME", help="variants to compare (default: all)")
     add("--seeds", type=int, help="seeds of every trial, at least 1 (default: those of the size)")
-    add("--workers", type=int, default=os.cpu_count(), help="processes, of one thread each")
+    add("--workers", type=int, default=usable_cores(), help="processes, of one thread each")
     add("--tables-only", action="store_true", help="train nothing; make tables of the seeds that are complete")
     add("--page", type=Path, metavar="MD", help="page to write the tables into, its plots beside it (default: none)")
     return command

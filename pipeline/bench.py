@@ -8,10 +8,10 @@ thousand, a hundred thousand and a million records. Every run is in a process of
 round by round, and reported with their ratios.
 """
 
-import os
 from pathlib import Path
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 
 def parser() -> Parser:
@@ -34,7 +34,7 @@ def parser() -> Parser:
     add("--batches", type=int, default=10, help="loader, decoding: batches measured in a run")
     add("--soak-batches", type=int, default=3000, help="soak: batches in all")
     add("--batch", type=int, default=128, help="identities in a batch; decoding: photos")
-    add("--workers", type=int, default=os.cpu_count(), help="processes or threads of every way")
+    add("--workers", type=int, default=usable_cores(), help="processes or threads of every way")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="where batches are wanted")
     return command
 

@@ -1,6 +1,5 @@
 """The report of `python -m pipeline.bench loader`: ways of feeding a trainer, in turn, as table, JSON and chart."""
 
-import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ from pipeline.bench_loader import BOUND, DATALOADER, OURS, WAYS, WEBDATASET, Mea
 from pipeline.bench_rendered import LOW_SIDES, render_shards
 from pipeline.bench_run import in_fresh_process, write_figures
 from shards.command import UserError
+from shards.cores import usable_cores
 from shards.index import ShardIndex
 
 _WARM_UP = 4
@@ -44,7 +44,7 @@ def bench_loader(options: Any) -> None:
         figures = {name: _figures(task, runs[name]) for name, task in tasks.items()}
     for name, task in tasks.items():
         _print_table(name, task, figures[name])
-    about = {"workers": options.workers, "cores": os.cpu_count(), "device": options.device, "batch": options.batch}
+    about = {"workers": options.workers, "cores": usable_cores(), "device": options.device, "batch": options.batch}
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     write_figures(options.out, "loader.json", {**about, "shards": figures})
     if options.out is not None:

@@ -1,6 +1,5 @@
 """The reports of `python -m pipeline.bench shard` and `python -m pipeline.bench records`."""
 
-import os
 import resource
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pipeline.plan import Plan, Settings
 from pipeline.sources import Source, vggface2
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
+from shards.cores import usable_cores
 
 _OURS = "this stage"
 _RENDERED_PEOPLE, _RENDERED_PHOTOS = 60, 10
@@ -54,7 +54,7 @@ def bench_shard(options: Any) -> None:
     console = Console(width=120)
     console.print(table)
     console.print(where)
-    about = {"photos": options.photos, "size": options.size, "workers": options.workers, "cores": os.cpu_count()}
+    about = {"photos": options.photos, "size": options.size, "workers": options.workers, "cores": usable_cores()}
     print(", ".join(f"{value} {name}" for name, value in about.items()))
     write_figures(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
 

@@ -1,7 +1,6 @@
 """What benchmarks run on where no shards are named: rendered people, and indexes of millions of photos of one."""
 
 import io
-import os
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
 from pipeline.synthetic.write import write_dataset
+from shards.cores import usable_cores
 from shards.format import IDENTITIES, MANIFEST, NAMES, PHOTO_DTYPE, PHOTOS, TAR_BLOCK, TarEntry, read_manifest, tar_name
 from shards.index import ShardIndex
 
@@ -35,7 +35,7 @@ def render_shards(
         photos: of each person.
     """
     print(f"rendering {identities} people with {photos} photos each", flush=True)
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     write_dataset(scratch, "vggface2", identities=identities, photos=photos, seed=0, workers=workers)
     root = scratch / "VGGFace2"
     source = vggface2(root, [root / "bb_landmark" / "loose_landmark_train.csv"])

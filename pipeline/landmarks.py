@@ -6,11 +6,11 @@ it, and `landmarks.json`, which says how the list was made. The command may be k
 continues.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 if TYPE_CHECKING:
     from pipeline.landmarking import Summary
@@ -29,7 +29,7 @@ def parser() -> Parser:
         help="which face of several is taken: the largest, the one nearest to the middle of the photo, or none",
     )
     add("--score", type=float, default=0.9, help="how sure the detector must be of a face, 0 to 1")
-    add("--workers", type=int, default=os.cpu_count(), help="processes")
+    add("--workers", type=int, default=usable_cores(), help="processes")
     return command
 
 

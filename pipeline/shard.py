@@ -4,11 +4,11 @@ Reads photos with five landmarks, aligns the faces and writes tar shards with an
 killed at any moment: the same command continues, and the finished folder is the same to the byte.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 if TYPE_CHECKING:
     from shards.format import Manifest
@@ -69,7 +69,7 @@ def parser() -> Parser:
         help="store views of these sides in pixels beside each face, so that training need not decode to make them "
         "(default: none)",
     )
-    add("--workers", type=int, default=os.cpu_count(), help="processes of this machine")
+    add("--workers", type=int, default=usable_cores(), help="processes of this machine")
     add(
         "--dask",
         metavar="ADDRESS",

@@ -7,11 +7,11 @@ tells the share of the time that goes into waiting for data.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.command import Parser, UserError, run
+from shards.cores import usable_cores
 
 if TYPE_CHECKING:
     from training.bench_report import Measured
@@ -31,7 +31,7 @@ def parser() -> Parser:
     command.add_argument(
         "--shards", type=Path, help="folder written by pipeline.shard (default: rendered people, written for the run)"
     )
-    command.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: all cores)")
+    command.add_argument("--threads", type=int, default=usable_cores(), help="of torch (default: all cores)")
     command.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute")
     command.add_argument("--out", type=Path, help="folder for the figures as JSON (default: none written)")
     return command

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from shards.command import UserError, fail, storage_mistake
+from shards.cores import usable_cores
 
 _PATIENCE = timedelta(hours=2)
 _STORE_PORT = "low-resolution face recognition: port of the store"
@@ -68,7 +69,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     if device == "gpu":
         torch.cuda.set_device(place)
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
+        torch.set_num_threads(max(1, usable_cores() // local_size))
     if size > 1:
         # Tensors of the GPU go by NCCL; stop requests are numbers of the host and go by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
@@ -169,6 +170,13 @@ def refused_together(world: World) -> Iterator[None]:
         refuse_together(world, told[0])
 
 
+def refuse_any(world: World, mistake: UserError | None) -> None:
+    """End all ranks where any of them has a mistake to tell; every rank must call it."""
+    with refused_together(world):
+        if mistake is not None:
+            raise mistake
+
+
 class _GatherRows(torch.autograd.Function):
     """All ranks' rows, with the gradient flowing back to the rank that each row came from."""
 
@@ -206,13 +214,13 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def any_rank(flag: bool) -> bool:
-    """Tell every rank whether any of them raised a flag; a number of the host, so no GPU waits for it."""
+def any_rank(*flags: bool) -> tuple[bool, ...]:
+    """Tell every rank which flags any of them raised; numbers of the host, so no GPU waits for them."""
     if not dist.is_initialized():
-        return flag
-    raised = torch.tensor(int(flag))
+        return flags
+    raised = torch.tensor(flags, dtype=torch.int64)
     dist.all_reduce(raised, op=dist.ReduceOp.MAX)
-    return bool(raised)
+    return tuple(map(bool, raised.tolist()))
 
 
 def gather_objects(mine: Any) -> list[Any]:

@@ -4,11 +4,11 @@ Writes photos of rendered people in the directory layouts, file names and lists 
 true landmarks. The same seed gives the same bytes.
 """
 
-import os
 import time
 from pathlib import Path
 
 from shards.command import Parser, run
+from shards.cores import usable_cores
 
 _LAYOUTS = ["vggface2", "lfw", "scface", "survface", "tinyface"]
 
@@ -21,7 +21,7 @@ def parser() -> Parser:
     command.add_argument("--photos", type=int, default=10, help="photos of each, where the layout leaves it open")
     command.add_argument("--layout", choices=[*_LAYOUTS, "all"], default="vggface2", help="which data set")
     command.add_argument("--seed", type=int, default=0, help="of everything")
-    command.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    command.add_argument("--workers", type=int, default=usable_cores(), help="processes")
     return command
 
 

@@ -1,0 +1,47 @@
+"""How many processors this process may use."""
+
+import math
+import os
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Return the number of processors that this process may keep busy, at least 1.
+
+    Of the machine's, those that its affinity names (taskset, a batch system), and no more than its control group has
+    time for (a container's `--cpus`), rounded up.
+    """
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not Linux
+        allowed = os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _time_share(_GROUPS, _own_group()))))
+
+
+def _own_group() -> str:
+    """Return the path of this process in the hierarchy of control groups (version 2), "/" where it is not told."""
+    try:
+        lines = _OWN_GROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "/"
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+
+
+def _time_share(groups: Path, own: str) -> float:
+    """Return the processors' worth of time that a group and all those above it leave, infinity without a limit."""
+    inner = groups / own.strip("/")
+    # A container sees its own group as the root, whatever path it is told.
+    places = [place for place in (inner, *inner.parents) if place == groups or groups in place.parents]
+    return min(map(_limit, places), default=math.inf)
+
+
+def _limit(group: Path) -> float:
+    """Read a group's `cpu.max`: microseconds, or max, in each period of so many."""
+    try:
+        time, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        return math.inf if time == "max" else int(time) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
