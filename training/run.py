@@ -1,9 +1,6 @@
 """A run's folder and shards: opened, checked against each other, and held by one job at a time."""
 
-import fcntl
 import json
-import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +12,7 @@ import torch
 from pipeline.loader import Loader
 from shards.command import UserError
 from shards.format import Preprocessing
+from shards.lock import locked
 from shards.writer import write_atomically
 from training.checkpoint import Checkpoint, Initial, file_sha256, latest_checkpoint, load_checkpoint, manifest_digest
 from training.config import Config, refuse_changes
@@ -159,24 +157,12 @@ def _holds_this_run(run: Run) -> bool:
 
 @contextmanager
 def _locked(run_dir: Path) -> Iterator[None]:
-    """Hold a run's folder until the end; the lock goes with the process, however it ends."""
+    """Hold a run's folder until the end."""
     with ExitStack() as stack:
         try:
-            file = stack.enter_context((run_dir / LOCK).open("a+"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = (run_dir / LOCK).read_text(encoding="utf-8").strip()
-            raise UserError(
-                f"{run_dir} is in use by {holder or 'another job'}; wait for its end or choose another --run-dir"
-            ) from error
+            stack.enter_context(locked(run_dir / LOCK, run_dir, "choose another --run-dir"))
         except PermissionError as error:
             raise _unwritable(run_dir, error) from error
-        except OSError as error:
-            print(f"warning: {run_dir} cannot be locked ({error.strerror}): start no second job there", file=sys.stderr)
-        else:
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
         yield
 
 

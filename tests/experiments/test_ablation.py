@@ -51,5 +51,5 @@ def test_a_killed_ablation_continues_and_does_no_trial_twice(tmp_path: Path, com
 def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "choose one of hour, tiny" in refused("experiments.ablation", "--out", tmp_path, "--size", "day")
     with claimed(tmp_path / ".lock", tmp_path):
-        assert "being written by another command" in refused("experiments.ablation", "--out", tmp_path)
+        assert "is in use by process" in refused("experiments.ablation", "--out", tmp_path)
     assert "choose from hr-only," in refused("experiments.ablation", "--out", tmp_path, "--variants", "best")
