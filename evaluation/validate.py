@@ -28,6 +28,8 @@ MOST_PHOTOS = 5
 """At most so many people, with so many photos each: a few seconds on a GPU, every N steps."""
 FARS = (0.01, 0.001)
 _BATCH = 64
+_LAYOUTS = ("recordio", "folder")
+"""Names of sources that say how photos lie, not which data set they are."""
 
 
 def held_out(request: HeldOut) -> Validate:
@@ -51,8 +53,7 @@ def held_out(request: HeldOut) -> Validate:
     if not request.sizes or max(request.sizes) >= size:
         raise UserError(f"validation at {request.sizes} pixels of faces of {size}; name sizes below it")
     people = _people(index)
-    known = set[str]().union(*(_full_names(one, range(one.identities)) for one in trained))
-    if both := sorted(_full_names(index, people) & known):
+    if both := sorted(set[str]().union(*(_shared_people(index, people, one) for one in trained))):
         raise UserError(
             f"{len(both)} people of {request.shards}, such as {both[0]}, are trained on; name a folder of others"
         )
@@ -80,11 +81,37 @@ def held_out(request: HeldOut) -> Validate:
     return validate
 
 
-def _full_names(index: ShardIndex, labels: Iterable[int]) -> set[str]:
-    """Return the names of people with their data set: person 1 of one data set is not person 1 of another."""
+def _shared_people(index: ShardIndex, people: Iterable[int], other: ShardIndex) -> set[str]:
+    """Return the full names of those people who are in another folder too.
+
+    A number in a layout that many data sets share, such as RecordIO's 0, 1, 2, names nobody by itself: there a photo
+    tells, of which both folders hold the same bytes.
+    """
+    mine = _full_names(index, people)
+    theirs = _full_names(other, range(other.identities))
+    return {
+        name
+        for name in mine.keys() & theirs.keys()
+        if not _is_number_of_a_layout(name) or _photos(index, mine[name]) & _photos(other, theirs[name])
+    }
+
+
+def _full_names(index: ShardIndex, labels: Iterable[int]) -> dict[str, int]:
+    """Return labels by the names of people with their data set: person 1 of one is not person 1 of another."""
     # Where there are several sources the names carry them already.
     source = [str(index.manifest.sources[0]["dataset"])] if len(index.manifest.sources) == 1 else []
-    return {"/".join([*source, index.names[label]]) for label in labels}
+    return {"/".join([*source, index.names[label]]): label for label in labels}
+
+
+def _is_number_of_a_layout(name: str) -> bool:
+    source, _, identity = name.partition("/")
+    return source in _LAYOUTS and identity.isdecimal()
+
+
+def _photos(index: ShardIndex, label: int) -> set[tuple[int, int]]:
+    """Return the CRC-32 and the size in bytes of each of a person's photos."""
+    records = index.records[int(index.first[label]) : int(index.first[label + 1])]
+    return set(zip(records["crc32"].tolist(), records["size"].tolist(), strict=True))
 
 
 def _people(index: ShardIndex) -> dict[int, NDArray[np.int64]]:

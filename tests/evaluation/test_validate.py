@@ -1,5 +1,6 @@
 """Validation during training: the evaluation's figures on held-out people, from their shards."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from evaluation.validate import held_out
 from pipeline.plan import Plan, Settings
 from pipeline.resample import reduce_and_enlarge
 from pipeline.sharding import shard
+from pipeline.sources import folder as folder_of
 from pipeline.sources import vggface2, without_identities
 from shards.command import UserError
 from shards.index import ShardIndex
@@ -76,6 +78,22 @@ def test_its_rank_1_is_that_of_a_slow_loop(others: Path, trained: Path) -> None:
     assert next(iter(figures.values())) == pytest.approx(np.mean(shares))
     assert {"AUC/8px", "TAR at FAR 1 %/16px"} <= figures.keys()
     assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_a_number_is_a_person_only_with_a_photo_in_common(rendered: Path, tmp_path: Path) -> None:
+    people = sorted((rendered / "VGGFace2" / "train").iterdir())
+    for folder, chosen in (("trained", people[:3]), ("others", people[3:6]), ("mixed", [people[5], *people[1:3]])):
+        for number, person in enumerate(chosen):
+            shutil.copytree(person, tmp_path / folder / str(number))
+        shard(
+            Plan(folder_of(tmp_path / folder, [], aligned=True), Settings(size=32)),
+            tmp_path / f"{folder}-shards",
+            workers=1,
+        )
+    trained = (tmp_path / "trained-shards",)
+    assert held_out(HeldOut(tmp_path / "others-shards", trained, (8,), CPU))(Pixels(), 0)
+    with pytest.raises(UserError, match=r"2 people of .*mixed-shards, such as folder/1, are trained on"):
+        held_out(HeldOut(tmp_path / "mixed-shards", trained, (8,), CPU))
 
 
 def test_people_who_are_trained_on_are_refused(others: Path, shards: Path, orl_shards: Path) -> None:
