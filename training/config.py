@@ -150,7 +150,8 @@ class Config:
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: newest checkpoints that stay, beside the first, the best and the last.
         validate_every: steps between two validations, 0 for none.
-        largest_damaged_share: share of damaged photos, 0..1, at which the run ends.
+        largest_damaged_share: share of damaged photos, 0..1 of all, at which the run ends; each process counts those
+            that it drew itself.
         timeout: seconds that a process waits for the others in a step before it takes them for dead.
     """
 

@@ -5,8 +5,10 @@ import sys
 import time
 from contextlib import nullcontext
 
+from pipeline.batch import Batch
 from training.checkpoint import Best
-from training.distributed import World, any_rank, of_main, wait_for_all
+from training.distributed import World, any_rank, of_main, refuse_any, refused_together, wait_for_all
+from training.feed import Feed
 from training.guard import Guard
 from training.machine import machine_name
 from training.metrics_log import MetricsLog
@@ -14,7 +16,7 @@ from training.optimizer import set_learning_rate
 from training.run import Job, Run, held, opened
 from training.run_page import note_start, try_to_write_page
 from training.saving import TrainingState, save
-from training.step import for_training, losses_and_gradients
+from training.step import Trained, for_training, losses_and_gradients
 from training.stopping import CutShort, StopRequests, stop_requests
 from training.validation import Validate
 
@@ -49,45 +51,38 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step)
     guard = Guard(config, job.loader, state, job.run_dir, world)
+    feed = Feed(job.loader, world.device)
     begun = state.step
     log = _begin_log(job, world) if world.is_main else None
-    waiting = 0.0
     try:
         with stop_requests() as stops:
             stopping = state.validation_due and _made_up_for(job, world, validate, log, stops)
+            if state.step < config.steps and not stopping:
+                feed.fetch()
+                refuse_any(world, feed.mistake)
             while state.step < config.steps and not stopping:
-                asked = time.monotonic()
-                batch = next(job.loader).to(world.device)
-                waiting += time.monotonic() - asked
-                assert batch.step == state.step
                 if state.step == config.optimizer.frozen_steps > 0:
                     trained = for_training(state.learner, config, world, state.step)
-                rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
-                state.optimizer.zero_grad(set_to_none=True)
                 # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
                 with stops.cut_short() if config.compile and state.step == begun else nullcontext():
-                    losses = losses_and_gradients(trained, batch, config, world)
-                guard.note(batch, losses)
-                state.optimizer.step()
-                state.step += 1
-                stopping = stops.made = any_rank(stops.made)
+                    rate = _step(job, trained, feed.take(), guard, world)
                 last = state.step == config.steps
+                if not last:
+                    feed.fetch()
+                stops.made, failed = any_rank(stops.made, feed.mistake is not None)
+                stopping = stops.made or failed
                 log_due = last or _due(state.step, config.log_every)
                 validating = validate if _due(state.step, config.validate_every) else None
-                save_due = stopping or last or validating or _due(state.step, config.checkpoint_every)
-                if log_due or save_due:
-                    values = guard.read(before_saving=bool(save_due))
-                if log_due and log:
-                    log.log(state.step, {**values, "learning_rate": rate}, waiting)
-                if log_due:
-                    waiting = 0.0
-                if log:
-                    log.advance(state.step)
+                save_due = bool(stopping or last or validating or _due(state.step, config.checkpoint_every))
+                values = guard.read(before_saving=save_due) if log_due or save_due else {}
+                _tell(log, state.step, {**values, "learning_rate": rate} if log_due else None, feed)
                 is_best = validating is not None and _validated(job, world, validating, log, stops)
                 if validating:
-                    stopping = any_rank(stops.made)
+                    stopping = any_rank(stops.made)[0] or failed
                 if save_due:
                     _save(job, world, log, is_best)
+                if failed:
+                    refuse_any(world, feed.mistake)
     except CutShort:
         if world.is_main:
             print(f"step {state.step + 1} put off", file=sys.stderr, flush=True)
@@ -96,6 +91,28 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
             log.close()
             try_to_write_page(job.run_dir)
     return state.step
+
+
+def _step(job: Job, trained: Trained, batch: Batch, guard: Guard, world: World) -> float:
+    """Do a step, and return its learning rate."""
+    config, state = job.config, job.state
+    assert batch.step == state.step
+    rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    guard.note(batch, losses_and_gradients(trained, batch, config, world))
+    state.optimizer.step()
+    state.step += 1
+    return rate
+
+
+def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: Feed) -> None:
+    """Show in the main process that a step is done; with values write a line of metrics too."""
+    if log is not None and values is not None:
+        log.log(step, values, feed.waiting)
+    if values is not None:
+        feed.waiting = 0.0
+    if log is not None:
+        log.advance(step)
 
 
 def _due(step: int, every: int) -> bool:
@@ -145,13 +162,14 @@ def _made_up_for(
     is_best = validate is not None and _validated(job, world, validate, log, stops)
     if not job.state.validation_due:
         _save(job, world, log, is_best)
-    return any_rank(stops.made)
+    return any_rank(stops.made)[0]
 
 
 def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
     """Write a checkpoint, after the lines of metrics up to it are on disk."""
-    if log is not None:
-        log.sync()
+    with refused_together(world):
+        if log is not None:
+            log.sync()
     save(job.run_dir, job.state, job.origin, job.config, world, is_best)
 
 

@@ -125,6 +125,10 @@ def test_the_first_and_the_newest_are_kept(checkpoint: Checkpoint, tmp_path: Pat
     remove_old_checkpoints(tmp_path, 2)
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-0000000.pt", "step-0000040.pt", "step-0000050.pt"]
+    # Where the first is gone, no other stays in its place.
+    checkpoint_path(tmp_path, 0).unlink()
+    remove_old_checkpoints(tmp_path, 1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000050.pt"]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

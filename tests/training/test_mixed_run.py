@@ -3,14 +3,22 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from pipeline.plan import Plan, Settings
 from pipeline.sharding import shard
 from pipeline.sources import low_resolution
 from shards.index import ShardIndex
+from tests.training.worlds import on_world
+from training.config import Config
+from training.distributed import World
+from training.loop import train
+from training.recipes import TINY as RECIPE
+from training.run import Run
 
 TINY = ["training/main.py", "--recipe", "tiny", "--device", "cpu", "--checkpoint_every", 3]
 MIXED = ["--mix", 0.7, 0.3, "--sampling", "photo", "--views.sizes", "[32, 8..16]", "--largest_damaged_share", 0.1]
@@ -56,6 +64,35 @@ def test_a_mixed_run_passes_over_damage_and_resumes_bit_identically(
     resumed = ["--run-dir", tmp_path / "whole", "--resume", "--steps", 20]
     turned = [*TINY, "--shards", *reversed(folders), *MIXED]
     assert "begun on other shards" in refused(*turned, *resumed)
+
+
+@pytest.mark.slow
+def test_too_much_damage_is_told_once_by_two_processes(
+    shards: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    damaged = Path(shutil.copytree(shards, tmp_path / "damaged"))
+    index = ShardIndex.open(damaged)
+    # Every process meets so many of them at once that each could tell it.
+    for photo in range(0, index.photos, 2):
+        with (damaged / index.key(photo)[0]).open("r+b") as file:
+            file.seek(int(index.records["offset"][photo]) + 40)
+            file.write(b"\0\1\2\3")
+    for share, newest in ((0.0, 0), (0.3, None)):
+        config = replace(RECIPE, largest_damaged_share=share, steps=30)
+        run_dir = tmp_path / f"run-{share}"
+        on_world(2, refused_by_all, tmp_path, config, damaged, run_dir)
+        (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert "are passed over: run `python -m shards.verify" in line
+        # What was trained before the damage became too much is kept.
+        steps = [int(path.stem.split("-")[1]) for path in (run_dir / "checkpoints").iterdir()]
+        assert max(steps) == (newest if newest is not None else len(losses(run_dir))) >= 0
+
+
+def refused_by_all(world: World, config: Config, shards: Path, run_dir: Path) -> dict[str, Tensor]:
+    with pytest.raises(SystemExit) as ended:
+        train(Run(config, "tiny", (shards,), run_dir, resume=False), world)
+    assert ended.value.code == 2
+    return {}
 
 
 def test_shares_that_do_not_fit_end_in_one_line(
