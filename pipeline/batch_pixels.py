@@ -37,8 +37,9 @@ def mirror(faces: Tensor, mirrored: NDArray[np.bool_]) -> Tensor:
         turned = torch.from_numpy(mirrored).to(faces.device)
         return torch.where(turned[:, None, None, None], faces.flip(2), faces)
     copies = faces.clone()
+    sources, targets = faces.numpy(), copies.numpy()
     for row in np.flatnonzero(mirrored):
-        cv2.flip(faces[row].numpy(), 1, copies[row].numpy())
+        cv2.flip(sources[row], 1, targets[row])
     return copies
 
 
