@@ -45,7 +45,7 @@ class ShardTask:
 
     def settings(self) -> Settings:
         """Return the settings of the full stage."""
-        return Settings(size=self.size, min_tars=2 * self.workers)
+        return Settings(size=self.size, min_tars=4 * self.workers)
 
 
 def bare_loop(task: ShardTask, out: Path) -> float:

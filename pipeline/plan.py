@@ -37,7 +37,8 @@ class Settings:
         seed: of the order of identities over the tars.
         min_photos: identities with fewer are dropped.
         tar_mb: bound of a tar in MiB.
-        min_tars: fewest tars.
+        min_tars: fewest tars, so that small folders keep several workers and ranks busy as well; an identity stays
+            in one tar, so that there are at most as many as identities.
         stored_views: sides in pixels of reduced views to store beside each face.
         warp: a name in `pipeline.align.WARPS`.
     """
@@ -49,7 +50,7 @@ class Settings:
     seed: int = 0
     min_photos: int = 4
     tar_mb: int = 256
-    min_tars: int = 1
+    min_tars: int = 8
     stored_views: tuple[int, ...] = ()
     warp: str = "plain"
 
@@ -176,18 +177,14 @@ class Plan:
         generator = np.random.default_rng(np.random.SeedSequence((self.settings.seed, len(counts))))
         order = generator.permutation(len(counts))
         bound = _FILL * self.settings.tar_mb * _MEBIBYTE
-        wanted = max(self.settings.min_tars, int(np.ceil(counts.sum() * self._bytes_per_photo() / bound)))
-        if self.settings.min_tars > len(counts):
-            raise UserError(
-                f"{self.settings.min_tars} tars asked for {len(counts)} identities; an identity stays in one tar: "
-                f"ask for at most {len(counts)}"
-            )
+        fewest = min(self.settings.min_tars, len(counts))
+        wanted = max(fewest, int(np.ceil(counts.sum() * self._bytes_per_photo() / bound)))
         tars = min(wanted, len(counts))
         before = np.cumsum(counts[order]) - counts[order]
         dealt = (before * tars) // counts.sum()
         # A tar that a very large identity would leave empty gets none: the numbers close up.
         _, dealt = np.unique(dealt, return_inverse=True)
-        return order, _at_least(dealt, self.settings.min_tars)
+        return order, _at_least(dealt, fewest)
 
     def _bytes_per_photo(self) -> float:
         """Encode some photos, spread evenly over the records, to learn how large a face is."""

@@ -59,7 +59,7 @@ def parser() -> Parser:
     add("--seed", type=int, default=0, help="of the order of identities over the tars")
     add("--min-photos", type=int, default=4, help="identities with fewer photos are dropped")
     add("--tar-mb", type=int, default=256, help="bound of a tar in MiB")
-    add("--min-tars", type=int, default=1, help="fewest tars")
+    add("--min-tars", type=int, default=8, help="fewest tars, or one an identity where there are fewer of them")
     add(
         "--store-views",
         type=int,

@@ -126,11 +126,18 @@ def test_lossless_codecs_hold_the_same_pixels(rendered: Path, train_list: Path, 
 
 
 def test_tars_are_even_and_within_their_bound(rendered: Path, train_list: Path, tmp_path: Path) -> None:
-    plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=128, codec="png", tar_mb=1))
+    plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=128, codec="png", tar_mb=1, min_tars=1))
     manifest, _ = shard(plan, tmp_path / "out", workers=1)
     assert len(manifest.tars) > 1
     assert max(tar.bytes for tar in manifest.tars) <= 1 << 20
     assert len({tar.photos for tar in manifest.tars}) <= 2
+
+
+def test_a_small_folder_has_several_tars_but_none_without_an_identity(rendered: Path, train_list: Path) -> None:
+    source = vggface2(rendered / "VGGFace2", [train_list])
+    assert Plan(source, Settings(size=32)).tars == min(8, len(Plan(source, Settings(size=32)).names))
+    plan = Plan(source, Settings(size=32, min_tars=99))
+    assert plan.tars == len(plan.names)
 
 
 @pytest.mark.slow
@@ -187,7 +194,6 @@ def test_mistakes_end_in_one_line(
     assert "NAME_ID" in refused(*shard_, "--dataset", "vggface2", "--root", root, "--landmarks", wrong)
     assert "invalid choice" in refused(*shard_, "--dataset", "nothing")
     assert "quality 101" in refused(*shard_, "--dataset", "orl", "--quality", 101)
-    assert "99 tars" in refused(*shard_, "--dataset", "orl", "--min-tars", 99)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     assert "other files" in refused("pipeline.shard", "--dataset", "orl", "--out", tmp_path / "used")
