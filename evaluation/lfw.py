@@ -31,7 +31,7 @@ from evaluation.prepare import aligned, require_template
 from evaluation.published import LFW as PUBLISHED
 from evaluation.published import LFW_FULL as PUBLISHED_FULL
 from evaluation.sizes import reduced_sizes
-from evaluation.verification import ten_fold_decisions
+from evaluation.verification import fold_accuracies, ten_fold_decisions
 from shards.command import UserError
 from shards.format import Preprocessing
 
@@ -207,8 +207,7 @@ def _figure(size: int, unreduced: bool, scored: PairScores, pairs: Sequence[LfwP
     if len(set(folds)) < 2:
         return Figure(name, float("nan"), len(pairs), paper=paper, rerun=rerun, note="fewer than two folds left")
     right = ten_fold_decisions(scored.scores, [pair.same for pair in pairs], folds)
-    _, fold = np.unique(folds, return_inverse=True)
-    accuracies = np.bincount(fold, weights=right) / np.bincount(fold)
+    accuracies = fold_accuracies(right, folds)
     spread = float(accuracies.std())
     return Figure(name, float(accuracies.mean()), len(pairs), _interval(right, pairs), spread, paper, rerun)
 

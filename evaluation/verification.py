@@ -132,17 +132,17 @@ def best_accuracy(positives: ArrayLike, negatives: ArrayLike) -> float:
     return float((np.rint(tar * up) + un - np.rint(far * un)).max() / (up + un))
 
 
-def ten_fold_accuracy(
+def ten_fold_decisions(
     scores: ArrayLike, same: ArrayLike, folds: ArrayLike, thresholds: ArrayLike = LFW_THRESHOLDS
-) -> FloatArray:
-    """Return the accuracy of each fold at the threshold that does best on the other folds.
+) -> NDArray[np.bool_]:
+    """Return which pairs are decided rightly at the threshold that does best on the folds other than theirs.
 
     LFW's protocol for unrestricted training data (Huang et al., 2007) with the published method's grid:
     among equally good thresholds of 10,001 from -1 to 1 the largest is taken; a pair is accepted when its
     score is strictly above.
 
-    >>> ten_fold_accuracy([0.9, 0.1, 0.8, 0.2], [True, False, True, False], [0, 0, 1, 1]).tolist()
-    [1.0, 0.5]
+    >>> ten_fold_decisions([0.9, 0.1, 0.8, 0.2], [True, False, True, False], [0, 0, 1, 1]).tolist()
+    [True, True, False, True]
 
     On the second fold 0.8 fails: 0.8998, the largest threshold that is right on the first fold, is applied.
 
@@ -153,23 +153,10 @@ def ten_fold_accuracy(
         thresholds: (T,) rising.
 
     Returns:
-        (folds,) accuracies, in order of the folds' numbers.
+        (N,).
 
     Raises:
         ValueError: fewer than two folds.
-    """
-    right = ten_fold_decisions(scores, same, folds, thresholds)
-    _, fold = np.unique(np.asarray(folds), return_inverse=True)
-    return np.bincount(fold, weights=right) / np.bincount(fold)
-
-
-def ten_fold_decisions(
-    scores: ArrayLike, same: ArrayLike, folds: ArrayLike, thresholds: ArrayLike = LFW_THRESHOLDS
-) -> NDArray[np.bool_]:
-    """Return which pairs are decided rightly at the threshold of their fold; see `ten_fold_accuracy`: (N,).
-
-    >>> ten_fold_decisions([0.9, 0.1, 0.8, 0.2], [True, False, True, False], [0, 0, 1, 1]).tolist()
-    [True, True, False, True]
     """
     grid = np.asarray(thresholds, dtype=np.float64)
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
@@ -181,6 +168,16 @@ def ten_fold_decisions(
     # The last of the best is the largest threshold among equals.
     chosen = grid.size - 1 - np.argmax(elsewhere[:, ::-1], axis=1)
     return np.asarray((values > grid[chosen][fold]) == truth)
+
+
+def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
+    """Return the share of right decisions in each fold, in order of the folds' numbers: (N,), (N,) -> (folds,).
+
+    >>> fold_accuracies([True, True, False, True], [0, 0, 1, 1]).tolist()
+    [1.0, 0.5]
+    """
+    _, fold = np.unique(np.asarray(folds), return_inverse=True)
+    return np.bincount(fold, weights=np.asarray(right)) / np.bincount(fold)
 
 
 def _right_decisions(scores: FloatArray, same: NDArray[np.bool_], thresholds: FloatArray) -> NDArray[np.int64]:

@@ -16,9 +16,10 @@ from evaluation.verification import (
     auc,
     best_accuracy,
     equal_error_rate,
+    fold_accuracies,
     roc,
     tar_at_far,
-    ten_fold_accuracy,
+    ten_fold_decisions,
     threshold_at_rate,
 )
 from pipeline import align, resample
@@ -111,7 +112,7 @@ def test_ten_folds_equal_the_slow_loop(seed: int) -> None:
     values = np.round(np.clip(rng.normal(0.2 * same, 0.2), -1, 1), 2 if seed % 2 else 9)
     folds = np.repeat(np.arange(3), 12)
     expected = slow_ten_folds(values.tolist(), same.tolist(), folds.tolist())
-    np.testing.assert_allclose(ten_fold_accuracy(values, same, folds), expected)
+    np.testing.assert_allclose(fold_accuracies(ten_fold_decisions(values, same, folds), folds), expected)
 
 
 def test_nothing_to_measure_is_nan_or_an_error() -> None:
@@ -122,4 +123,4 @@ def test_nothing_to_measure_is_nan_or_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         threshold_at_rate([], 0.1)
     with pytest.raises(ValueError, match="two"):
-        ten_fold_accuracy([0.1], [True], [0])
+        ten_fold_decisions([0.1], [True], [0])
