@@ -12,18 +12,10 @@ import torch
 from PIL import Image
 
 from pipeline.align import similarity, template_points
+from tests.evaluation.conftest import SIZE
 from training.model import build_backbone
 
-SIZE = 32
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compare") / "net.pth"
-    torch.manual_seed(0)
-    torch.save(build_backbone("spherenet4", SIZE, 16).state_dict(), path)
-    return path
 
 
 def cosine(checkpoint: Path, faces: list[np.ndarray]) -> float:

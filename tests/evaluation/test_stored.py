@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from evaluation import lfw, scface, survface, survface_openset
@@ -15,17 +14,6 @@ from evaluation.figures import Outcome
 from evaluation.models import load_model
 from evaluation.stored import StoredEmbeddings
 from shards.command import UserError
-from training.model import build_backbone
-
-SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stored") / "net.pth"
-    torch.manual_seed(0)
-    torch.save(build_backbone("spherenet4", SIZE, 16).state_dict(), path)
-    return path
 
 
 @pytest.fixture(scope="module")
