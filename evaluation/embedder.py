@@ -1,7 +1,7 @@
 """Pictures to embeddings: every picture is read, prepared and embedded once."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -102,15 +102,6 @@ class _Fetched:
 def nothing_usable(number: int, name: str, reason: str, hint: str) -> UserError:
     """Return the mistake of a user whose pictures all cannot be used, such as one for a reason."""
     return UserError(f"none of {number:,} pictures can be used, such as {name} ({reason}); {hint}")
-
-
-def of_empty_parts(found: Mapping[str, Embedded]) -> tuple[str, ...]:
-    """Name the parts of a data set of which nothing can be used: a sentence for each."""
-    return tuple(
-        f"Nothing of {part} can be used ({len(embedded.vectors):,} pictures named): what rests on it is not measured."
-        for part, embedded in found.items()
-        if not embedded.usable.any()
-    )
 
 
 class Embedder:

@@ -69,8 +69,8 @@ def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: P
 
 
 def picture_names(folder: Path) -> list[str]:
-    """Return the names of the pictures in a folder, sorted."""
-    names = os.listdir(folder)  # noqa: PTH208 - names alone, of a hundred thousand files
+    """Return the names of the pictures in a folder, sorted; none where there is no folder."""
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone, of a hundred thousand files
     return sorted(name for name in names if name.lower().endswith(PICTURE_SUFFIXES))
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.curves import cmc_curve, identification_scores
-from evaluation.embedder import Embedded, Embeds, of_empty_parts
+from evaluation.embedder import Embedded, Embeds
 from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
 from evaluation.lists import Landmarks, PictureFolder, find_folder, find_list, read_landmark_list
 from evaluation.mistakes import worst_identifications
+from evaluation.parts import of_empty_parts
 from evaluation.pictures import Picture
 from evaluation.prepare import aligned, aligned_at_native_size, require_template
 from evaluation.published import SCFACE as PUBLISHED
@@ -127,13 +128,14 @@ def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Out
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
     counts = {"mugshots": len(data.mugshots.names)}
-    sizes, rank_1, left_out, parts = [], [], 0, {"the mugshots": gallery}
+    sizes, rank_1, left_out, parts = [], [], 0, {"the mugshots": int(gallery.usable.sum())}
     for distance, metres in DISTANCES.items():
         landmarks = data.probes[distance]
         names = list(landmarks.points)
         where = f"d{distance} ({metres})"
         pictures = [aligned_at_native_size(n, data.folder.path(n), landmarks.points[n], form) for n in names]
-        probes = parts[f"the probes at d{distance}"] = embedder.embed(pictures)
+        probes = embedder.embed(pictures)
+        parts[f"the probes at d{distance}"] = int(probes.usable.sum())
         missing.update({**landmarks.faults, **probes.faults})
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))

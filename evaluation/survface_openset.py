@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluation.bootstrap import Statistic, WeightedCurve, open_set_intervals
 from evaluation.curves import cmc_curve, score_curves
-from evaluation.embedder import Embedded, Embeds, of_empty_parts
+from evaluation.embedder import Embeds
 from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.identification import (
     MatedRanks,
@@ -27,12 +27,13 @@ from evaluation.identification import (
     tpir_curve,
 )
 from evaluation.intervals import bootstrap_over_people
-from evaluation.lists import PictureFolder, find_folder, find_list, has_folder
+from evaluation.lists import PictureFolder, find_folder, find_list
 from evaluation.mat_lists import read_named_identities
 from evaluation.mistakes import worst_false_alarms, worst_identifications
 from evaluation.pairs import person_in_name
+from evaluation.parts import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts
 from evaluation.pictures import Picture
-from evaluation.prepare import picture_names, whole_pictures
+from evaluation.prepare import picture_names
 
 PROTOCOL = "QMUL-SurvFace open-set identification"
 FPIRS = (0.3, 0.2, 0.1, 0.01)
@@ -46,12 +47,11 @@ FOLDERS = (
 
 @dataclass(frozen=True)
 class Data:
-    """Folders of pictures, and the names in them with their identities."""
+    """The gallery, the probes of people in it, and those of others."""
 
-    folders: dict[str, PictureFolder]
-    gallery: list[tuple[str, str]]
-    mated: list[tuple[str, str]]
-    unmated: list[str]
+    gallery: Part
+    mated: Part
+    unmated: Part
 
 
 def read(root: Path, lists: Sequence[Path]) -> Data:
@@ -71,9 +71,9 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     mated = read_named_identities(
         find_list("mated_probe_img_ID_pairs.mat", places), "mated_probe_set", "mated_probe_ids"
     )
-    unmated = picture_names(folder / "unmated_probe") if has_folder(folder, "unmated_probe") else []
-    folders = {part: PictureFolder(folder / part) for part in ("gallery", "mated_probe", "unmated_probe")}
-    return Data(folders, gallery, mated, unmated)
+    unmated = [(name, person_in_name(name)) for name in picture_names(folder / "unmated_probe")]
+    named = {"gallery": gallery, "mated_probe": mated, "unmated_probe": unmated}
+    return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
 
 
 def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
@@ -83,51 +83,33 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
 
 def measure(data: Data, embedder: Embeds) -> Outcome:
     """Run the protocol."""
-    parts = {
-        "gallery": [name for name, _ in data.gallery],
-        "mated_probe": [name for name, _ in data.mated],
-        "unmated_probe": data.unmated,
-    }
-    pictures = {
-        part: whole_pictures(data.folders[part], names, embedder.preprocessing) for part, names in parts.items()
-    }
-    embedded = {part: embedder.embed(pictures[part]) for part in parts}
-    gallery, mated, unmated = embedded.values()
-    shown = {part: np.flatnonzero(found.usable) for part, found in embedded.items()}
-    if not len(shown["gallery"]):
+    gallery, mated, unmated = (embed_part(part, embedder) for part in (data.gallery, data.mated, data.unmated))
+    parts = (gallery, mated, unmated)
+    if not len(gallery.people):
         # Without a gallery nobody is missed, but nobody can be found either.
-        shown["mated_probe"] = shown["mated_probe"][:0]
-    owners = np.array([owner for _, owner in data.gallery])[shown["gallery"]]
-    templates, names = mean_templates(gallery.vectors[shown["gallery"]], owners)
-    people = np.array([owner for _, owner in data.mated])[shown["mated_probe"]]
-    ranked = mated_ranks(mated.vectors[shown["mated_probe"]], people, templates, names)
-    best, best_rows = best_scores(unmated.vectors[shown["unmated_probe"]], templates)
-    strangers = np.array([person_in_name(data.unmated[row]) for row in shown["unmated_probe"]])
-    faults = {**gallery.faults, **mated.faults, **unmated.faults}
+        mated = mated.without_any()
+    templates, names = mean_templates(gallery.vectors, gallery.people)
+    ranked = mated_ranks(mated.vectors, mated.people, templates, names)
+    best, best_rows = best_scores(unmated.vectors, templates)
     absent = int((ranked.ranks == 0).sum())
-    counts = {
-        "gallery pictures": len(data.gallery),
-        "gallery identities": len(names),
-        "mated probes": len(data.mated),
-        "unmated probes": len(data.unmated),
-        "mated probes of people who are not in the gallery": absent,
-    }
-    found = _Found(pictures, shown, owners, names, gallery, mated, unmated)
+    told = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
+    faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
-        tuple(_figures(ranked, people, best, strangers)),
+        tuple(_figures(ranked, mated.people, best, unmated.people)),
         tuple(_curves(ranked, best)),
-        counts,
-        tuple(sorted(faults.items())),
-        _notes(absent, embedded),
-        incomplete=bool(faults) or not data.unmated,
-        mistakes=tuple(_mistakes(found, ranked, best, best_rows)),
+        {
+            "gallery pictures": gallery.listed,
+            "gallery identities": len(names),
+            "mated probes": parts[1].listed,
+            "unmated probes": unmated.listed,
+            "mated probes of people who are not in the gallery": absent,
+        },
+        faults,
+        (*((told,) if absent else ()), *of_empty_parts({part.name: len(part.people) for part in parts})),
+        incomplete=bool(faults) or not unmated.listed,
+        mistakes=tuple(_mistakes(_Found(gallery, mated, unmated, names), ranked, best, best_rows)),
     )
-
-
-def _notes(absent: int, embedded: dict[str, Embedded]) -> tuple[str, ...]:
-    told = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
-    return (*((told,) if absent else ()), *of_empty_parts(embedded))
 
 
 def _figures(
@@ -160,43 +142,34 @@ def _curves(ranked: MatedRanks, best: NDArray[np.float64]) -> list[Curve]:
 
 @dataclass(frozen=True)
 class _Found:
-    """What mistakes are shown from; `shown` holds the rows of usable pictures by part."""
+    """What mistakes are shown from."""
 
-    pictures: dict[str, list[Picture]]
-    shown: dict[str, NDArray[np.int64]]
-    owners: NDArray[np.str_]
+    gallery: EmbeddedPart
+    mated: EmbeddedPart
+    unmated: EmbeddedPart
     names: NDArray[np.str_]
-    gallery: Embedded
-    mated: Embedded
-    unmated: Embedded
-
-    def picture(self, part: str, row: int) -> Picture:
-        return self.pictures[part][self.shown[part][row]]
 
     def likest(self, identity: int, probe: NDArray[np.float32]) -> Picture:
         """Return the picture of a gallery identity that is most like a probe: a template has no face."""
-        rows = np.flatnonzero(self.owners == self.names[identity])
-        scores = cosines(probe[None], self.gallery.vectors[self.shown["gallery"][rows]])
-        return self.picture("gallery", int(rows[scores.argmax()]))
+        rows = np.flatnonzero(self.gallery.people == self.names[identity])
+        return self.gallery.pictures[rows[cosines(probe[None], self.gallery.vectors[rows]).argmax()]]
 
 
 def _mistakes(
     found: _Found, ranked: MatedRanks, best: NDArray[np.float64], best_rows: NDArray[np.int64]
 ) -> list[Mistake]:
-    def probe_of(part: str, embedded: Embedded, row: int) -> NDArray[np.float32]:
-        return embedded.vectors[found.shown[part][row]]
-
+    mated, unmated = found.mated, found.unmated
     return [
         *worst_false_alarms(
             best,
             best_rows,
-            lambda row: found.picture("unmated_probe", row),
-            lambda row, identity: found.likest(identity, probe_of("unmated_probe", found.unmated, row)),
+            lambda row: unmated.pictures[row],
+            lambda row, identity: found.likest(identity, unmated.vectors[row]),
         ),
         *worst_identifications(
             "",
             ranked,
-            lambda row: found.picture("mated_probe", row),
-            lambda row, identity: found.likest(identity, probe_of("mated_probe", found.mated, row)),
+            lambda row: mated.pictures[row],
+            lambda row, identity: found.likest(identity, mated.vectors[row]),
         ),
     ]

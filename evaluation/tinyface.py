@@ -10,30 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.curves import cmc_curve, identification_scores
-from evaluation.embedder import Embeds, of_empty_parts
+from evaluation.embedder import Embeds
 from evaluation.figures import Figure, Outcome
 from evaluation.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.intervals import bootstrap_over_people
-from evaluation.lists import PictureFolder, find_folder, find_list, has_folder
+from evaluation.lists import PictureFolder, find_folder, find_list
 from evaluation.mat_lists import read_named_identities
 from evaluation.mistakes import worst_identifications
-from evaluation.prepare import picture_names, whole_pictures
+from evaluation.parts import NOBODY, EmbeddedPart, Part, embed_part, faults_of, of_empty_parts
+from evaluation.prepare import picture_names
 
 PROTOCOL = "TinyFace"
 RANKS = (1, 5, 10, 20)
 PUBLISHED_DISTRACTORS = 153_428
-# No probe has this identity.
-_DISTRACTOR = ""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Folders of pictures, and the names in them with their identities."""
+    """The mated gallery, the distractors that join it without identity, and the probes."""
 
-    folders: dict[str, PictureFolder]
-    match: list[tuple[str, str]]
-    probes: list[tuple[str, str]]
-    distractors: list[str]
+    match: Part
+    distractors: Part
+    probes: Part
 
 
 def read(root: Path, lists: Sequence[Path]) -> Data:
@@ -50,10 +48,9 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     places = [*lists, folder, root, Path("data")]
     match = read_named_identities(find_list("gallery_match_img_ID_pairs.mat", places), "gallery_set", "gallery_ids")
     probes = read_named_identities(find_list("probe_img_ID_pairs.mat", places), "probe_set", "probe_ids")
-    there = has_folder(folder, "Gallery_Distractor")
-    distractors = picture_names(folder / "Gallery_Distractor") if there else []
-    folders = {part: PictureFolder(folder / part) for part in ("Gallery_Match", "Gallery_Distractor", "Probe")}
-    return Data(folders, match, probes, distractors)
+    distractors = [(name, NOBODY) for name in picture_names(folder / "Gallery_Distractor")]
+    named = {"Gallery_Match": match, "Gallery_Distractor": distractors, "Probe": probes}
+    return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
 
 
 def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
@@ -63,62 +60,46 @@ def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
 
 def measure(data: Data, embedder: Embeds) -> Outcome:
     """Run the protocol."""
-    parts = {
-        "Gallery_Match": [name for name, _ in data.match],
-        "Gallery_Distractor": data.distractors,
-        "Probe": [name for name, _ in data.probes],
-    }
-    pictures = {
-        part: whole_pictures(data.folders[part], names, embedder.preprocessing) for part, names in parts.items()
-    }
-    found = {part: embedder.embed(pictures[part]) for part in parts}
-    shown = {part: np.flatnonzero(embedded.usable) for part, embedded in found.items()}
-    if not len(shown["Gallery_Match"]):
+    match, others, probes = (embed_part(part, embedder) for part in (data.match, data.distractors, data.probes))
+    parts = (match, others, probes)
+    if not len(match.people):
         # Without a mated gallery nobody is missed, but nobody can be found either.
-        shown["Probe"] = shown["Probe"][:0]
-    people = np.array([owner for _, owner in data.probes])[shown["Probe"]]
-    match, others = shown["Gallery_Match"], shown["Gallery_Distractor"]
-    owners = np.array([*(data.match[row][1] for row in match), *[_DISTRACTOR] * len(others)])
-    gallery = np.concatenate([found["Gallery_Match"].vectors[match], found["Gallery_Distractor"].vectors[others]])
-    rows = [("Gallery_Match", row) for row in match] + [("Gallery_Distractor", row) for row in others]
-    queries = found["Probe"].vectors[shown["Probe"]]
-    ranked = mated_ranks(queries, people, gallery, owners)
-    precisions = average_precisions(queries, people, gallery, owners)
-    faults = {name: reason for embedded in found.values() for name, reason in embedded.faults.items()}
+        probes = probes.without_any()
+    gallery, owners = np.concatenate([match.vectors, others.vectors]), np.concatenate([match.people, others.people])
+    gallery_pictures = [*match.pictures, *others.pictures]
+    people = probes.people
+    ranked = mated_ranks(probes.vectors, people, gallery, owners)
+    precisions = average_precisions(probes.vectors, people, gallery, owners)
     figures = [
         Figure(f"rank-{r}", rank_rate(ranked.ranks, r), len(people), bootstrap_over_people(ranked.within(r), people))
         for r in RANKS
     ]
     mean = float(precisions.mean()) if len(people) else float("nan")
     figures.append(Figure("mAP", mean, len(people), bootstrap_over_people(precisions, people)))
-    absent = int((ranked.ranks == 0).sum())
+    faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
         tuple(figures),
         (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked)),
-        {"probes": len(data.probes), "mated gallery": len(data.match), "distractors": len(data.distractors)},
-        tuple(sorted(faults.items())),
-        (*_notes(data, absent), *of_empty_parts({part: found[part] for part in parts if parts[part]})),
-        incomplete=bool(faults) or not data.distractors,
+        {"probes": parts[2].listed, "mated gallery": match.listed, "distractors": others.listed},
+        faults,
+        _notes(parts, int((ranked.ranks == 0).sum())),
+        incomplete=bool(faults) or not others.listed,
         mistakes=tuple(
             worst_identifications(
-                "",
-                ranked,
-                lambda probe: pictures["Probe"][shown["Probe"][probe]],
-                lambda probe, row: pictures[rows[row][0]][rows[row][1]],
+                "", ranked, lambda probe: probes.pictures[probe], lambda probe, row: gallery_pictures[row]
             )
         ),
     )
 
 
-def _notes(data: Data, absent: int) -> tuple[str, ...]:
+def _notes(parts: Sequence[EmbeddedPart], absent: int) -> tuple[str, ...]:
     notes = []
-    if not data.distractors:
+    distractors = parts[1].listed
+    if not distractors:
         notes.append("There are no distractors (Gallery_Distractor): the figures are easier than the benchmark's.")
-    elif len(data.distractors) != PUBLISHED_DISTRACTORS:
-        notes.append(
-            f"Gallery_Distractor holds {len(data.distractors):,} pictures, the benchmark {PUBLISHED_DISTRACTORS:,}."
-        )
+    elif distractors != PUBLISHED_DISTRACTORS:
+        notes.append(f"Gallery_Distractor holds {distractors:,} pictures, the benchmark {PUBLISHED_DISTRACTORS:,}.")
     if absent:
         notes.append(f"{absent:,} probes show people who are not in the gallery; they count as misses.")
-    return tuple(notes)
+    return (*notes, *of_empty_parts({part.name: len(part.people) for part in parts if part.listed}))
