@@ -132,6 +132,13 @@ class PairPeople:
         kept = np.asarray(rows, dtype=np.int64)
         return PairPeople(self.left[kept], self.right[kept], self.count)
 
+    @staticmethod
+    def joined(one: "PairPeople", other: "PairPeople") -> "PairPeople":
+        """Put the pairs of one after those of another; their people are numbered alike."""
+        assert one.count == other.count
+        left, right = np.concatenate([one.left, other.left]), np.concatenate([one.right, other.right])
+        return PairPeople(left, right, one.count)
+
     def weights(self, drawn: IntArray) -> IntArray:
         """Return (N,) how often each pair is drawn, given how often each person is."""
         return np.where(self.left == self.right, drawn[self.left], drawn[self.left] * drawn[self.right])

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.bootstrap import PairPeople, bootstrap_over_pairs
 from evaluation.curves import roc_curve, score_curves
 from evaluation.embedder import Embeds
 from evaluation.figures import Outcome
 from evaluation.lists import PictureFolder, find_folder, find_list
 from evaluation.mat_lists import read_name_pairs
 from evaluation.mistakes import worst_pairs
+from evaluation.native_sides import by_side, native_sides
 from evaluation.pairs import people_of_pairs, score_pairs, verification_figures
 from evaluation.prepare import whole
 from evaluation.published import SURVFACE_AUC, SURVFACE_TAR
+from evaluation.verification import best_decisions
 
 PROTOCOL = "QMUL-SurvFace verification"
 FARS = (0.3, 0.1, 0.01, 0.001)
@@ -87,12 +90,24 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
         published_auc=SURVFACE_AUC,
     )
     used = [pairs[place] for place in scored.rows]
+    sides = native_sides(pictures)
+    smaller = np.array([min(sides[row[a]], sides[row[b]]) for a, b in used], dtype=np.int64)
+    everyone = PairPeople.joined(positive_people, negative_people).of_rows(scored.rows)
+    right = best_decisions(scored.scores, same)
+    by_size, line = by_side(
+        "accuracy",
+        "smaller side",
+        right,
+        smaller,
+        lambda rows: bootstrap_over_pairs(right[rows], everyone.of_rows(rows)),
+    )
     return Outcome(
         PROTOCOL,
-        tuple(figures),
+        (*figures, *by_size),
         (
             *roc_curve("QMUL-SurvFace", positives, negatives),
             *score_curves("", {"one person": positives, "two people": negatives}),
+            *line,
         ),
         {
             "positive pairs": len(data.positive),

@@ -17,6 +17,7 @@ from evaluation.intervals import bootstrap_over_people
 from evaluation.lists import PictureFolder, find_folder, find_list
 from evaluation.mat_lists import read_named_identities
 from evaluation.mistakes import worst_identifications
+from evaluation.native_sides import by_side, native_sides
 from evaluation.parts import NOBODY, EmbeddedPart, Part, embed_part, faults_of, of_empty_parts
 from evaluation.prepare import picture_names
 
@@ -76,11 +77,15 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
     ]
     mean = float(precisions.mean()) if len(people) else float("nan")
     figures.append(Figure("mAP", mean, len(people), bootstrap_over_people(precisions, people)))
+    hits = ranked.within(1)
+    by_size, line = by_side(
+        "rank-1", "probes of", hits, native_sides(probes.pictures), lambda r: bootstrap_over_people(hits[r], people[r])
+    )
     faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
-        tuple(figures),
-        (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked)),
+        (*figures, *by_size),
+        (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked), *line),
         {"probes": parts[2].listed, "mated gallery": match.listed, "distractors": others.listed},
         faults,
         _notes(parts, int((ranked.ranks == 0).sum())),

@@ -132,6 +132,20 @@ def best_accuracy(positives: ArrayLike, negatives: ArrayLike) -> float:
     return float((np.rint(tar * up) + un - np.rint(far * un)).max() / (up + un))
 
 
+def best_decisions(scores: ArrayLike, same: ArrayLike) -> NDArray[np.bool_]:
+    """Return which pairs are decided rightly at the one threshold of `best_accuracy`, of equals the largest: (N,).
+
+    >>> best_decisions([0.9, 0.8, 0.3, 0.5, 0.2, 0.1], [True, True, True, False, False, False]).tolist()
+    [True, True, False, True, True, True]
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    # At least the threshold accepts: above the largest nothing, then one more distinct score at a time.
+    thresholds = np.concatenate([[np.inf], np.unique(values)[::-1]])
+    up, un = np.sort(values[truth]), np.sort(values[~truth])
+    right = (up.size - np.searchsorted(up, thresholds, side="left")) + np.searchsorted(un, thresholds, side="left")
+    return np.asarray((values >= thresholds[right.argmax()]) == truth)
+
+
 def ten_fold_decisions(
     scores: ArrayLike, same: ArrayLike, folds: ArrayLike, thresholds: ArrayLike = LFW_THRESHOLDS
 ) -> NDArray[np.bool_]:

@@ -130,6 +130,16 @@ def test_survface_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.
         threshold = downwards[int(round(far * len(downwards), 6)) // 100]
         assert found[name] == pytest.approx(np.mean([score > threshold for score in scores["positive"]]))
         assert next(f.threshold for f in outcome.figures if f.name == name) == pytest.approx(threshold, abs=1e-5)
+    sides = {path.name: min(read(path).size) for path in (folder / "verification_images").iterdir()}
+    pairs = scipy.io.loadmat(folder / "positive_pairs_names.mat")["positive_pairs_names"].tolist()
+    pairs += scipy.io.loadmat(folder / "negative_pairs_names.mat")["negative_pairs_names"].tolist()
+    smaller = np.array([min(sides[str(one[0])], sides[str(other[0])]) for one, other in pairs])
+    values, same = np.array(scores["positive"] + scores["negative"]), np.arange(len(pairs)) < len(scores["positive"])
+    right = max((((values >= t) == same) for t in sorted([*values, np.inf], reverse=True)), key=np.sum)
+    for band, rows in (("under 16 px", smaller < 16), ("16 to 23 px", (smaller >= 16) & (smaller < 24))):
+        figure = next(one for one in outcome.figures if one.name == f"accuracy, smaller side {band}")
+        assert (figure.n, figure.value) == (rows.sum(), pytest.approx(right[rows].mean()))
+        assert figure.interval is not None
     wins = [(p > n) + 0.5 * (p == n) for p in scores["positive"] for n in scores["negative"]]
     assert found["AUC"] == pytest.approx(np.mean(wins), abs=1e-4)
     assert "5,319" in " ".join(outcome.notes), "the list's length differs from the published one"
@@ -174,6 +184,11 @@ def test_tinyface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: n
         best = max(gallery, key=lambda entry: entry[1] @ e)
         hits.append(best[0] == path.name.split("_")[0])
     assert figures(outcome)["rank-1"] == pytest.approx(np.mean(hits))
+    sides = np.array([min(read(path).size) for path in (folder / "Probe").iterdir()])
+    small = np.array(hits)[sides < 16]
+    assert 0 < len(small) < len(hits)
+    assert figures(outcome)["rank-1, probes of under 16 px"] == pytest.approx(small.mean())
+    assert sum(figure.n for figure in outcome.figures if "px" in figure.name) == len(hits)
     assert outcome.counts == {"probes": 24, "mated gallery": 36, "distractors": 60}
 
 
@@ -254,7 +269,7 @@ def test_a_part_of_tinyface_that_is_gone_is_named(
     assert any(f"Nothing of {part} can be used" in note for note in outcome.notes)
     assert all(name.startswith(f"{part}/") for name, _ in outcome.missing)
     if part == "Gallery_Distractor":
-        assert [figure.n for figure in outcome.figures] == [24] * 5
+        assert [figure.n for figure in outcome.figures if "px" not in figure.name] == [24] * 5
         assert figures(outcome)["rank-1"] >= whole["rank-1"] > 0
     else:
         assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
