@@ -83,7 +83,7 @@ def main() -> None:
         results = tuple(evaluate(embedder) for embedder in embedders)
         outcomes[results[0].protocol] = results
     _refuse_nothing_measured(embedders, list(outcomes.values()))
-    settings = Settings(device, options.flip, tuple(options.sizes), options.match_gallery)
+    settings = Settings(device, options.flip, tuple(options.sizes), options.match_gallery, options.precision)
     report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
     try:
         page = write_report(options.out, report)

@@ -16,7 +16,7 @@ from shards.cores import usable_cores
 if TYPE_CHECKING:
     from evaluation.bench_ways import Measured, Task
 
-OURS = "this evaluation"
+OURS, BFLOAT16 = "this evaluation", "this evaluation, bfloat16"
 
 
 def parser() -> Parser:
@@ -125,8 +125,11 @@ def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> No
         "device": task.device,
     }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    apart = max(way["largest_difference"] for way in ways.values())
-    print(f"scores of the sampled pairs differ by at most {apart:.1e} between the ways")
+    apart = {name: way["largest_difference"] for name, way in ways.items()}
+    mixed = apart.pop(BFLOAT16)
+    print(
+        f"scores of sampled pairs differ by at most {max(apart.values()):.1e} between the ways, {mixed:.1e} in bfloat16"
+    )
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**about, "ways": ways}, indent=1) + "\n"

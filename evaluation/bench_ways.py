@@ -125,14 +125,19 @@ def embedded_once(loaded: LoadedBackbone, task: Task) -> Score:
     return _ours(loaded, task, None)
 
 
+def embedded_in_bfloat16(loaded: LoadedBackbone, task: Task) -> Score:
+    """The way of this evaluation, with --precision bfloat16."""
+    return _ours(loaded, task, None, "bfloat16")
+
+
 def kept(loaded: LoadedBackbone, task: Task) -> Score:
     """The way of this evaluation, the second time."""
     _ours(loaded, task, task.cache)(task.pairs)
     return _ours(loaded, task, task.cache)
 
 
-def _ours(loaded: LoadedBackbone, task: Task, cache: Path | None) -> Score:
-    embedder = Embedder(loaded, device=task.device, cache=cache)
+def _ours(loaded: LoadedBackbone, task: Task, cache: Path | None, precision: str = "float32") -> Score:
+    embedder = Embedder(loaded, device=task.device, precision=precision, cache=cache)
 
     def score(pairs: Pairs) -> NDArray[np.float64]:
         paths = sorted({path for pair in pairs for path in pair})
@@ -150,6 +155,7 @@ WAYS: dict[str, tuple[Callable[[LoadedBackbone, Task], Score], bool]] = {
     "pair by pair": (by_pair, False),
     "pair by pair, in batches of two": (by_pair_of_two, False),
     "this evaluation": (embedded_once, True),
+    "this evaluation, bfloat16": (embedded_in_bfloat16, True),
     "this evaluation, embeddings kept": (kept, True),
 }
 """By name: the way, and whether it scores the whole list or a sample of it."""

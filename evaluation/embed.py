@@ -55,7 +55,7 @@ def main() -> None:
     if not used.any():
         raise nothing_usable(len(pictures), *next(iter(embedded.faults.items())), "name others with --images")
     names = [stored_name(p.name, p.preparation.low) for p, usable in zip(pictures, used, strict=True) if usable]
-    write_embeddings(options.out, names, embedded.vectors[used], loaded, flip=options.flip)
+    write_embeddings(options.out, names, embedded.vectors[used], loaded, flip=options.flip, precision=options.precision)
     for name, reason in embedded.faults.items():
         print(f"not embedded: {name}: {reason}", file=sys.stderr)
     print(f"embeddings  {embedder.summary()}")

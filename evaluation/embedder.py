@@ -111,6 +111,8 @@ class Embedder:
         loaded: the backbone with its preprocessing.
         device: "cpu" or "gpu".
         flip: embed each picture and its mirror image, and return the mean of the two, not normalised before.
+        precision: "float32", or "bfloat16" for the network's products, which takes half the time where the processor
+            knows it; the embeddings are float32 all the same.
         batch: pictures embedded at once; None: 64 on a CPU, 256 on a GPU.
         cache: folder of kept embeddings; None keeps none. A model that is not wholly in its file, because it names a
             module to import, is never kept.
@@ -133,6 +135,7 @@ class Embedder:
         *,
         device: str,
         flip: bool = False,
+        precision: str = "float32",
         batch: int | None = None,
         cache: Path | None = None,
     ) -> None:
@@ -142,7 +145,8 @@ class Embedder:
         self._flip, self._batch = flip, batch or _BATCH[device]
         self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
         wholly_in_its_file = bool(loaded.sha256) and ":" not in loaded.name
-        identity = _identity(loaded, device, flip)
+        self._halved = precision == "bfloat16"
+        identity = _identity(loaded, device, flip, precision)
         self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
         self.computed = self.reused = 0
 
@@ -209,11 +213,12 @@ class Embedder:
         # (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
         pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
         inputs = to_network_range(pixels)
-        vectors = self._backbone(inputs)
-        if self._flip:
-            # The last axis is the width: left and right change places.
-            vectors = (vectors + self._backbone(inputs.flip(3))) / 2
-        numbers: NDArray[np.float32] = vectors.float().cpu().numpy()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
+            vectors = self._backbone(inputs).float()
+            if self._flip:
+                # The last axis is the width: left and right change places.
+                vectors = (vectors + self._backbone(inputs.flip(3)).float()) / 2
+        numbers: NDArray[np.float32] = vectors.cpu().numpy()
         return numbers
 
     def _read_ahead(self, pool: Executor, photos: list[_Shown]) -> Iterator[list[_Fetched]]:
@@ -271,7 +276,7 @@ def _chunks(photos: list[_Shown], size: int) -> Iterator[list[_Shown]]:
         yield chunk
 
 
-def _identity(loaded: LoadedBackbone, device: str, flip: bool) -> dict[str, Any]:
+def _identity(loaded: LoadedBackbone, device: str, flip: bool, precision: str) -> dict[str, Any]:
     """Return what the embedding of a face depends on besides the face."""
     hardware = torch.cuda.get_device_name() if device == "gpu" else torch.backends.cpu.get_cpu_capability()
     return {
@@ -279,7 +284,7 @@ def _identity(loaded: LoadedBackbone, device: str, flip: bool) -> dict[str, Any]
         "backbone": loaded.name,
         "preprocessing": loaded.preprocessing.to_dict(),
         "flip": flip,
-        "precision": "float32",
+        "precision": precision,
         "device": f"{device}, {hardware}",
         "libraries": {
             "numpy": np.__version__,

@@ -23,6 +23,12 @@ def add_model_options(command: Parser) -> None:
     )
     add("--size", type=int, metavar="PIXELS", help="side of its pictures in pixels, likewise (default: its own)")
     add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
+    add(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the network; bfloat16 takes half the time where the processor knows it, and moves scores a little",
+    )
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
     add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
     add("--no-cache", action="store_true", help="neither use nor keep embeddings")
@@ -50,9 +56,13 @@ def open_embedder(
     from evaluation.cache import usable_folder
     from evaluation.embedder import Embedder
     from evaluation.models import load_model
+    from training.onnx_backbone import OnnxBackbone
 
     if options.size is not None and options.size < 1:
         raise UserError(f"--size {options.size}; give at least 1 pixel")
     cache = None if options.no_cache else usable_folder(options.cache)
     loaded = load_model(name, template=options.template, size=options.size, beside_others=beside_others)
-    return Embedder(loaded, device=device, flip=options.flip, cache=cache), loaded
+    if options.precision != "float32" and isinstance(loaded.backbone, OnnxBackbone):
+        raise UserError(f"--precision {options.precision} for {name}; an ONNX file computes as it was written")
+    embedder = Embedder(loaded, device=device, flip=options.flip, precision=options.precision, cache=cache)
+    return embedder, loaded

@@ -67,8 +67,9 @@ def settings_line(report: Report) -> str:
         else "one embedding a picture, no mirror image"
     )
     gallery = "; the gallery reduced to the size of the probes" if report.settings.match_gallery else ""
+    precision = "" if report.settings.precision == "float32" else f"; computed in {report.settings.precision}"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return f"Cosine similarity, {flip}{gallery}; device {report.settings.device}; {versions}."
+    return f"Cosine similarity, {flip}{gallery}{precision}; device {report.settings.device}; {versions}."
 
 
 def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]) -> str:

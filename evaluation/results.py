@@ -54,7 +54,8 @@ class Model:
     def of_embeddings(path: Path, origin: Origin) -> "Model":
         """Describe the model behind stored embeddings, as far as their file says."""
         flip = ", mean over mirror images" if origin.flip else ""
-        backbone = f"{origin.backbone}, embeddings from a file{flip}"
+        precision = "" if origin.precision == "float32" else f", computed in {origin.precision}"
+        backbone = f"{origin.backbone}, embeddings from a file{flip}{precision}"
         return Model(path.stem, path.name, origin.sha256, backbone, origin.step, origin.recipe, origin.preprocessing)
 
 
@@ -67,12 +68,14 @@ class Settings:
         flip: whether each embedding is the mean over the picture and its mirror image.
         sizes: of reduced pictures, in pixels.
         match_gallery: whether the gallery is reduced to the size of the probes.
+        precision: of the network, "float32" or "bfloat16".
     """
 
     device: str
     flip: bool
     sizes: tuple[int, ...]
     match_gallery: bool = False
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Origin:
         recipe: name, or None.
         flip: whether each embedding is the mean over the picture and its mirror image, or None.
         preprocessing: what the pictures went through.
+        precision: in which the network computed them, as far as is known.
     """
 
     backbone: str
@@ -45,6 +46,7 @@ class Origin:
     recipe: str | None
     flip: bool | None
     preprocessing: Preprocessing
+    precision: str = "float32"
 
 
 def stored_name(name: str, low: int | None) -> str:
@@ -105,7 +107,13 @@ class StoredEmbeddings:
 
 
 def write_embeddings(
-    path: Path, names: Sequence[str], vectors: NDArray[np.float32], loaded: LoadedBackbone, *, flip: bool
+    path: Path,
+    names: Sequence[str],
+    vectors: NDArray[np.float32],
+    loaded: LoadedBackbone,
+    *,
+    flip: bool,
+    precision: str = "float32",
 ) -> None:
     """Write embeddings and where they come from, whole or not at all.
 
@@ -115,6 +123,7 @@ def write_embeddings(
         vectors: (N, D) float32.
         loaded: the model.
         flip: whether each is the mean over the picture and its mirror image.
+        precision: in which the network computed them.
     """
     origin = {
         "backbone": loaded.name,
@@ -122,6 +131,7 @@ def write_embeddings(
         "step": loaded.step,
         "recipe": loaded.recipe,
         "flip": flip,
+        "precision": precision,
         "preprocessing": loaded.preprocessing.to_dict(),
     }
     text = np.array(list(names), dtype=np.str_)
@@ -165,7 +175,10 @@ def _origin(path: Path, arrays: dict[str, NDArray]) -> Origin:
         form = Preprocessing.from_dict(fields["preprocessing"])
         step = None if fields["step"] is None else int(fields["step"])
         recipe = None if fields["recipe"] is None else str(fields["recipe"])
-        return Origin(str(fields["backbone"]), str(fields["sha256"]), step, recipe, bool(fields["flip"]), form)
+        precision = str(fields.get("precision", "float32"))
+        return Origin(
+            str(fields["backbone"]), str(fields["sha256"]), step, recipe, bool(fields["flip"]), form, precision
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: its array origin cannot be read ({error!r}); leave it out or write it again"

@@ -35,10 +35,11 @@ def test_ways_agree_and_are_reported(tmp_path: Path, command: Callable, refused:
         "pair by pair": 6,
         "pair by pair, in batches of two": 6,
         "this evaluation": 44,
+        "this evaluation, bfloat16": 44,
         "this evaluation, embeddings kept": 44,
     }
     for way, one in found["ways"].items():
-        assert one["largest_difference"] < 1e-3, way
+        assert one["largest_difference"] < (1e-2 if "bfloat16" in way else 1e-3), way
         assert one["pairs_per_second"][0] > 0
         assert way in done.stdout
     line = refused("evaluation.bench", "--pictures", 50, "--pairs", 60, "--data", tmp_path / "data")

@@ -50,7 +50,7 @@ def shown(photos: list[Path], form: object = None, points: np.ndarray = POINTS) 
 
 
 def run(
-    loaded: LoadedBackbone, pictures: list[Picture], cache: Path | None, **settings: bool
+    loaded: LoadedBackbone, pictures: list[Picture], cache: Path | None, **settings: bool | str
 ) -> tuple[np.ndarray, int]:
     """Embed, and return the vectors and how many were computed."""
     embedder = Embedder(loaded, device="cpu", cache=cache, **settings)  # type: ignore[arg-type]
@@ -114,6 +114,7 @@ def test_every_other_change_is_seen(loaded: LoadedBackbone, photos: list[Path], 
     flipped, computed = run(loaded, shown(photos), cache, flip=True)
     assert computed == len(photos)
     np.testing.assert_array_equal(flipped, run(loaded, shown(photos), None, flip=True)[0])
+    assert run(loaded, shown(photos), cache, precision="bfloat16")[1] == computed
 
 
 def test_another_checkpoint_under_the_same_name_is_another_model(

@@ -80,7 +80,13 @@ def test_results_hold_every_figure(report: Path) -> None:
         measured = {figure["name"]: figure["best"] for figure in results[0]["figures"]}
         for name, best in BEST_KNOWN.get(protocol, {}).items():
             assert measured[name] == best.value
-    assert data["settings"] == {"device": "cpu", "flip": False, "sizes": [8], "match_gallery": False}
+    assert data["settings"] == {
+        "device": "cpu",
+        "flip": False,
+        "sizes": [8],
+        "match_gallery": False,
+        "precision": "float32",
+    }
     assert [skipped["option"] for skipped in data["skipped"]] == ["--lfw", "--tinyface"]
 
 

@@ -121,6 +121,16 @@ def test_flipping_averages_with_the_mirror_image(loaded: LoadedBackbone, picture
     np.testing.assert_allclose(flipped[0], flipped[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_bfloat16_moves_embeddings_a_little(loaded: LoadedBackbone, pictures: list[Picture], flip: bool) -> None:
+    exact = Embedder(loaded, device="cpu", flip=flip).embed(pictures[:4]).vectors
+    quick = Embedder(loaded, device="cpu", flip=flip, precision="bfloat16").embed(pictures[:4]).vectors
+    assert quick.dtype == np.float32
+    assert (quick != exact).any()
+    cosines = (quick * exact).sum(1) / np.linalg.norm(quick, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosines.min() > 0.999
+
+
 def test_no_pictures_and_only_faults(loaded: LoadedBackbone, tmp_path: Path) -> None:
     embedder = Embedder(loaded, device="cpu")
     none = embedder.embed([])

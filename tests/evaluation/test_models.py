@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from evaluation.embedder import Embedder
+from evaluation.model_options import add_model_options, open_embedder
 from evaluation.models import load_model
 from evaluation.pictures import Picture, Preparation
-from shards.command import UserError
+from shards.command import Parser, UserError
 from training.export_formats import onnx_bytes, safetensors_bytes, torchscript_bytes
 from training.model import build_backbone
 
@@ -187,6 +188,15 @@ def test_mistakes_in_the_users_own_code_are_told_in_one_line(code: None) -> None
         load_model("theirs:network", size=SIZE)
     with pytest.raises(UserError, match="install the module"):
         load_model("nowhere.to_be:found", template="paper", size=SIZE)
+
+
+def test_an_onnx_model_is_not_told_to_compute_otherwise(folder: Path) -> None:
+    command = Parser()
+    add_model_options(command)
+    options = command.parse_args(["--precision", "bfloat16", "--no-cache"])
+    with pytest.raises(UserError, match="computes as it was written"):
+        open_embedder(str(folder / "net.onnx"), options, "cpu")
+    assert open_embedder(str(folder / "net.pth"), options, "cpu")[0].preprocessing.size == SIZE
 
 
 def test_an_onnx_model_embeds_pictures(folder: Path, tmp_path: Path) -> None:

@@ -85,7 +85,13 @@ def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path
 def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     data = json.loads((tmp_path / "results.json").read_text())
-    assert data["settings"] == {"device": "cpu", "flip": True, "sizes": [8], "match_gallery": False}
+    assert data["settings"] == {
+        "device": "cpu",
+        "flip": True,
+        "sizes": [8],
+        "match_gallery": False,
+        "precision": "float32",
+    }
     assert data["versions"] == {"torch": "2"}
     first, second, third = data["protocols"][0]["results"][0]["figures"]
     assert first["value"] == 0.7654321
