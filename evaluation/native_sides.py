@@ -46,7 +46,6 @@ def bands(sides: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
 
 def by_side(
     what: str,
-    of: str,
     hits: NDArray[np.bool_],
     sides: NDArray[np.int64],
     interval: Callable[[NDArray[np.int64]], Interval | None],
@@ -55,14 +54,14 @@ def by_side(
 
     Args:
         what: is measured, such as "rank-1".
-        of: the sides are, such as "probes of".
         hits: (N,).
         sides: (N,) in pixels, 0 where not known.
         interval: of the mean of some rows.
     """
     found = bands(sides)
     figures = [
-        Figure(f"{what}, {of} {name}", float(hits[rows].mean()), len(rows), interval(rows)) for name, rows in found
+        Figure(f"{what}, smaller side {name}", float(hits[rows].mean()), len(rows), interval(rows))
+        for name, rows in found
     ]
     if len(found) < 2:
         return figures, []

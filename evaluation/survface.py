@@ -96,7 +96,6 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
     right = best_decisions(scored.scores, same)
     by_size, line = by_side(
         "accuracy",
-        "smaller side",
         right,
         smaller,
         lambda rows: bootstrap_over_pairs(right[rows], everyone.of_rows(rows)),

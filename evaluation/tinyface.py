@@ -79,7 +79,7 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
     figures.append(Figure("mAP", mean, len(people), bootstrap_over_people(precisions, people)))
     hits = ranked.within(1)
     by_size, line = by_side(
-        "rank-1", "probes of", hits, native_sides(probes.pictures), lambda r: bootstrap_over_people(hits[r], people[r])
+        "rank-1", hits, native_sides(probes.pictures), lambda r: bootstrap_over_people(hits[r], people[r])
     )
     faults = faults_of(parts)
     return Outcome(

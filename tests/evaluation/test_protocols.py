@@ -187,7 +187,7 @@ def test_tinyface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: n
     sides = np.array([min(read(path).size) for path in (folder / "Probe").iterdir()])
     small = np.array(hits)[sides < 16]
     assert 0 < len(small) < len(hits)
-    assert figures(outcome)["rank-1, probes of under 16 px"] == pytest.approx(small.mean())
+    assert figures(outcome)["rank-1, smaller side under 16 px"] == pytest.approx(small.mean())
     assert sum(figure.n for figure in outcome.figures if "px" in figure.name) == len(hits)
     assert outcome.counts == {"probes": 24, "mated gallery": 36, "distractors": 60}
 
