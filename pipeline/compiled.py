@@ -1,11 +1,21 @@
 """Functions compiled to the machine's own code when first called, and kept on disk for the next process."""
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from contextlib import suppress
+from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+class _Kept(FunctionCache):
+    """Compiled code beside its source, or in the user's cache; on a full disk it is not kept, and works as well."""
+
+    def save_overload(self, *what: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(*what)
 
 
 def compiled(function: _Function) -> _Function:
@@ -13,7 +23,7 @@ def compiled(function: _Function) -> _Function:
 
     Where neither the code's own folder nor the user's cache can be written, every process compiles anew.
     """
-    try:
-        return cast(_Function, njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast(_Function, njit(nogil=True)(function))
+    dispatcher: Any = njit(nogil=True)(function)
+    with suppress(RuntimeError):
+        dispatcher._cache = _Kept(function)
+    return cast(_Function, dispatcher)
