@@ -175,14 +175,26 @@ def test_weights_that_are_not_finite_are_not_begun_with(shards: Path, tmp_path: 
         train(longer, ALONE)
 
 
-def test_which_tensors_are_not_finite() -> None:
-    sound = {"a": torch.full((3,), 3e38), "counts": torch.tensor([1]), "none": torch.zeros(0)}
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")],
+        ),
+    ],
+)
+def test_which_tensors_are_not_finite(device: str) -> None:
+    counts, none = torch.tensor([1], device=device), torch.zeros(0, device=device)
+    sound = {"a": torch.full((3,), 3e38, device=device), "counts": counts, "none": none}
     assert not_finite(sound) == []
     for value in (math.nan, math.inf, -math.inf):
         for place in (0, 500, 1000):
-            bad = torch.zeros(1001)
+            bad = torch.zeros(1001, device=device)
             bad[place] = value
             assert not_finite({**sound, "bad": bad, "half": bad.bfloat16()}) == ["bad", "half"]
-            parameter = nn.Parameter(torch.zeros(1001))
+            parameter = nn.Parameter(torch.zeros(1001, device=device))
             parameter.grad = bad
-            assert not torch.isfinite(gradient_norms([parameter, nn.Parameter(torch.ones(2))])).all()
+            norms = gradient_norms([parameter, nn.Parameter(torch.ones(2, device=device))])
+            assert torch.isfinite(norms).tolist() == [False, True]
