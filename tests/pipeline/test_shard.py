@@ -178,7 +178,7 @@ def test_a_folder_in_use_is_refused(input_options: list[str], tmp_path: Path, re
     (tmp_path / ".work").mkdir()
     with (tmp_path / ".work" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "is in use by process" in refused("pipeline.shard", *input_options, "--out", tmp_path)
+        assert "is in use by another command" in refused("pipeline.shard", *input_options, "--out", tmp_path)
 
 
 def test_mistakes_end_in_one_line(
