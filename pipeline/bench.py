@@ -53,10 +53,10 @@ def main() -> None:
         from pipeline import bench_scale
 
         bench = {"index": bench_scale.bench_index, "soak": bench_scale.bench_soak}[options.what]
+    elif options.what == "shard":
+        from pipeline.bench_offline import bench_shard as bench
     else:
-        from pipeline import bench_offline
-
-        bench = {"shard": bench_offline.bench_shard, "records": bench_offline.bench_records}[options.what]
+        from pipeline.bench_records import bench_records as bench
     bench(options)
 
 
