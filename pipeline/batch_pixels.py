@@ -36,11 +36,12 @@ def mirror(faces: Tensor, mirrored: NDArray[np.bool_]) -> Tensor:
     if faces.device.type != "cpu":
         turned = torch.from_numpy(mirrored).to(faces.device)
         return torch.where(turned[:, None, None, None], faces.flip(2), faces)
-    copies = faces.clone()
-    sources, targets = faces.numpy(), copies.numpy()
+    pixels = faces.numpy()
+    # Torch would copy in threads, which then wait actively on the cores that decode the next photos.
+    copies = pixels.copy()
     for row in np.flatnonzero(mirrored):
-        cv2.flip(sources[row], 1, targets[row])
-    return copies
+        cv2.flip(pixels[row], 1, copies[row])
+    return torch.from_numpy(copies)
 
 
 def to_network_range(pixels: Tensor) -> Tensor:
