@@ -73,13 +73,20 @@ class Corpus:
             stored[places] = np.isin(sides[places], index.manifest.stored_views)
         return stored
 
-    def read(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        """Return the encoded bytes of (N,) photos, each (size,) uint8."""
-        encoded: list[NDArray[np.uint8]] = [_NOTHING] * len(photos)
+    def read(self, photos: NDArray[np.int64], *, views: bool = False) -> list[NDArray[np.uint8]]:
+        """Return the encoded bytes of (N,) photos, or those of all views stored beside each, (size,) uint8."""
+        found: list[NDArray[np.uint8]] = [_NOTHING] * len(photos)
         for places, index, rows in self._by_folder(photos):
-            for place, data in zip(places[0], index.read_all(rows), strict=True):
-                encoded[place] = data
-        return encoded
+            for place, data in zip(places[0], (index.read_all_views if views else index.read_all)(rows), strict=True):
+                found[place] = data
+        return found
+
+    def checksums(self, photos: NDArray[np.int64], *, views: bool) -> NDArray[np.int64]:
+        """Return the CRC-32 with which the bytes that `read` gives were written: (N,) int64."""
+        written = np.empty(len(photos), dtype=np.int64)
+        for places, index, rows in self._by_folder(photos):
+            written[places] = index.records["views_crc32" if views else "crc32"][rows]
+        return written
 
     def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""

@@ -119,24 +119,21 @@ class PhotoReader:
 
     def _usable(self, photos: NDArray[np.int64], stored: bool) -> NDArray[np.bool_]:
         """Check the photos not seen before; return (N,) bool."""
-        for photo in photos[~self._checked[stored][photos]]:
-            self._check(int(photo), stored)
+        if len(unseen := np.unique(photos[~self._checked[stored][photos]])):
+            self._check(unseen, stored)
         damaged = self._damaged[stored]
         return ~np.isin(photos, list(damaged)) if damaged else np.ones(photos.shape, dtype=np.bool_)
 
-    def _check(self, photo: int, stored: bool) -> bool:
-        """Compare the bytes with their CRC-32, and look at the header that the decoder will see, once."""
-        if not self._checked[stored][photo]:
-            self._checked[stored][photo] = True
-            index, row = self._corpus.locate(photo)
-            data = index.read_views(row) if stored else index.read(row)
-            written = int(index.records["views_crc32" if stored else "crc32"][row])
+    def _check(self, photos: NDArray[np.int64], stored: bool) -> None:
+        """Compare bytes with their CRC-32, and look at the headers that the decoder will see."""
+        self._checked[stored][photos] = True
+        read, checksums = self._corpus.read(photos, views=stored), self._corpus.checksums(photos, views=stored)
+        for photo, data, written in zip(photos.tolist(), read, checksums.tolist(), strict=True):
             if (found := zlib.crc32(data.data)) != written:
                 what = "stored views" if stored else "photo"
                 self._report(photo, stored, f"{what} with CRC-32 {found:08x} where {written:08x} was written")
             elif not stored and (fault := self._fault_of(data)):
                 self._report(photo, stored, fault)
-        return photo not in self._damaged[stored]
 
     def _fault_of(self, encoded: NDArray[np.uint8]) -> str:
         """Return what is wrong with a photo; nothing where its header promises a face of the right size."""
@@ -155,7 +152,7 @@ class PhotoReader:
         place = draw.first_row + row
         for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
             _, stored = self._seen(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
-            if all(self._check(int(photo), bool(stored[0, view])) for view in views):
+            if all(self._usable(np.array([photo]), bool(stored[0, view]))[0] for view in views):
                 return int(photo)
         folder = self._corpus.locate(first)[0].folder
         raise UserError(

@@ -146,19 +146,25 @@ class ShardIndex:
         parts = zip(records["tar"].tolist(), records["offset"].tolist(), stops.tolist(), strict=True)
         return [self._slice(tar, start, stop) for tar, start, stop in parts]
 
-    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        """Return the stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB.
+    def read_all_views(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the bytes of all stored views of each of (N,) photos.
 
         Raises:
             UserError: a tar is missing or shorter than the index says.
         """
-        sides = self.manifest.stored_views
         records = self.records[photos]
-        starts = next_member(records["offset"], records["size"]) + views_size(sides[: sides.index(side)])
-        size = views_size((side,))
+        size = views_size(self.manifest.stored_views)
+        starts = next_member(records["offset"], records["size"])
         parts = zip(records["tar"].tolist(), starts.tolist(), strict=True)
+        return [self._slice(tar, start, start + size) for tar, start in parts]
+
+    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return the stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
+        sides = self.manifest.stored_views
+        start = views_size(sides[: sides.index(side)])
+        stop = start + views_size((side,))
         # (N x 3 side side,) -> (N, side, side, 3)
-        pixels = np.concatenate([self._slice(tar, start, start + size) for tar, start in parts])
+        pixels = np.concatenate([views[start:stop] for views in self.read_all_views(photos)])
         return pixels.reshape(len(photos), side, side, 3)
 
     def _slice(self, number: int, start: int, stop: int) -> NDArray[np.uint8]:
@@ -169,16 +175,6 @@ class ShardIndex:
                 f"{stop}; run `python -m shards.verify {self.folder}`"
             )
         return tar[start:stop]
-
-    def read_views(self, photo: int) -> NDArray[np.uint8]:
-        """Return the bytes of all stored views of a photo.
-
-        Raises:
-            UserError: the tar is missing or shorter than the index says.
-        """
-        record = self.records[photo]
-        start = next_member(int(record["offset"]), int(record["size"]))
-        return self._slice(int(record["tar"]), start, start + views_size(self.manifest.stored_views))
 
     def key(self, photo: int) -> tuple[str, str]:
         """Return the tar's name and the key of a photo, read from the header in front of its bytes."""
