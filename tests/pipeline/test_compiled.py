@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from tests.campaigns.small_disk import PAGE
 
 WARP = """
 import numpy as np
@@ -24,26 +24,14 @@ def hits_and_misses(kept: Path) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for an empty file and no more."""
-    disk = tmp_path / "full"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(disk)]
-    if subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a disk")
-    try:
-        (disk / "file").write_bytes(bytes(4096))
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     assert hits_and_misses(tmp_path / "kept") == "0 1"
     assert hits_and_misses(tmp_path / "kept") == "1 0"
 
 
-def test_on_a_full_disk_it_works_without_being_kept(full_disk: Path) -> None:
+def test_on_a_full_disk_it_works_without_being_kept(small_disk: Callable[[str], Path]) -> None:
+    # Room for an empty file, and no more.
+    disk = small_disk(f"size={PAGE}")
+    (disk / "file").write_bytes(bytes(PAGE))
     for _ in range(2):
-        assert hits_and_misses(full_disk) == "0 1"
+        assert hits_and_misses(disk) == "0 1"
