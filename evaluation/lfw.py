@@ -79,18 +79,6 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(PictureFolder(folder), landmarks, len(pairs), usable, without)
 
 
-def evaluate(
-    root: Path,
-    lists: Sequence[Path],
-    embedder: Embeds,
-    *,
-    sizes: Sequence[int] = (8, 12, 16, 20),
-    match_gallery: bool = False,
-) -> Outcome:
-    """Read the lists and run the protocol; see `read` and `measure`."""
-    return measure(read(root, lists), embedder, sizes=sizes, match_gallery=match_gallery)
-
-
 def measure(
     data: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
 ) -> Outcome:

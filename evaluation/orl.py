@@ -5,6 +5,7 @@ Verification: every photo in full against every reduced photo that is not the sa
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +27,35 @@ from shards.command import UserError
 PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
 
+Data = Sequence[tuple[str, Path, NDArray[np.float64]]]
+"""The photos of the people held out: person, path and (5, 2) landmarks of each."""
 
-def evaluate(embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False) -> Outcome:
+
+def read() -> Data:
+    """Find the photos.
+
+    Raises:
+        UserError: the ORL faces are not installed.
+    """
+    return orl_photos(ORL_HELD_OUT_PEOPLE)
+
+
+def measure(
+    photos: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+) -> Outcome:
     """Run the protocol.
 
     Args:
+        photos: of the people held out.
         embedder: the model.
         sizes: of the reduced photos in pixels; full size is always added.
         match_gallery: reduce the gallery's photos to the same size.
 
     Raises:
-        UserError: the ORL faces are not installed, or the checkpoint's template does not fit.
+        UserError: the checkpoint's template does not fit, or a photo cannot be used.
     """
     form = embedder.preprocessing
     require_template(form, PROTOCOL)
-    photos = orl_photos(ORL_HELD_OUT_PEOPLE)
     people = np.array([person for person, _, _ in photos])
     names = [f"{person}/{path.name}" for person, path, _ in photos]
     is_first = np.array([path.stem == "1" for _, path, _ in photos])

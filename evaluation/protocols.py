@@ -42,7 +42,7 @@ def plan(given: Given) -> tuple[list[Run], dict[str, str]]:
     """Return the protocols to run, and those without data with the option that gives it.
 
     Raises:
-        UserError: a list of any data set is missing or cannot be read.
+        UserError: a list of any data set is missing or cannot be read, or the ORL faces are not installed.
     """
     found: dict[str, tuple[str, Run | None]] = {
         lfw.PROTOCOL: ("--lfw", _lfw(given, given.lfw) if given.lfw else None),
@@ -88,4 +88,5 @@ def _tinyface(given: Given, root: Path) -> Run:
 
 
 def _orl(given: Given) -> Run:
-    return lambda model: orl.evaluate(model, sizes=given.sizes, match_gallery=given.match_gallery)
+    photos = orl.read()
+    return lambda model: orl.measure(photos, model, sizes=given.sizes, match_gallery=given.match_gallery)

@@ -99,11 +99,6 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(PictureFolder(folder), mugshots, probes, counts)
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds, *, match_gallery: bool = False) -> Outcome:
-    """Read the lists and run the protocol; see `read` and `measure`."""
-    return measure(read(root, lists), embedder, match_gallery=match_gallery)
-
-
 def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Outcome:
     """Run the protocol on all subjects and on the half that tests fine-tuned models.
 

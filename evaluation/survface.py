@@ -61,11 +61,6 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(PictureFolder(folder / "verification_images"), positive, negative)
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
-    """Read the pair lists and run the protocol; see `read` and `measure`."""
-    return measure(read(root, lists), embedder)
-
-
 def measure(data: Data, embedder: Embeds) -> Outcome:
     """Run the protocol."""
     pairs = [*data.positive, *data.negative]

@@ -76,11 +76,6 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
-    """Read the lists and run the protocol; see `read` and `measure`."""
-    return measure(read(root, lists), embedder)
-
-
 def measure(data: Data, embedder: Embeds) -> Outcome:
     """Run the protocol."""
     gallery, mated, unmated = (embed_part(part, embedder) for part in (data.gallery, data.mated, data.unmated))

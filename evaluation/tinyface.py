@@ -54,11 +54,6 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
 
 
-def evaluate(root: Path, lists: Sequence[Path], embedder: Embeds) -> Outcome:
-    """Read the lists and run the protocol; see `read` and `measure`."""
-    return measure(read(root, lists), embedder)
-
-
 def measure(data: Data, embedder: Embeds) -> Outcome:
     """Run the protocol."""
     match, others, probes = (embed_part(part, embedder) for part in (data.match, data.distractors, data.probes))

@@ -110,7 +110,7 @@ def test_the_oracle_sees_a_wrong_preparation(rendered: Path) -> None:
 
 def test_lfw_in_full_and_reduced(rendered: Path) -> None:
     recorder = Recorder()
-    lfw.evaluate(rendered / "LFW", [rendered / "lists"], recorder, sizes=(8, 12, 16, 20))
+    lfw.measure(lfw.read(rendered / "LFW", [rendered / "lists"]), recorder, sizes=(8, 12, 16, 20))
     points = landmarks(rendered / "lists" / "LFW.csv")
     faces: dict[str, np.ndarray] = {}
     lows = set()
@@ -128,7 +128,7 @@ def test_lfw_in_full_and_reduced(rendered: Path) -> None:
 
 def test_scface_at_native_size(rendered: Path) -> None:
     recorder = Recorder()
-    scface.evaluate(rendered / "SCface", [rendered / "lists"], recorder)
+    scface.measure(scface.read(rendered / "SCface", [rendered / "lists"]), recorder)
     names = ["scface_mugshot", *(f"scface_distance{d}" for d in (1, 2, 3))]
     points = landmarks(*(rendered / "lists" / f"{name}.csv" for name in names))
     assert len({picture.name for picture in recorder.pictures}) == len(points) == 5 + 3 * 25
@@ -148,7 +148,7 @@ def test_scface_at_native_size(rendered: Path) -> None:
 def test_whole_pictures(rendered: Path, protocol: object) -> None:
     recorder = Recorder()
     root = rendered / ("TinyFace" if protocol is tinyface else "QMUL-SurvFace")
-    protocol.evaluate(root, [], recorder)  # type: ignore[attr-defined]
+    protocol.measure(protocol.read(root, []), recorder)  # type: ignore[attr-defined]
     assert len(recorder.pictures) >= 60
     for picture in recorder.pictures[:: len(recorder.pictures) // 20]:
         inside = "verification_images" if protocol is survface else ""
@@ -158,7 +158,7 @@ def test_whole_pictures(rendered: Path, protocol: object) -> None:
 
 def test_survface_names_are_the_lists(rendered: Path) -> None:
     recorder = Recorder()
-    survface.evaluate(rendered / "QMUL-SurvFace", [], recorder)
+    survface.measure(survface.read(rendered / "QMUL-SurvFace", []), recorder)
     folder = rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Verification_Test_Set"
     named = {
         str(cell[0])
@@ -170,7 +170,7 @@ def test_survface_names_are_the_lists(rendered: Path) -> None:
 
 def test_orl_in_full_and_reduced() -> None:
     recorder = Recorder()
-    orl.evaluate(recorder, sizes=(8,))
+    orl.measure(orl.read(), recorder, sizes=(8,))
     photos = {f"{person}/{path.name}": (path, points) for person, path, points in orl_photos(("s26",))}
     for picture in [one for one in recorder.pictures if one.name in photos][::5]:
         path, points = photos[picture.name]

@@ -66,7 +66,7 @@ def resized(picture: Image.Image, side: int) -> Image.Image:
 
 
 def test_lfw_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
-    outcome = lfw.evaluate(rendered / "LFW", [rendered / "lists"], embedder, sizes=(8,))
+    outcome = lfw.measure(lfw.read(rendered / "LFW", [rendered / "lists"]), embedder, sizes=(8,))
     points = landmarks(rendered / "lists" / "LFW.csv")
     lines = [line.split("\t") for line in (rendered / "lists" / "lfw_pairs.txt").read_text().splitlines()]
     folds, each = map(int, lines[0])
@@ -92,7 +92,7 @@ def test_lfw_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.Modul
 
 
 def test_scface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
-    outcome = scface.evaluate(rendered / "SCface", [rendered / "lists"], embedder)
+    outcome = scface.measure(scface.read(rendered / "SCface", [rendered / "lists"]), embedder)
     folder = rendered / "SCface" / "SCface_database"
     mugshots = landmarks(rendered / "lists" / "scface_mugshot.csv")
     gallery = {name[-15:-12]: vector(backbone, face(folder / name, p, SIZE)) for name, p in mugshots.items()}
@@ -109,7 +109,7 @@ def test_scface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.
 
 
 def test_survface_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
-    outcome = survface.evaluate(rendered / "QMUL-SurvFace", [], embedder)
+    outcome = survface.measure(survface.read(rendered / "QMUL-SurvFace", []), embedder)
     folder = rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Verification_Test_Set"
     scores = {}
     for kind in ("positive", "negative"):
@@ -146,7 +146,7 @@ def test_survface_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.
 
 
 def test_survface_openset_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
-    outcome = survface_openset.evaluate(rendered / "QMUL-SurvFace", [], embedder)
+    outcome = survface_openset.measure(survface_openset.read(rendered / "QMUL-SurvFace", []), embedder)
     folder = rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Identification_Test_Set"
 
     def embedded(part: str) -> list[tuple[str, np.ndarray]]:
@@ -171,7 +171,7 @@ def test_survface_openset_probe_by_probe(rendered: Path, embedder: Embedder, bac
 
 
 def test_tinyface_probe_by_probe(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:
-    outcome = tinyface.evaluate(rendered / "TinyFace", [], embedder)
+    outcome = tinyface.measure(tinyface.read(rendered / "TinyFace", []), embedder)
     folder = rendered / "TinyFace" / "Testing_Set"
     gallery = [
         (path.name.split("_")[0] if part == "Gallery_Match" else None, vector(backbone, resized(read(path), SIZE)))
@@ -197,7 +197,7 @@ def read(path: Path) -> Image.Image:
 
 
 def test_orl_at_full_size_beats_eight_pixels_or_equals(embedder: Embedder) -> None:
-    outcome = orl.evaluate(embedder, sizes=(8,))
+    outcome = orl.measure(orl.read(), embedder, sizes=(8,))
     assert {figure.n for figure in outcome.figures if figure.name.endswith("rank-1")} == {15 * 9}
     found = figures(outcome)
     assert 0 < found["8 px: rank-1"] <= 1
@@ -216,7 +216,7 @@ def test_missing_and_unreadable_pictures_are_counted_and_named(copy: Path, embed
     person = copy / "LFW" / "lfw" / "Rendered_Person_0000"
     (person / "Rendered_Person_0000_0001.jpg").unlink()
     (person / "Rendered_Person_0000_0002.jpg").write_bytes(b"no picture")
-    outcome = lfw.evaluate(copy / "LFW", [copy / "lists"], embedder, sizes=())
+    outcome = lfw.measure(lfw.read(copy / "LFW", [copy / "lists"]), embedder, sizes=())
     assert outcome.incomplete
     assert dict(outcome.missing) == {
         "Rendered_Person_0000/Rendered_Person_0000_0001.jpg": "missing",
@@ -227,28 +227,28 @@ def test_missing_and_unreadable_pictures_are_counted_and_named(copy: Path, embed
     mugshot = copy / "SCface" / "SCface_database" / "mugshot_frontal_original_all" / "001_frontal.jpg"
     mugshot.write_bytes(b"")
     (copy / "SCface" / "SCface_database" / "surveillance_cameras_all" / "001_cam8.jpg").write_bytes(b"infrared")
-    outcome = scface.evaluate(copy / "SCface", [copy / "lists"], embedder)
+    outcome = scface.measure(scface.read(copy / "SCface", [copy / "lists"]), embedder)
     assert outcome.incomplete
     assert outcome.figures[0].n == 20, "the five probes of subject 1 are left out"
     assert outcome.counts["pictures beside that no list names (other cameras)"] == 1
     images = copy / "QMUL-SurvFace" / "QMUL-SurvFace" / "Face_Verification_Test_Set" / "verification_images"
     next(images.iterdir()).unlink()
-    assert survface.evaluate(copy / "QMUL-SurvFace", [], embedder).incomplete
+    assert survface.measure(survface.read(copy / "QMUL-SurvFace", []), embedder).incomplete
 
 
 def test_inner_folders_are_accepted(rendered: Path, embedder: Embedder) -> None:
-    outer = survface.evaluate(rendered / "QMUL-SurvFace", [], embedder)
-    inner = survface.evaluate(rendered / "QMUL-SurvFace" / "QMUL-SurvFace", [], embedder)
+    outer = survface.measure(survface.read(rendered / "QMUL-SurvFace", []), embedder)
+    inner = survface.measure(survface.read(rendered / "QMUL-SurvFace" / "QMUL-SurvFace", []), embedder)
     assert figures(outer) == figures(inner)
 
 
 def test_missing_folders_and_lists_are_named(rendered: Path, tmp_path: Path, embedder: Embedder) -> None:
     with pytest.raises(UserError, match="no folder"):
-        lfw.evaluate(tmp_path / "nowhere", [], embedder)
+        lfw.measure(lfw.read(tmp_path / "nowhere", []), embedder)
     with pytest.raises(UserError, match=r"no LFW.csv in .*LFW.*data"):
-        lfw.evaluate(rendered / "LFW", [], embedder)
+        lfw.measure(lfw.read(rendered / "LFW", []), embedder)
     with pytest.raises(UserError, match="holds none of"):
-        survface.evaluate(tmp_path, [], embedder)
+        survface.measure(survface.read(tmp_path, []), embedder)
 
 
 def removed(tree: Path, part: str) -> Path:
@@ -263,8 +263,8 @@ def test_a_part_of_tinyface_that_is_gone_is_named(
     rendered: Path, tmp_path: Path, embedder: Embedder, part: str
 ) -> None:
     root = removed(Path(shutil.copytree(rendered / "TinyFace", tmp_path / "TinyFace")), part)
-    outcome = tinyface.evaluate(root, [], embedder)
-    whole = figures(tinyface.evaluate(rendered / "TinyFace", [], embedder))
+    outcome = tinyface.measure(tinyface.read(root, []), embedder)
+    whole = figures(tinyface.measure(tinyface.read(rendered / "TinyFace", []), embedder))
     assert outcome.incomplete
     assert any(f"Nothing of {part} can be used" in note for note in outcome.notes)
     assert all(name.startswith(f"{part}/") for name, _ in outcome.missing)
@@ -280,7 +280,7 @@ def test_a_part_of_survface_that_is_gone_is_named(
     rendered: Path, tmp_path: Path, embedder: Embedder, part: str
 ) -> None:
     root = removed(Path(shutil.copytree(rendered / "QMUL-SurvFace", tmp_path / "QMUL-SurvFace")), part)
-    outcome = survface_openset.evaluate(root, [], embedder)
+    outcome = survface_openset.measure(survface_openset.read(root, []), embedder)
     assert outcome.incomplete
     assert any(f"Nothing of {part} can be used" in note for note in outcome.notes)
     measured = {name for name, value in figures(outcome).items() if not np.isnan(value)}
@@ -288,16 +288,16 @@ def test_a_part_of_survface_that_is_gone_is_named(
     assert measured == ({"rank-1 (closed set)"} if part == "unmated_probe" else set())
     if part == "unmated_probe":
         shutil.rmtree(next(root.rglob(part)))
-        again = survface_openset.evaluate(root, [], embedder)
+        again = survface_openset.measure(survface_openset.read(root, []), embedder)
         assert again.incomplete
         np.testing.assert_equal(figures(again), figures(outcome))
 
 
 def test_a_distance_of_scface_that_is_gone_is_named(copy: Path, embedder: Embedder) -> None:
-    whole = figures(scface.evaluate(copy / "SCface", [copy / "lists"], embedder))
+    whole = figures(scface.measure(scface.read(copy / "SCface", [copy / "lists"]), embedder))
     for path in (copy / "SCface" / "SCface_database" / "surveillance_cameras_all").glob("*_2.jpg"):
         path.unlink()
-    outcome = scface.evaluate(copy / "SCface", [copy / "lists"], embedder)
+    outcome = scface.measure(scface.read(copy / "SCface", [copy / "lists"]), embedder)
     assert any("Nothing of the probes at d2 can be used" in note for note in outcome.notes)
     found = figures(outcome)
     assert np.isnan(found["d2 (2.6 m): rank-1"])
@@ -306,11 +306,11 @@ def test_a_distance_of_scface_that_is_gone_is_named(copy: Path, embedder: Embedd
 
 def test_a_protocol_without_any_picture_has_no_figures(rendered: Path, tmp_path: Path, embedder: Embedder) -> None:
     (tmp_path / "LFW" / "lfw").mkdir(parents=True)
-    outcome = lfw.evaluate(tmp_path / "LFW", [rendered / "lists"], embedder)
+    outcome = lfw.measure(lfw.read(tmp_path / "LFW", [rendered / "lists"]), embedder)
     assert outcome.incomplete
     assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
     root = removed(Path(shutil.copytree(rendered / "QMUL-SurvFace", tmp_path / "Q")), "verification_images")
-    outcome = survface.evaluate(root, [], embedder)
+    outcome = survface.measure(survface.read(root, []), embedder)
     assert outcome.incomplete
     assert all(figure.n == 0 and np.isnan(figure.value) for figure in outcome.figures)
 
@@ -320,7 +320,7 @@ def test_a_truncated_jpeg_is_no_picture(copy: Path, embedder: Embedder) -> None:
     cut = sorted(images.iterdir())[0]
     cut.write_bytes(cut.read_bytes()[:-200])
     assert cv2.imread(str(cut)) is not None, "the decoder itself fills it with grey"
-    outcome = survface.evaluate(copy / "QMUL-SurvFace", [], embedder)
+    outcome = survface.measure(survface.read(copy / "QMUL-SurvFace", []), embedder)
     assert outcome.missing == ((cut.name, "unreadable (truncated)"),)
 
 
@@ -342,4 +342,4 @@ def test_a_checkpoint_with_another_template_is_refused(rendered: Path, backbone:
     ):
         other = Embedder(LoadedBackbone(backbone, form, "spherenet4", 1, "x", "0"), device="cpu")
         with pytest.raises(UserError, match=says):
-            lfw.evaluate(rendered / "LFW", [rendered / "lists"], other)
+            lfw.measure(lfw.read(rendered / "LFW", [rendered / "lists"]), other)

@@ -49,11 +49,13 @@ def test_a_folder_of_whole_pictures(
     inner = rendered / "QMUL-SurvFace" / "QMUL-SurvFace"
     stored = embed("--images", inner / "Face_Verification_Test_Set" / "verification_images")
     root = rendered / "QMUL-SurvFace"
-    assert figures(survface.evaluate(root, [], stored)) == figures(survface.evaluate(root, [], model))
+    assert figures(survface.measure(survface.read(root, []), stored)) == figures(
+        survface.measure(survface.read(root, []), model)
+    )
     assert stored.preprocessing == model.preprocessing
     assert len(stored.origin.sha256) == 64
     # A file for one of the set's two tasks: the other one is named, and has no figures.
-    openset = survface_openset.evaluate(root, [], stored)
+    openset = survface_openset.measure(survface_openset.read(root, []), stored)
     assert openset.incomplete
     assert figures(openset) == {}
     assert sum("Nothing of" in note for note in openset.notes) == 3
@@ -73,10 +75,10 @@ def test_a_landmark_list_in_several_sizes(
     lists = rendered / "lists"
     stored = embed("--images", lists / "LFW.csv", "--root", rendered / "LFW" / "lfw", "--reduce", 8, 12)
     for sizes in ((8, 12), (12,)):
-        found = lfw.evaluate(rendered / "LFW", [lists], stored, sizes=sizes)
-        assert figures(found) == figures(lfw.evaluate(rendered / "LFW", [lists], model, sizes=sizes))
+        found = lfw.measure(lfw.read(rendered / "LFW", [lists]), stored, sizes=sizes)
+        assert figures(found) == figures(lfw.measure(lfw.read(rendered / "LFW", [lists]), model, sizes=sizes))
         assert not found.incomplete
-    lacking = lfw.evaluate(rendered / "LFW", [lists], stored, sizes=(9,))
+    lacking = lfw.measure(lfw.read(rendered / "LFW", [lists]), stored, sizes=(9,))
     assert lacking.incomplete
     assert {figure.n for figure in lacking.figures if "9 px" in figure.name} == {0}
     assert "no embedding in the file" in {reason for _, reason in lacking.missing}
@@ -112,8 +114,8 @@ def test_native_sizes_give_scfaces_probes(
     both = {name: np.concatenate([arrays[name], np.load(tmp_path / "x.npz")[name]]) for name in ("names", "vectors")}
     np.savez(tmp_path / "both.npz", **both)
     whole = StoredEmbeddings(tmp_path / "both.npz")
-    expected = scface.evaluate(rendered / "SCface", [lists], model)
-    assert figures(scface.evaluate(rendered / "SCface", [lists], whole)) == figures(expected)
+    expected = scface.measure(scface.read(rendered / "SCface", [lists]), model)
+    assert figures(scface.measure(scface.read(rendered / "SCface", [lists]), whole)) == figures(expected)
     assert "made elsewhere" in whole.origin.preprocessing.template
 
 
@@ -126,7 +128,7 @@ def test_a_file_of_another_program(rendered: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", names=np.array(names[:-1]), vectors=vectors[:-1])
     stored = StoredEmbeddings(tmp_path / "theirs.npz")
     assert (stored.preprocessing.template, stored.preprocessing.size) == ("paper", 128)
-    outcome = survface.evaluate(rendered / "QMUL-SurvFace", [], stored)
+    outcome = survface.measure(survface.read(rendered / "QMUL-SurvFace", []), stored)
     assert outcome.incomplete
     reasons = {name.rsplit("/", 1)[-1]: reason for name, reason in outcome.missing}
     assert reasons == {names[-1]: "no embedding in the file", names[1]: "its embedding is not finite"}
