@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.align import TEMPLATES, WARP, DegenerateLandmarks, align, native_size
-from pipeline.faces import truncation
+from pipeline.photo_decoding import truncation
 from pipeline.resample import reduce_and_enlarge, resize
 
 

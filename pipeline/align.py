@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.photo import Photo, Rectangle, whole
 from pipeline.resample import RESAMPLING, resize
+from pipeline.warp import needed
 from pipeline.warp import warp as warp_colour
 from shards.format import WHOLE, Preprocessing
 
@@ -123,6 +125,46 @@ def similarity(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How an aligned face is cut out of its photo.
+
+    Attributes:
+        to_grid: (2, 3) float64, from pixels of the photo to those of a grid.
+        size: side of the face in pixels.
+        finer: pixels of the grid to one of the face, along a side.
+    """
+
+    to_grid: NDArray[np.float64]
+    size: int
+    finer: int
+
+    def needed(self) -> Rectangle:
+        """Return the part of the photo that holds all that the face is made of."""
+        return needed(self.to_grid, self.size * self.finer)
+
+    def face(self, photo: Photo) -> NDArray[np.uint8]:
+        """Return the face (size, size, 3) uint8 out of a photo, or a part of one that holds what is needed."""
+        grid = warp_colour(photo.pixels, self.to_grid, self.size * self.finer, photo.left, photo.top)
+        return resize(grid, self.size, self.size)
+
+
+def cut_by(landmarks: ArrayLike, size: int, template: str, warp: str) -> Cut:
+    """Say how a face is cut out of a photo whose landmarks are known; the arguments and errors are those of `align`."""
+    if size < 1:
+        raise DegenerateLandmarks("landmarks of no height: the face has no size")
+    # In single precision, as the published code holds both: more digits move one pixel in ten thousand by a level.
+    to_photo = similarity(_single_points(template, size), np.asarray(landmarks, dtype=np.float32))
+    to_grid = np.array(cv2.invertAffineTransform(to_photo), dtype=np.float64)
+    reduction = float(np.hypot(to_photo[0, 0], to_photo[1, 0]))
+    finer = 1 if warp == WARP else max(1, min(math.ceil(reduction), _LARGEST_GRID // size))
+    if finer > 1:
+        # Pixel i of the face covers pixels i * finer to (i + 1) * finer - 1 of the grid.
+        to_grid *= finer
+        to_grid[:, 2] += (finer - 1) / 2
+    return Cut(to_grid, size, finer)
+
+
 def align(
     photo: NDArray[np.uint8], landmarks: ArrayLike, size: int, template: str = "paper", warp: str = WARP
 ) -> NDArray[np.uint8]:
@@ -142,26 +184,11 @@ def align(
     Raises:
         DegenerateLandmarks: no similarity fits the landmarks.
     """
-    if size < 1:
-        raise DegenerateLandmarks("landmarks of no height: the face has no size")
-    # In single precision, as the published code holds both: more digits move one pixel in ten thousand by a level.
-    to_photo = similarity(_single_points(template, size), np.asarray(landmarks, dtype=np.float32))
-    to_face = np.asarray(cv2.invertAffineTransform(to_photo), dtype=np.float64)
-    reduction = float(np.hypot(to_photo[0, 0], to_photo[1, 0]))
-    finer = 1 if warp == WARP else max(1, min(math.ceil(reduction), _LARGEST_GRID // size))
-    if finer == 1:
-        return _warp(photo, to_face, size)
-    # Pixel i of the face covers pixels i * finer to (i + 1) * finer - 1 of the finer grid.
-    to_grid = finer * to_face
-    to_grid[:, 2] += (finer - 1) / 2
-    return resize(_warp(photo, to_grid, size * finer), size, size)
-
-
-def _warp(photo: NDArray[np.uint8], to_face: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    cut = cut_by(landmarks, size, template, warp)
     if photo.ndim == 3:
-        return warp_colour(photo, to_face, size)
+        return cut.face(whole(photo))
     # (H, W) -> (H, W, 3) -> (size, size)
-    return warp_colour(np.repeat(photo[..., None], 3, axis=2), to_face, size)[..., 0]
+    return cut.face(whole(np.repeat(photo[..., None], 3, axis=2)))[..., 0]
 
 
 def native_size(landmarks: ArrayLike) -> int:

@@ -28,6 +28,7 @@ def parser() -> Parser:
     add("--root", type=Path, help="shard: folder of VGGFace2 (default: rendered people)")
     add("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list (default: rendered people)")
     add("--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many")
+    add("--around", type=int, default=1, metavar="TIMES", help="shard: side of a photo, in sides of VGGFace2's")
     add("--size", type=int, default=128, help="side of a face in pixels; of shards that are named, their own counts")
     add("--out", type=Path, help="folder for the figures as JSON and PNG (default: none written)")
     add("--rounds", type=int, default=3, help="runs of every way")
@@ -42,7 +43,7 @@ def parser() -> Parser:
 def main() -> None:
     """Measure and report."""
     options = parser().parse_args()
-    for name in ("identities", "photos", "size", "rounds", "batches", "soak_batches", "batch", "workers"):
+    for name in ("identities", "photos", "around", "size", "rounds", "batches", "soak_batches", "batch", "workers"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
     if options.what == "loader":

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.bench_run import in_fresh_process, write_figures
-from pipeline.bench_shard import WAYS, ShardTask, measure, repeat_photos, time_by_part
+from pipeline.bench_shard import WAYS, ShardTask, measure, repeat_photos, surround_photos, time_by_part
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from shards.cores import usable_cores
@@ -22,6 +22,8 @@ def bench_shard(options: Any) -> None:
     """Measure the full stage against a bare loop and against the usual way."""
     if (options.root is None) != (options.landmarks is None):
         raise UserError("give both --root and --landmarks, or neither to measure with rendered people")
+    if options.root is not None and options.around != 1:
+        raise UserError("--around is for rendered photos; leave out --root and --landmarks")
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         root, landmarks = _photos(options, Path(scratch))
         task = ShardTask(root, landmarks, options.size, options.workers)
@@ -46,7 +48,13 @@ def bench_shard(options: Any) -> None:
     console = Console(width=120)
     console.print(table)
     console.print(where)
-    about = {"photos": options.photos, "size": options.size, "workers": options.workers, "cores": usable_cores()}
+    about = {
+        "photos": options.photos,
+        "times VGGFace2's side": options.around,
+        "size": options.size,
+        "workers": options.workers,
+        "cores": usable_cores(),
+    }
     print(", ".join(f"{value} {name}" for name, value in about.items()))
     write_figures(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
 
@@ -57,5 +65,7 @@ def _photos(options: Any, scratch: Path) -> tuple[Path, Path]:
         write_dataset(scratch, "vggface2", identities=_RENDERED_PEOPLE, photos=_RENDERED_PHOTOS, seed=0)
         root = scratch / "VGGFace2"
         landmarks = root / "bb_landmark" / "loose_landmark_train.csv"
+        if options.around > 1:
+            surround_photos(root / "train", landmarks, options.around)
         return repeat_photos(root, landmarks, options.photos, scratch / "repeated")
     return root, landmarks

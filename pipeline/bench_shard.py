@@ -11,12 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.align import align, similarity, template_points
+from pipeline.align import WARP, align, cut_by, similarity, template_points
 from pipeline.executors import prepare_processes
-from pipeline.faces import decode
+from pipeline.photo_decoding import decode_needed
 from pipeline.plan import Plan, Settings, Unit
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
@@ -129,19 +130,21 @@ def time_by_part(task: ShardTask, photos: int = 2_000) -> dict[str, float]:
     cv2.setNumThreads(1)
     unit = _whole_unit(task, photos)
     form = task.settings().face_format()
-    ends = np.zeros((len(unit.paths), 5))
+    ends = np.zeros((len(unit.paths), 6))
     for row, (path, landmarks) in zip(ends, zip(unit.paths, unit.landmarks, strict=True), strict=True):
         row[0] = time.perf_counter()
         data = (task.root / path).read_bytes()
         row[1] = time.perf_counter()
-        photo = decode(data)
+        cut = cut_by(landmarks, task.size, "paper", WARP)
         row[2] = time.perf_counter()
-        face = align(photo, landmarks, task.size)
+        photo = decode_needed(data, cut.needed())
         row[3] = time.perf_counter()
-        cv2.imencode(".jpg", face, _QUALITY)
+        face = cut.face(photo)
         row[4] = time.perf_counter()
-    # (photos, 5) moments -> (4,) seconds
-    spent = dict(zip(("read", "decode", "warp", "encode"), np.diff(ends).sum(axis=0).tolist(), strict=True))
+        cv2.imencode(".jpg", face, _QUALITY)
+        row[5] = time.perf_counter()
+    # (photos, 6) moments -> (5,) seconds
+    spent = dict(zip(("read", "fit", "decode", "warp", "encode"), np.diff(ends).sum(axis=0).tolist(), strict=True))
     with _scratch() as out:
         job = Job((Origin("vggface2", task.root, "landmarks"),), out, out, form, 1)
         (out / ".work").mkdir()
@@ -176,6 +179,21 @@ def _scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def surround_photos(root: Path, landmarks: Path, times: int) -> None:
+    """Make the side of every photo so many times larger by its mirror images, and move its landmarks accordingly."""
+    listed = pd.read_csv(landmarks)
+    for row, name in enumerate(listed.iloc[:, 0]):
+        photo = cv2.imread(str(root / f"{name}.jpg"))
+        assert photo is not None
+        height, width = photo.shape[:2]
+        before = (times - 1) // 2, times - 1 - (times - 1) // 2
+        sides = ((before[0] * height, before[1] * height), (before[0] * width, before[1] * width), (0, 0))
+        cv2.imwrite(str(root / f"{name}.jpg"), np.pad(photo, sides, mode="symmetric"))
+        listed.iloc[row, 1::2] += before[0] * width
+        listed.iloc[row, 2::2] += before[0] * height
+    listed.to_csv(landmarks, index=False)
 
 
 def repeat_photos(root: Path, landmarks: Path, photos: int, out: Path) -> tuple[Path, Path]:

@@ -1,7 +1,6 @@
 """One photo to one encoded face: read, decode, align, encode; every way it can fail has a name."""
 
 import errno
-import io
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,9 +10,10 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.align import WARPS, DegenerateLandmarks, align, native_size
+from pipeline.align import WARPS, DegenerateLandmarks, cut_by, native_size
+from pipeline.photo import Photo, whole
+from pipeline.photo_decoding import UnusablePhoto, decode, decode_needed
 from pipeline.recordio import DamagedRecord, read_record
 from pipeline.resample import resize
 from pipeline.sources import Framing
@@ -23,10 +23,6 @@ _LARGEST_SIDE = np.iinfo(np.int16).max
 # Failures after which the same photo may be read again: none of them may become a reject.
 _OF_THE_MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EINTR}
 _NATIVE_LIMIT = np.iinfo(np.uint16).max
-
-
-class UnusablePhoto(Exception):  # noqa: N818 - it names a state of the data
-    """A photo that cannot become a face; the message is the reason in the rejects table."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +70,29 @@ def make_face(
         UnusablePhoto: with the reason.
     """
     if form.template is None or framing == "whole":
-        photo = decode(data)
+        pixels = decode(data)
         # The resampling is per channel, so the order of channels does not matter.
-        return _face(resize(photo, form.size, form.size), min(photo.shape[:2]), form)
+        return _face(resize(pixels, form.size, form.size), min(pixels.shape[:2]), form)
     assert landmarks is not None
     native = native_size(landmarks)
     size = min(native, form.size) if framing == "native" else form.size
-    photo = decode(data)
-    height, width = photo.shape[:2]
-    if max(height, width) >= _LARGEST_SIDE:
+    try:
+        cut = cut_by(landmarks, size, form.template, WARPS[form.warp])
+    except DegenerateLandmarks as error:
+        _check(whole(decode(data)), landmarks)
+        raise UnusablePhoto("landmarks degenerate") from error
+    photo = decode_needed(data, cut.needed())
+    _check(photo, landmarks)
+    return _face(resize(cut.face(photo), form.size, form.size), native, form)
+
+
+def _check(photo: Photo, landmarks: NDArray[np.float64]) -> None:
+    """Raise the reason why a face cannot be cut out of a photo by its landmarks."""
+    if max(photo.width, photo.height) >= _LARGEST_SIDE:
         raise UnusablePhoto(f"larger than {_LARGEST_SIDE - 1} pixels")
     (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
-    if min(left, top) < 0 or right > width or bottom > height:
+    if min(left, top) < 0 or right > photo.width or bottom > photo.height:
         raise UnusablePhoto("landmarks outside the picture")
-    try:
-        face = align(photo, landmarks, size, form.template, WARPS[form.warp])
-    except DegenerateLandmarks as error:
-        raise UnusablePhoto("landmarks degenerate") from error
-    return _face(resize(face, form.size, form.size), native, form)
 
 
 def _face(face: NDArray[np.uint8], native: int, form: FaceFormat) -> Face:
@@ -139,41 +140,6 @@ def read_photo(root: Path, path: str, position: int) -> bytes:
 def _open_records(path: Path, thread: int) -> BinaryIO:
     """Open a file of records once in a thread: the place at which it is read is not shared."""
     return path.open("rb")
-
-
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode a picture file to (H, W, 3) uint8 BGR, its pixels as stored (an EXIF rotation is not applied).
-
-    Raises:
-        UnusablePhoto: it is truncated or no picture.
-    """
-    if fault := truncation(data):
-        raise UnusablePhoto(fault)
-    try:
-        buffer = np.frombuffer(data, dtype=np.uint8)
-        photo = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
-            raise MemoryError(str(error)) from error
-        raise UnusablePhoto("unreadable") from error
-    if photo is None:
-        raise UnusablePhoto("unreadable")
-    return photo.astype(np.uint8, copy=False)
-
-
-def truncation(data: bytes | NDArray[np.uint8]) -> str:
-    """Return "truncated" or "unreadable" for a JPEG that ends before its end; nothing for any other picture.
-
-    Decoders such as OpenCV's fill what is missing with grey and say nothing, so a JPEG that does not end as one should
-    is decoded again by Pillow, which complains.
-    """
-    if bytes(data[:2]) != b"\xff\xd8" or b"\xff\xd9" in bytes(data[-64:]):
-        return ""
-    try:
-        Image.open(io.BytesIO(bytes(data))).load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return "truncated" if "truncated" in str(error) else "unreadable"
-    return ""
 
 
 def _encode(face: NDArray[np.uint8], form: FaceFormat) -> bytes:

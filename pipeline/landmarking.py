@@ -26,7 +26,8 @@ from pipeline.face_detector import (
     orientation,
     upright,
 )
-from pipeline.faces import UnusablePhoto, decode, read_photo
+from pipeline.faces import read_photo
+from pipeline.photo_decoding import UnusablePhoto, decode
 from pipeline.progress import progress
 from shards.command import UserError
 from shards.writer import write_atomically

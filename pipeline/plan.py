@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import PIL
 from numpy.typing import NDArray
+from nvidia import nvimgcodec  # type: ignore[attr-defined]
 
 from pipeline.align import TEMPLATES, preprocessing
-from pipeline.faces import FaceFormat, UnusablePhoto, make_face, read_photo
+from pipeline.faces import FaceFormat, make_face, read_photo
 from pipeline.landmark_list import LANDMARK_COLUMNS
+from pipeline.photo_decoding import UnusablePhoto
 from pipeline.records import Records
 from pipeline.sources import Source
 from shards.command import UserError
@@ -221,7 +223,12 @@ def _at_least(dealt: NDArray[np.int64], tars: int) -> NDArray[np.int64]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that shape the bytes of a folder."""
-    return {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    return {
+        "numpy": np.__version__,
+        "nvimgcodec": nvimgcodec.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+    }
 
 
 def too_few_reason(min_photos: int) -> str:

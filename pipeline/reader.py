@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpus import Corpus
-from pipeline.faces import truncation
 from pipeline.header import picture_size
+from pipeline.photo_decoding import truncation
 from pipeline.quarantine import Quarantine
 from pipeline.sampler import Draw, substitutes
 from shards.command import UserError

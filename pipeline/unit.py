@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.faces import Face, FaceFormat, UnusablePhoto, make_face, read_photo
+from pipeline.faces import Face, FaceFormat, make_face, read_photo
+from pipeline.photo_decoding import UnusablePhoto
 from pipeline.plan import Unit, library_versions, too_few_reason
 from pipeline.sources import Framing
 from shards.command import UserError

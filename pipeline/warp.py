@@ -5,6 +5,7 @@ are a few vectors (`pixel_product`). The numbers are the same integers, so the f
 them to OpenCV itself.
 """
 
+import math
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compiled import compiled
+from pipeline.photo import Rectangle
 from pipeline.pixel_product import lay_out, weighted_pixel
 
 _FRACTION_BITS = 5
@@ -21,22 +23,46 @@ _COORDINATE_BITS = 10
 _WEIGHT_BITS = 15
 # A vector of 16 bytes reaches so far to the right of its first pixel, in pixels.
 _REACH = 6
+# What is read around a place in the photo: two pixels on every side or a whole vector, and the rounding of the place.
+_MARGIN = _REACH + 2
 
 
-def warp(photo: NDArray[np.uint8], to_face: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+def warp(
+    photo: NDArray[np.uint8], to_face: NDArray[np.float64], size: int, left: int = 0, top: int = 0
+) -> NDArray[np.uint8]:
     """Warp a photo, with zeros outside of it.
 
     Args:
-        photo: (H, W, 3) uint8.
+        photo: (H, W, 3) uint8, or a part of it that holds what is `needed`.
         to_face: (2, 3) float64, from pixels of the photo to those of the face.
         size: side of the face in pixels.
+        left: column of the photo in which the part begins.
+        top: row of the photo in which the part begins.
 
     Returns:
         (size, size, 3) uint8, equal to `cv2.warpAffine` with `INTER_CUBIC` and a constant border of 0.
     """
     face = np.empty((size, size, 3), dtype=np.uint8)
-    _warp(np.ascontiguousarray(photo), _inverse(to_face), _weights(), face)
+    _warp(np.ascontiguousarray(photo), _inverse(to_face), _weights(), face, left, top)
     return face
+
+
+def needed(to_face: NDArray[np.float64], size: int) -> Rectangle:
+    """Return the part of a photo in which lies all that a warp to `size` x `size` pixels reads of it.
+
+    >>> needed(np.array([[1.0, 0, -50], [0, 1, -60]]), 30)
+    Rectangle(left=42, top=52, right=88, bottom=98)
+    """
+    a, b, x, c, d, y = _inverse(to_face)
+    last = size - 1
+    across = [a * column + b * row + x for column in (0, last) for row in (0, last)]
+    down = [c * column + d * row + y for column in (0, last) for row in (0, last)]
+    return Rectangle(
+        math.floor(min(across)) - _MARGIN,
+        math.floor(min(down)) - _MARGIN,
+        math.ceil(max(across)) + _MARGIN + 1,
+        math.ceil(max(down)) + _MARGIN + 1,
+    )
 
 
 def _inverse(to_face: NDArray[np.float64]) -> tuple[float, float, float, float, float, float]:
@@ -90,8 +116,8 @@ def _neighbours(photo: Any, left: int, top: int, weights: Any, channel: int) -> 
 
 
 @compiled
-def _warp(photo: Any, inverse: Any, weights: Any, face: Any) -> None:
-    """Warp a photo (H, W, 3) to a face (S, S, 3)."""
+def _warp(photo: Any, inverse: Any, weights: Any, face: Any, part_left: int, part_top: int) -> None:
+    """Warp a part (h, w, 3) of a photo to a face (S, S, 3)."""
     height, width = photo.shape[:2]
     bytes_ = photo.reshape(-1)
     a, b, x0, c, d, y0 = inverse
@@ -107,7 +133,7 @@ def _warp(photo: Any, inverse: Any, weights: Any, face: Any) -> None:
         for column in range(size):
             x = (start_x + right_x[column]) >> (_COORDINATE_BITS - _FRACTION_BITS)
             y = (start_y + right_y[column]) >> (_COORDINATE_BITS - _FRACTION_BITS)
-            left, top = (x >> _FRACTION_BITS) - 1, (y >> _FRACTION_BITS) - 1
+            left, top = (x >> _FRACTION_BITS) - 1 - part_left, (y >> _FRACTION_BITS) - 1 - part_top
             fraction = (y & (_FRACTIONS - 1)) * _FRACTIONS + (x & (_FRACTIONS - 1))
             if left >= 0 and top >= 0 and left <= width - _REACH and top <= height - 4:
                 place = (top * width + left) * 3

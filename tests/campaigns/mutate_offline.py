@@ -12,8 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.faces import FaceFormat, UnusablePhoto, decode, make_face
+from pipeline.faces import FaceFormat, make_face
 from pipeline.landmark_list import read_landmarks
+from pipeline.photo_decoding import UnusablePhoto, decode
 from pipeline.plan import Plan, Settings
 from pipeline.recordio import DamagedRecord, recordio
 from pipeline.recordio import read_record as read_rec

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.align import WARPS, align
-from pipeline.faces import FaceFormat, UnusablePhoto, decode, make_face, read_photo
+from pipeline.faces import FaceFormat, make_face, read_photo
+from pipeline.photo_decoding import UnusablePhoto, decode
 from tests.pipeline.test_align import mugshot
 
 PLAIN = FaceFormat("paper", 64, "png", 95)

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.warp import warp
+from pipeline.warp import needed, warp
 
 RANDOM = np.random.default_rng(3)
 NOISE = RANDOM.integers(0, 256, (300, 240, 3)).astype(np.uint8)
@@ -16,21 +16,47 @@ def opencv(photo: np.ndarray, to_face: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(photo, to_face, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
 
 
+@st.composite
+def maps(draw: st.DrawFn) -> np.ndarray:
+    """Similarities of every scale and direction, into a photo and past it."""
+    scale, angle = draw(st.floats(0.02, 20)), draw(st.floats(-np.pi, np.pi))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.column_stack([turn, draw(st.tuples(st.floats(-400, 400), st.floats(-400, 400)))])
+
+
+shapes = st.tuples(st.integers(1, 300), st.integers(1, 240))
+
+
 @settings(max_examples=300, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 300), st.integers(1, 240)),
-    scale=st.floats(0.02, 20),
-    angle=st.floats(-np.pi, np.pi),
-    place=st.tuples(st.floats(-400, 400), st.floats(-400, 400)),
-    size=st.integers(1, 130),
-)
-def test_every_pixel_is_opencvs(
-    shape: tuple[int, int], scale: float, angle: float, place: tuple[float, float], size: int
+@given(shape=shapes, to_face=maps(), size=st.integers(1, 130))
+def test_every_pixel_is_opencvs(shape: tuple[int, int], to_face: np.ndarray, size: int) -> None:
+    photo = NOISE[: shape[0], : shape[1]]
+    np.testing.assert_array_equal(warp(photo, to_face, size), opencv(photo, to_face, size))
+
+
+@settings(max_examples=300, deadline=None)
+@given(shape=shapes, to_face=maps(), size=st.integers(1, 130))
+def test_a_part_that_holds_what_is_needed_gives_the_face_of_the_whole(
+    shape: tuple[int, int], to_face: np.ndarray, size: int
 ) -> None:
     photo = NOISE[: shape[0], : shape[1]]
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    to_face = np.column_stack([turn, place])
-    np.testing.assert_array_equal(warp(photo, to_face, size), opencv(photo, to_face, size))
+    part = needed(to_face, size).within(shape[1], shape[0])
+    assume(part.pixels() > 0)
+    pixels = photo[part.top : part.bottom, part.left : part.right]
+    np.testing.assert_array_equal(warp(pixels, to_face, size, part.left, part.top), warp(photo, to_face, size))
+
+
+def test_hardly_more_is_needed_than_is_read() -> None:
+    """What lies outside the part may be anything, and the part is not generous."""
+    to_face = np.array([[0.5, 0.1, -30], [-0.1, 0.5, -10]])
+    part = needed(to_face, 64)
+    other = 255 - NOISE
+    inside = slice(part.top, part.bottom), slice(part.left, part.right)
+    other[inside] = NOISE[inside]
+    np.testing.assert_array_equal(warp(other, to_face, 64), warp(NOISE, to_face, 64))
+    read = np.hypot(0.5, 0.1) * 64 / (0.5**2 + 0.1**2)
+    turned = (0.5 + 0.1) / np.hypot(0.5, 0.1)
+    assert part.pixels() < (read * turned + 20) ** 2
 
 
 def test_every_fraction_of_a_pixel_is_opencvs() -> None:
