@@ -73,6 +73,8 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
     manifest = index.manifest
     if len(index.names) != index.identities or len(set(index.names)) != index.identities:
         yield Fault(NAMES, "", f"{len(set(index.names))} names for {index.identities} identities")
+    if not (index.folder / NAMES).read_bytes().endswith(b"\n"):
+        yield Fault(NAMES, "", "does not end with the end of a line: it was cut short")
     if index.first[0] != 0 or (np.diff(index.first) < manifest.min_photos).any():
         yield Fault(IDENTITIES, "", f"an identity has fewer than {manifest.min_photos} photos")
     tars = np.asarray(index.records["tar"])

@@ -53,6 +53,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
     found = {f"photo{suffix}": _photo(photo, scratch, suffix) for suffix in (".jpg", ".png", ".webp", ".ppm", ".tif")}
     return {
         **found,
+        "part of photo.jpg": _photo(photo, scratch, ".jpg", beside=96),
         "landmark list": Reader(lists, lambda: _list(lists), 3),
         "list to records": Reader(lists, lambda: _records(root, lists)),
         "train.rec": Reader(scratch / "set" / "train.rec", lambda: _set(scratch / "set"), 3),
@@ -71,12 +72,14 @@ def readers(scratch: Path) -> dict[str, Reader]:
     }  # fmt: skip
 
 
-def _photo(source: Path, scratch: Path, suffix: str) -> Reader:
+def _photo(source: Path, scratch: Path, suffix: str, beside: int = 0) -> Reader:
+    """Write a photo of a face with as many pixels beside it on every side, and return who makes a face of it."""
     photo = cv2.imread(str(source))
     assert photo is not None
-    path = scratch / f"photo{suffix}"
-    cv2.imwrite(str(path), cv2.resize(photo, (96, 112)))
-    points = np.array([[30.0, 51], [65, 51], [48, 71], [33, 92], [62, 92]])
+    path = scratch / f"photo-{beside}{suffix}"
+    sides = (beside, beside), (beside, beside), (0, 0)
+    cv2.imwrite(str(path), np.pad(cv2.resize(photo, (96, 112)), sides, mode="symmetric"))
+    points = np.array([[30.0, 51], [65, 51], [48, 71], [33, 92], [62, 92]]) + beside
     form = FaceFormat("paper", 32, "jpg", 95)
 
     def read() -> str:

@@ -60,6 +60,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other listing": (lambda folder: (folder / "shard-000002.idx").write_text("v1.2 0\n"), "shard-000002.idx"),
     "missing listing": (lambda folder: (folder / "shard-000002.idx").unlink(), "shard-000002.idx"),
     "fewer names": (lambda folder: (folder / "identities.txt").write_text("one\n"), "identities.txt"),
+    "names cut short": (
+        lambda folder: (folder / "identities.txt").write_bytes((folder / "identities.txt").read_bytes()[:-1]),
+        "identities.txt",
+    ),
 }
 
 
