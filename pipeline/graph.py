@@ -7,7 +7,9 @@ Pillow's, and at float precision costs more time than the exact product. Only de
 graph, for in them noise and compression follow.
 """
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +64,18 @@ def build_graph(
         seed=0,
     )
     pipeline.build()
+    _remove_generated_code()
     return pipeline
+
+
+def _remove_generated_code() -> None:
+    """Remove the files that DALI compiled the definition from; it reads them no more.
+
+    DALI does so when the interpreter exits, which a process that is killed and a worker of multiprocessing never reach.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file") and module.__file__:
+            Path(module.__file__).unlink(missing_ok=True)
 
 
 @pipeline_def(enable_conditionals=True)

@@ -1,6 +1,8 @@
 """Every operator of the degradation against a slow reference, on the graph that training runs."""
 
 import io
+import sys
+import tempfile
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +85,14 @@ def assert_close(found: np.ndarray, expected: np.ndarray, most: int = 1, share: 
     difference = np.abs(found.astype(np.float64) - expected)
     assert difference.max() <= most
     assert (difference > 0.5).mean() <= share
+
+
+def test_a_graph_leaves_no_generated_code_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    degraded(NOTHING)
+    degraded(Degradation())
+    assert list(tmp_path.iterdir()) == []
+    assert any(name.startswith("__autograph_generated_file") for name in sys.modules), "DALI names its code otherwise"
 
 
 @pytest.mark.parametrize("device", DEVICES)
