@@ -96,7 +96,8 @@ def vggface2(identities: int, photos: int, seed: int) -> Layout:
     jobs: list[Job] = []
     lists = []
     merged: list[tuple[str, str]] = []
-    held_out = max(1, identities // 10)
+    # A validation on people held out needs two of them.
+    held_out = max(2, identities // 10)
     for split, count, first in (("train", identities, 2), ("test", held_out, 1 + 2 * identities)):
         rows = []
         for number in range(count):

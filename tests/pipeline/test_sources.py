@@ -33,7 +33,7 @@ def test_vggface2_by_either_form_of_name(rendered: Path) -> None:
     one, no_rejects = everything(sources.vggface2(root, by_split))
     other, _ = everything(sources.vggface2(root, merged))
     pd.testing.assert_frame_equal(one, other)
-    assert len(one) == 13 * 5
+    assert len(one) == 14 * 5
     assert no_rejects == {}
     assert all((root / path).is_file() for path in one["path"])
 
