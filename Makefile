@@ -16,7 +16,7 @@ quickstart: $(VENV)/installed
 	@echo "2/5 preview: what the network will see"
 	$(BIN)/python -m pipeline.preview --shards $(QUICKSTART)/shards --out $(QUICKSTART)/preview.png
 	@echo "3/5 training: recipe quickstart, $(PROCESSES) processes"
-	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --local-addr localhost --nproc-per-node $(PROCESSES) \
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --local-addr localhost --log-dir /dev/null --nproc-per-node $(PROCESSES) \
 	    training/main.py --recipe quickstart --shards $(QUICKSTART)/shards --run-dir $(QUICKSTART)/run --resume
 	@echo "4/5 evaluation: the 15 people held out, trained beside untrained"
 	$(BIN)/python -m evaluation --orl --out $(QUICKSTART)/report \

@@ -18,6 +18,8 @@ from tests.campaigns.small_disk import mount, unmount
 ROOT = Path(__file__).parents[1]
 # Tests start processes of their own: one thread each keeps two cores fair.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torchrun would leave a folder for each job.
+os.environ.setdefault("PET_LOG_DIR", os.devnull)
 
 PROGRESS = re.compile(r"\w+: [\d,]+/[\d,]+ \w+, ")
 
