@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,20 +98,27 @@ def test_killed_at_random_it_resumes_bit_identically(whole_run: Path, shards: Pa
     assert losses(tmp_path) == losses(whole_run)
 
 
+def on_two_machines(*arguments: object) -> list[str]:
+    """Return the command of either machine, here two launchers of a process each."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    words = torchrun(1, *arguments)
+    words[3:4] = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+    return words
+
+
 @pytest.mark.slow
-def test_two_processes_resume_and_equal_one(whole_run: Path, shards: Path, tmp_path: Path) -> None:
-    where = ["--shards", shards, "--run-dir", tmp_path, "--resume"]
+def test_two_processes_and_two_machines_resume_and_equal_one(whole_run: Path, shards: Path, tmp_path: Path) -> None:
+    where = ["--shards", shards, "--run-dir", tmp_path, "--resume", "--steps"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for steps in (11, 30):
-        done = subprocess.run(
-            torchrun(2, *where, "--steps", steps),
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    for words, machines in ((torchrun(2, *where, 11), 1), (on_two_machines(*where, 30), 2)):
+        jobs = [
+            subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+            for _ in range(machines)
+        ]
+        said = [job.communicate(timeout=200)[1] for job in jobs]
+        assert [job.returncode for job in jobs] == [0] * machines, said
     two, one = losses(tmp_path), losses(whole_run)
     assert [step for step, _ in two] == [step for step, _ in one]
     assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], rel=2e-3)
