@@ -14,10 +14,12 @@ PAGES = (
     *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
 )
 PROGRAMS = ("python", "torchrun", "make", "docker", "cp", "source", "pip", "tensorboard")
+VENV = ".venv/bin/"
 
-_BLOCK = re.compile(r"^(?:<!-- not run: (?P<excuse>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```", re.M | re.S)
-_COMMAND = re.compile(rf"([A-Z_]+=\S+ )*({'|'.join(PROGRAMS)}) ")
-_SPAN = re.compile(r"`((?:python -m|torchrun|make|docker compose)\s[^`]+)`")
+_BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<body>.*?)^```", re.M | re.S)
+_PROGRAM = rf"(?:{re.escape(VENV)})?(?:{'|'.join(PROGRAMS)})\s|docker/\w+\.sh\b"
+_COMMAND = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:{_PROGRAM})")
+_SPAN = re.compile(rf"`((?:{_PROGRAM})[^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,12 @@ class Documented:
         line: of the page where it begins.
         words: of the command, as a shell splits them.
         whole: from a block, to be run as it stands; else from a sentence, where it may be shortened.
-        excuse: why it cannot be run by a script, from a comment `<!-- not run: ... -->` before its block.
     """
 
     page: str
     line: int
     words: tuple[str, ...]
     whole: bool
-    excuse: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {shlex.join(self.words)}"
@@ -60,7 +60,7 @@ def in_page(page: str, text: str) -> Iterator[Documented]:
         for number, shown in _joined(block["body"]):
             if _COMMAND.match(shown):
                 words = _without_settings(shlex.split(shown, comments=True))
-                yield Documented(page, first + number, tuple(words), whole=True, excuse=block["excuse"] or "")
+                yield Documented(page, first + number, tuple(words), whole=True)
     prose = _BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
     for span in _SPAN.finditer(prose):
         words = shlex.split(span[1].replace("\n", " "))

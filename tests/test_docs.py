@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.documented import ROOT, Documented, commands, in_page
-from tests.entry_points import MODULE_OF
+from tests.documented import ROOT, VENV, Documented, commands, in_page
+from tests.entry_points import MODULE_OF, PACKAGES
 
 SHOWN = commands()
 
@@ -39,7 +39,7 @@ def check_python(module_name: str, arguments: list[str], *, whole: bool) -> None
     assert shown <= options_of(parser)
 
 
-def after_torchrun(words: list[str]) -> tuple[str, list[str]]:
+def after_launcher(words: list[str]) -> tuple[str, list[str]]:
     place = next(number for number, word in enumerate(words) if word.endswith(".py"))
     return words[place], words[place + 1 :]
 
@@ -47,16 +47,21 @@ def after_torchrun(words: list[str]) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("shown", SHOWN, ids=str)
 def test_documented_command_is_one(shown: Documented) -> None:
     program, *rest = shown.words
+    program = program.removeprefix(VENV)
     if program == "python" and rest[0] == "-m":
-        if rest[1] in MODULE_OF or rest[1].split(".")[0] in {"shards", "pipeline", "training", "evaluation"}:
+        if rest[1] in MODULE_OF or rest[1].split(".")[0] in PACKAGES:
             check_python(rest[1], rest[2:], whole=shown.whole)
         elif rest[1].startswith("tests."):
             assert (ROOT / Path(*rest[1].split("."))).with_suffix(".py").is_file()
-    elif program == "torchrun":
-        script, arguments = after_torchrun(rest)
+    elif program in ("torchrun", "python"):
+        script, arguments = after_launcher(rest)
         check_python(script, arguments, whole=shown.whole)
     elif program == "make":
         assert {word for word in rest if "=" not in word} <= targets()
+    elif program in ("pip", "source", "cp", "docker/check.sh"):
+        files = [word for word in shown.words if "/" in word or word.endswith((".txt", ".example"))]
+        assert files
+        assert all(name.startswith(VENV) or (ROOT / name).is_file() for name in files)
     elif program == "docker":
         services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
         assert rest[0] == "compose"
@@ -79,9 +84,10 @@ def test_links_of_pages_lead_somewhere() -> None:
 
 def test_commands_are_found_in_blocks_and_sentences() -> None:
     block = "```\nX=1 make test \\\n  -k  # why\nsaid\n```\n"
-    text = f"a\n{block}or `make\nunit`.\n<!-- not run: slow -->\n```sh\npip a\n```\n"
-    found = [(c.line, shlex.join(c.words), c.whole, c.excuse) for c in in_page("page", text)]
-    assert found == [(3, "make test -k", True, ""), (11, "pip a", True, "slow"), (7, "make unit", False, "")]
+    text = f"a\n{block}or `make\nunit`, `docker/check.sh`.\n```sh\n.venv/bin/pip a\n```\n`python`\n"
+    found = [(c.line, shlex.join(c.words), c.whole) for c in in_page("page", text)]
+    blocks = [(3, "make test -k", True), (10, ".venv/bin/pip a", True)]
+    assert found == [*blocks, (7, "make unit", False), (8, "docker/check.sh", False)]
 
 
 def test_scripts_of_the_project_are_found() -> None:
