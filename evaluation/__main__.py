@@ -120,7 +120,8 @@ def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
     from evaluation.results import Model
     from evaluation.stored import StoredEmbeddings
 
-    opened = [open_embedder(name, options, device, len(options.checkpoint) > 1) for name in options.checkpoint]
+    several = len(options.checkpoint) > 1
+    opened = [open_embedder(name, options, device, beside_others=several) for name in options.checkpoint]
     stored = [StoredEmbeddings(Path(name)) for name in options.embeddings]
     models = [Model.of(Path(name), loaded) for name, (_, loaded) in zip(options.checkpoint, opened, strict=True)]
     models += [

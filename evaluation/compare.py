@@ -56,7 +56,7 @@ def main() -> None:
     for path in options.pictures:
         if not path.is_file():
             raise UserError(f"no picture {path}; name two picture files")
-    embedder, loaded = open_embedder(options.checkpoint, options, device_of(options))
+    embedder, loaded = open_embedder(options.checkpoint, options, device_of(options), watched=False)
     from evaluation.identification import pair_cosines
     from evaluation.thresholds import thresholds_of
 

@@ -61,7 +61,7 @@ def main() -> None:
     print(f"embeddings  {embedder.summary()}")
     print(f"{options.out}: {len(names):,} embeddings of {embedded.vectors.shape[1]} numbers")
     if embedded.faults:
-        print(f"{len(embedded.faults):,} pictures could not be embedded; each is named on stderr")
+        print(f"not embedded: {len(embedded.faults):,} of {len(pictures):,}; each is named on stderr")
 
 
 def _pictures(options: Any, form: "Preprocessing") -> "list[Picture]":

@@ -1,9 +1,10 @@
 """Pictures to embeddings: every picture is read, prepared and embedded once."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from evaluation.cache import EmbeddingCache
+from evaluation.grouping import Shown, chunks, grouped
 from evaluation.pictures import Picture, PictureError, decode, read_bytes, reduced
 from pipeline.batch_pixels import to_network_range
+from pipeline.progress import progress
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.checkpoint import LoadedBackbone
@@ -67,19 +70,6 @@ class Embeds(Protocol):
         """Return in one clause where the embeddings came from."""
 
 
-@dataclass
-class _Shown:
-    """A photo in one framing, and the pictures that show it, in full and reduced.
-
-    Attributes:
-        picture: the first of them.
-        rows: of the result, by the side to which the picture is reduced.
-    """
-
-    picture: Picture
-    rows: dict[int | None, list[int]] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class _Fetched:
     """A picture on its way: what the network is to see, or what is known of it already.
@@ -116,6 +106,7 @@ class Embedder:
         batch: pictures embedded at once; None: 64 on a CPU, 256 on a GPU.
         cache: folder of kept embeddings; None keeps none. A model that is not wholly in its file, because it names a
             module to import, is never kept.
+        watched: tell on stderr how far it is.
 
     Attributes:
         preprocessing: what the model's pictures go through.
@@ -138,6 +129,7 @@ class Embedder:
         precision: str = "float32",
         batch: int | None = None,
         cache: Path | None = None,
+        watched: bool = False,
     ) -> None:
         self.preprocessing: Preprocessing = loaded.preprocessing
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
@@ -149,6 +141,7 @@ class Embedder:
         identity = _identity(loaded, device, flip, precision)
         self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
         self.computed = self.reused = 0
+        self._watched = watched
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
         """Embed pictures, reading the next batch in threads meanwhile.
@@ -161,16 +154,21 @@ class Embedder:
         """
         vectors: NDArray[np.float32] | None = None
         faults: dict[str, str] = {}
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for fetched in self._read_ahead(pool, _grouped(pictures)):
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool, self._told(len(pictures)) as advance:
+            for fetched in self._read_ahead(pool, grouped(pictures)):
                 for item, vector in self._embedded(fetched, pictures):
                     if vectors is None:
                         vectors = np.full((len(pictures), len(vector)), np.nan, dtype=np.float32)
                     vectors[item.rows] = vector
-                faults.update({pictures[row].name: item.fault for item in fetched if item.fault for row in item.rows})
+                faulty = [(pictures[row].name, item.fault) for item in fetched if item.fault for row in item.rows]
+                faults.update(faulty)
+                advance(sum(len(item.rows) for item in fetched) - len(faulty), len(faulty))
         if self._cache is not None:
             self._cache.flush()
         return Embedded(self._of_nothing(len(pictures)) if vectors is None else vectors, faults)
+
+    def _told(self, pictures: int) -> AbstractContextManager[Callable[[int, int], None]]:
+        return progress("embedding", pictures, lost="unusable") if self._watched else nullcontext(lambda *_: None)
 
     def _of_nothing(self, number: int) -> NDArray[np.float32]:
         """Return the vectors of pictures none of which can be used: (number, D), NaN."""
@@ -221,17 +219,17 @@ class Embedder:
         numbers: NDArray[np.float32] = vectors.cpu().numpy()
         return numbers
 
-    def _read_ahead(self, pool: Executor, photos: list[_Shown]) -> Iterator[list[_Fetched]]:
+    def _read_ahead(self, pool: Executor, photos: list[Shown]) -> Iterator[list[_Fetched]]:
         """Yield batches of what was fetched; the next batch is read while one is in use."""
         waiting: deque[list[Future[list[_Fetched]]]] = deque()
-        for chunk in _chunks(photos, self._batch):
+        for chunk in chunks(photos, self._batch):
             waiting.append([pool.submit(self._fetch, photo) for photo in chunk])
             if len(waiting) == 2:
                 yield [item for future in waiting.popleft() for item in future.result()]
         for futures in waiting:
             yield [item for future in futures for item in future.result()]
 
-    def _fetch(self, photo: _Shown) -> list[_Fetched]:
+    def _fetch(self, photo: Shown) -> list[_Fetched]:
         """Read a photo once, and prepare those of its pictures that the cache does not have."""
         preparation = photo.picture.preparation
         framing = preparation.framing_key()
@@ -250,30 +248,6 @@ class Embedder:
         except PictureError as error:
             return [_Fetched(rows, fault=str(error)) for rows in photo.rows.values()]
         return found
-
-
-def _grouped(pictures: Sequence[Picture]) -> list[_Shown]:
-    """Group pictures of the same file in the same framing, in the order in which each first comes."""
-    photos: dict[tuple[Path, bytes], _Shown] = {}
-    for row, picture in enumerate(pictures):
-        key = (picture.path, picture.preparation.framing_key())
-        photo = photos.setdefault(key, _Shown(picture))
-        photo.rows.setdefault(picture.preparation.low, []).append(row)
-    return list(photos.values())
-
-
-def _chunks(photos: list[_Shown], size: int) -> Iterator[list[_Shown]]:
-    """Cut photos into chunks that show at least `size` pictures each, but for the last."""
-    chunk: list[_Shown] = []
-    shown = 0
-    for photo in photos:
-        chunk.append(photo)
-        shown += len(photo.rows)
-        if shown >= size:
-            yield chunk
-            chunk, shown = [], 0
-    if chunk:
-        yield chunk
 
 
 def _identity(loaded: LoadedBackbone, device: str, flip: bool, precision: str) -> dict[str, Any]:

@@ -46,9 +46,11 @@ def device_of(options: Any) -> str:
 
 
 def open_embedder(
-    name: str, options: Any, device: str, beside_others: bool = False
+    name: str, options: Any, device: str, *, beside_others: bool = False, watched: bool = True
 ) -> "tuple[Embedder, LoadedBackbone]":
     """Open a model as the options say; beside others, template and size may be meant for those.
+
+    One that is watched tells on stderr how far it is.
 
     Raises:
         UserError: it cannot be loaded, or the named cache folder cannot be used.
@@ -64,5 +66,7 @@ def open_embedder(
     loaded = load_model(name, template=options.template, size=options.size, beside_others=beside_others)
     if options.precision != "float32" and isinstance(loaded.backbone, OnnxBackbone):
         raise UserError(f"--precision {options.precision} for {name}; an ONNX file computes as it was written")
-    embedder = Embedder(loaded, device=device, flip=options.flip, precision=options.precision, cache=cache)
+    embedder = Embedder(
+        loaded, device=device, flip=options.flip, precision=options.precision, cache=cache, watched=watched
+    )
     return embedder, loaded

@@ -103,7 +103,7 @@ class StoredEmbeddings:
 
     def summary(self) -> str:
         """Return in one clause what was used."""
-        return f"{len(self._asked):,} of {len(self._row):,} used, made elsewhere"
+        return f"{len(self._asked):,} of {len(self._row):,} used, read from the file"
 
 
 def write_embeddings(

@@ -55,7 +55,10 @@ def bench_shard(options: Any) -> None:
         "workers": options.workers,
         "cores": usable_cores(),
     }
-    print(", ".join(f"{value} {name}" for name, value in about.items()))
+    print(
+        f"{options.photos:,} photos of {options.around} times VGGFace2's side to {options.size} x {options.size} pixels, "
+        f"{options.workers} workers, {usable_cores()} cores"
+    )
     write_figures(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
 
 

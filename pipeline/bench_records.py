@@ -24,8 +24,10 @@ def bench_records(options: Any) -> None:
     table = Table()
     for column in ("records", "peak MiB", "list read, s", "whole plan, s"):
         table.add_column(column, justify="right")
-    measured = [in_fresh_process(_plan_records, records) for records in _RECORDS]
-    for one in measured:
+    measured = []
+    for records in _RECORDS:
+        measured.append(one := in_fresh_process(_plan_records, records))
+        print(f"{records:,} records: planned in {one.plan_s:.1f} s", flush=True)
         table.add_row(f"{one.records:,}", f"{one.peak_mib:,.0f}", f"{one.list_s:.1f}", f"{one.plan_s:.1f}")
     Console(width=120).print(table)
     write_figures(options.out, "records.json", {"runs": [vars(one) for one in measured]})
