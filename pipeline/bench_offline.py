@@ -56,8 +56,8 @@ def bench_shard(options: Any) -> None:
         "cores": usable_cores(),
     }
     print(
-        f"{options.photos:,} photos of {options.around} times VGGFace2's side to {options.size} x {options.size} pixels, "
-        f"{options.workers} workers, {usable_cores()} cores"
+        f"{options.photos:,} photos of {options.around} times VGGFace2's side to {options.size} x {options.size} "
+        f"pixels, {options.workers} workers, {usable_cores()} cores"
     )
     write_figures(options.out, "shard.json", {**about, "photos_per_second": rates, "microseconds_by_part": parts})
 
