@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torchrun would leave a folder for each job.
 os.environ.setdefault("PET_LOG_DIR", os.devnull)
+# onnxruntime would tell its makers of every model that it opens.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PROGRESS = re.compile(r"\w+: [\d,]+/[\d,]+ \w+, ")
 

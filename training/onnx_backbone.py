@@ -1,5 +1,6 @@
 """An ONNX model as a backbone: arithmetic that onnxruntime does, whoever exported it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class OnnxBackbone(nn.Module):
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__()
+        # It would tell its makers the model's name and digests, and leave a file in the temporary folder.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

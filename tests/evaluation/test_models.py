@@ -1,5 +1,8 @@
 """Any model: files of every kind, and the user's own code."""
 
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -210,3 +213,14 @@ def test_an_onnx_model_embeds_pictures(folder: Path, tmp_path: Path) -> None:
         for name in ("net.pth", "net.onnx")
     ]
     np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+def test_an_onnx_model_is_opened_without_telling_anyone(folder: Path, tmp_path: Path) -> None:
+    unset = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = f"""
+        import pathlib, training.onnx_backbone
+        training.onnx_backbone.OnnxBackbone(pathlib.Path({str(folder / "net.onnx")!r}), {SIZE})
+    """
+    environment = {**unset, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=True)
+    assert not (tmp_path / ".ses").exists(), "onnxruntime began a session of its telemetry"
