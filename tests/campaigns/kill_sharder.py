@@ -51,14 +51,19 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-def interrupt(words: list[str], delay: float, generator: random.Random) -> str:
+def interrupt(words: list[str], environment: dict[str, str], delay: float, generator: random.Random) -> str:
     """Start a command, kill one of its processes after a while; return what became of it.
 
     Returns:
         "finished" before it was killed; "killed"; "worker killed: refused" or "worker killed: finished".
     """
     process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        words,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         process.wait(delay)
@@ -86,6 +91,8 @@ def interrupt(words: list[str], delay: float, generator: random.Random) -> str:
 def run(words: list[str], scratch: Path, kills: int, seed: int) -> Counter[str]:
     """Interrupt a command so many times, and compare every folder that it finishes; return what became of it.
 
+    What a killed process leaves in its folder for temporary files is removed at the end.
+
     Args:
         words: of the command, all but --out.
         scratch: an empty folder.
@@ -95,16 +102,24 @@ def run(words: list[str], scratch: Path, kills: int, seed: int) -> Counter[str]:
     Raises:
         AssertionError: a folder differs, or a command hung or ended otherwise than it should.
     """
-    generator = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="killed-") as temporary:
+        return _interrupted(words, {**os.environ, "TMPDIR": temporary}, scratch, kills, random.Random(seed))
+
+
+def _interrupted(
+    words: list[str], environment: dict[str, str], scratch: Path, kills: int, generator: random.Random
+) -> Counter[str]:
     whole, out = scratch / "whole", scratch / "killed"
     start = time.monotonic()
-    subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
+    subprocess.run([*words, "--out", str(whole)], env=environment, check=True, capture_output=True)
     duration = time.monotonic() - start
     sound = contents(whole)
     outcomes: Counter[str] = Counter()
     while sum(count for outcome, count in outcomes.items() if outcome != "finished") < kills:
         start, fresh = time.monotonic(), not out.exists()
-        outcome = interrupt([*words, "--out", str(out)], generator.uniform(0.25, 1.1) * duration, generator)
+        outcome = interrupt(
+            [*words, "--out", str(out)], environment, generator.uniform(0.25, 1.1) * duration, generator
+        )
         if outcome == "finished" and fresh:
             # The machine may be faster now than it was in the first run: later kills must come sooner.
             duration = min(duration, time.monotonic() - start)
@@ -113,7 +128,7 @@ def run(words: list[str], scratch: Path, kills: int, seed: int) -> Counter[str]:
         if outcome.endswith("finished"):
             assert contents(out) == sound, f"after {dict(outcomes)}"
             shutil.rmtree(out)
-    subprocess.run([*words, "--out", str(out)], check=True, capture_output=True)
+    subprocess.run([*words, "--out", str(out)], env=environment, check=True, capture_output=True)
     assert contents(out) == sound, f"after {dict(outcomes)}"
     return outcomes
 
