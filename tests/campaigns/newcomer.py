@@ -58,16 +58,15 @@ _SECONDS = 900
 _SERVES = {"tensorboard": "http://localhost"}
 """Commands that serve until they are stopped, and what each prints when it does."""
 _STUMBLE = re.compile(r"Traceback \(most|Warning:|^W\d{4} |resource_tracker", re.MULTILINE)
-_TORCH_KEEPS = ("torchelastic_", "torchinductor_")
-"""How begins what PyTorch leaves in the temporary folder: torchrun a folder a job, a compiler its cache."""
-_NETWORK = """import torch
-
+_OTHERS_KEEP = ("torchelastic_", "torchinductor_", "pytest-of-", ".tensorboard-info")
+"""How begins what others leave in the temporary folder: torchrun a folder a job, a compiler its cache, pytest its last
+runs, TensorBoard who serves."""
+_NETWORK = '''
 
 def build(size):
+    """Return a small network in place of AdaFace's."""
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * size * size, 8))
-
-
-"""
+'''
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _prepare(project: Path, environment: dict[str, str]) -> None:
     with (project / "five_points.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("a.jpg", *first), ("b.jpg", *second)])
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "evaluation.md").read_text("utf-8"), re.M | re.S)
-    (project / "mine.py").write_text(_NETWORK + code, encoding="utf-8")
+    (project / "mine.py").write_text(code + _NETWORK, encoding="utf-8")
     save = "import torch, mine; torch.save(mine.build(112).state_dict(), 'adaface.pth')"
     _must(["python", "-c", save], project, environment)
 
@@ -229,7 +228,7 @@ def _run(shown: Documented, project: Path, environment: dict[str, str], log: Pat
         return Ended(shown, status, seconds, said.splitlines()[-1])
     if found := _STUMBLE.search(said):
         return Ended(shown, 1, seconds, said[found.start() :].splitlines()[0])
-    if left := sorted(name for name in left if not name.startswith(_TORCH_KEEPS)):
+    if left := sorted(name for name in left if not name.startswith(_OTHERS_KEEP)):
         return Ended(shown, 1, seconds, f"left {len(left)} in the temporary folder, such as {left[0]}")
     return Ended(shown, 0, seconds, "")
 
