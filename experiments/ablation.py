@@ -26,7 +26,7 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, help="folder of everything: people, shards, results, tables, plots")
     add("--size", default="hour", help="hour: an hour of two CPU cores; tiny: seconds, to see that it works")
     add("--people", nargs="+", metavar="NAME", help="orl, rendered, few (rendered, as few as ORL) (default: all)")
-    add("--variants", nargs="+", metavar="NAME", help="variants to compare (default: all)")
+    add("--variants", nargs="+", metavar="NAME", help="hr-only, random, four-views, full, degraded (default: all)")
     add("--seeds", type=int, help="seeds of every trial, at least 1 (default: those of the size)")
     add("--workers", type=int, default=usable_cores(), help="processes, of one thread each")
     add("--tables-only", action="store_true", help="train nothing; make tables of the seeds that are complete")

@@ -31,7 +31,7 @@ def parser() -> Parser:
     command.add_argument(
         "--shards", type=Path, help="folder written by pipeline.shard (default: rendered people, written for the run)"
     )
-    command.add_argument("--threads", type=int, default=usable_cores(), help="of torch (default: all cores)")
+    command.add_argument("--threads", type=int, default=usable_cores(), help="threads of torch (default: all cores)")
     command.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute")
     command.add_argument("--out", type=Path, help="folder for the figures as JSON (default: none written)")
     return command

@@ -14,7 +14,7 @@ class Model:
     Attributes:
         backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; or
             package.module:callable, called with size and embedding_size.
-        embedding_size: length of an embedding.
+        embedding_size: numbers in an embedding.
     """
 
     backbone: str = "spherenet20"
@@ -61,8 +61,8 @@ class Losses:
 
     Attributes:
         classification: cross-entropy or focal.
-        focal_gamma: focusing parameter of the focal loss.
-        triplet_weight: lambda of the triplet loss; 0 leaves it out.
+        focal_gamma: focusing parameter of the focal loss, an exponent; 0 is cross entropy.
+        triplet_weight: weight (lambda) of the triplet loss; 0 leaves it out.
         triplet_margin: in units of 1 - cosine.
     """
 
@@ -77,11 +77,11 @@ class Optimizer:
     """Stochastic gradient descent and its schedule.
 
     Attributes:
-        learning_rate: before the first milestone.
+        learning_rate: factor of the gradient in a step, before the first milestone.
         momentum: of the gradient, 0..1.
-        weight_decay: of every parameter.
+        weight_decay: factor of every parameter, added to its gradient.
         milestones: steps at which the rate is multiplied by the factor.
-        factor: of each milestone.
+        factor: factor of the learning rate at each milestone.
         warmup_steps: steps of linear rise at the start.
         backbone_rate: factor of the backbone's learning rate; the head has the full one.
         layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
@@ -139,7 +139,7 @@ class Config:
         losses: the loss terms.
         optimizer: the optimiser and its schedule.
         batch: identities in a batch, over all processes.
-        steps: length of the run.
+        steps: steps of the run, a batch each.
         seed: of the initial weights and of every draw.
         accumulate: parts in which each process embeds its share of a batch, for batches whose activations do not fit
             the memory. Training is the same to rounding; it costs one more forward pass.
