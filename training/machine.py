@@ -1,6 +1,7 @@
 """The machine under a run: arithmetic that repeats itself, and memory of the host that is used again."""
 
 import ctypes
+import os
 import platform
 
 import torch
@@ -25,9 +26,11 @@ def chosen_device(asked: str) -> str:
 def prepare_machine(device: str) -> None:
     """Prepare this process for training on "cpu" or "gpu".
 
-    On a CPU a continued run repeats the losses of one never interrupted, bit by bit.
+    A continued run repeats the losses of one never interrupted, bit by bit, on a device of the same kind.
     """
-    torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
+    # Read when cuBLAS is first used: only with workspaces of their own do its products repeat themselves.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
     # New memory would be filled, lest a result depend on what it holds; every operation here writes what it returns.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device == "cpu":
