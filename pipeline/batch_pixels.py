@@ -53,7 +53,14 @@ def to_network_range(pixels: Tensor) -> Tensor:
     Returns:
         the same shape, float32 in [-1, 1].
     """
-    return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1)
+    return _scale(pixels.to(torch.float32, copy=True))
+
+
+def _scale(levels: Tensor) -> Tensor:
+    """Scale float32 levels 0..255 in their place to [-1, 1], to the same bits on every device."""
+    # By a plain number a GPU does not divide: it multiplies by the reciprocal, which rounds otherwise.
+    half = torch.full((), 127.5, device=levels.device)
+    return levels.div_(half).sub_(1)
 
 
 def network_pixels(faces: Tensor, size: int, out: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
@@ -73,7 +80,7 @@ def network_pixels(faces: Tensor, size: int, out: Tensor | None = None, rows: Te
     if faces.device.type == "cpu":
         host_resample.enlarge_to_range(faces.numpy(), out.numpy(), None if rows is None else rows.numpy())
     elif rows is None:
-        device_resample.resample(faces, out).div_(127.5).sub_(1)
+        _scale(device_resample.resample(faces, out))
     else:
         out[rows] = network_pixels(faces, size)
     return out
