@@ -211,7 +211,9 @@ class Embedder:
         # (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
         pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
         inputs = to_network_range(pixels)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
+        # A GPU's convolutions would take float32 for TF32, with ten bits where a CPU has 23.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with exact, torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
             vectors = self._backbone(inputs).float()
             if self._flip:
                 # The last axis is the width: left and right change places.

@@ -1,5 +1,6 @@
 """A batch and its shapes; nothing here knows how it was read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +62,11 @@ class Batch:
         """Return the batch with labels and views on a device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
         return Batch(self.step, self.labels.to(device, non_blocking=True), views, self.photos, self.size)
+
+    def pixels(self) -> Iterator[Tensor]:
+        """Yield every tensor that the views are made of."""
+        for view in self.views:
+            yield from (view,) if isinstance(view, Tensor) else (*view.rows, *view.faces)
 
     def sides(self) -> Tensor:
         """Return the side in pixels at which each view was seen: (B, V) int64, on the CPU."""

@@ -30,7 +30,8 @@ def resample(faces: Tensor, out: Tensor) -> Tensor:
     target, device = out.shape[1], faces.device
     if source == target:
         return out.copy_(faces)
-    half = torch.tensor(0.5, dtype=torch.float64, device=device)
+    # Filled there: to have a number copied to a GPU is to wait for it.
+    half = torch.full((), 0.5, dtype=torch.float64, device=device)
     # (N, s, s, 3) -> (N s, 3 s): a row of pixels with its channels interleaved, as it lies in memory
     rows = faces.reshape(count * source, 3 * source).to(torch.float64)
     # Pillow goes along the rows first, and rounds to whole levels, halves upwards, after each direction.

@@ -10,13 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from nvidia.dali.plugin.pytorch import feed_ndarray
-from torch import Tensor
 
 from pipeline.batch import Batch, View
 from pipeline.corpus import Corpus
@@ -30,6 +27,7 @@ from pipeline.request import check_request
 from pipeline.sampler import Draw, Sampler, Sampling
 from pipeline.view_making import Faces, make_view
 from pipeline.views import Views
+from pipeline.workplace import Workplace
 from shards.command import UserError
 
 
@@ -124,7 +122,7 @@ class Loader:
         self._views = views
         self._share = (rank, world)
         self._next_step = start_step
-        self._device = torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu")
+        self._place = Workplace(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
         # Degraded views differ even where they show one photo.
         self._one_face = self._sampler.one_photo and not views.degradation.probability
         self._build_graph = partial(
@@ -150,10 +148,13 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
-        ready = self._ahead or self._finisher.submit(self._finish)
+        ready = self._ahead or self._finish_ahead()
         batch = ready.result()
-        self._ahead = self._finisher.submit(self._finish)
-        return batch
+        self._ahead = self._finish_ahead()
+        return self._place.handed_over(batch)
+
+    def _finish_ahead(self) -> Future[Batch]:
+        return self._finisher.submit(self._place.make, self._finish)
 
     def photo(self, photo: int) -> tuple[str, str, str]:
         """Return a photo's tar, key and identity; photos are counted as in `Batch.photos`."""
@@ -210,10 +211,10 @@ class Loader:
                     raise self._failure from None
                 self._recover(error)
         drawn = self._drawn.popleft()
-        pixels, *degraded = map(self._pixels, outputs)
+        pixels, *degraded = map(self._place.faces, outputs)
         faces = Faces(pixels, degraded[0] if degraded else None, drawn.exact)
         views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
-        labels, photos = torch.from_numpy(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
+        labels, photos = self._place.numbers(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
         return Batch(drawn.step, labels, views, photos, self.preprocessing.size)
 
     def _recover(self, error: Exception) -> None:
@@ -227,7 +228,7 @@ class Loader:
         """
         photos = np.unique(np.concatenate([drawn.decoded for drawn in self._drawn]))
         encoded = dict(zip(photos.tolist(), self._reader.photos(photos), strict=True))
-        undecodable = find_undecodable(encoded, self._decoder, self._device.index)
+        undecodable = find_undecodable(encoded, self._decoder, self._place.device.index)
         if not undecodable:
             raise error
         for photo in undecodable:
@@ -245,19 +246,6 @@ class Loader:
             drawn.draw.mirrored[:, view],
             lambda rows: self._reader.stored(photos[rows], int(sides[rows[0]])),
         )
-
-    def _pixels(self, output: Any) -> Tensor:
-        """Return the graph's (N, S, S, 3) uint8 output on the loader's device.
-
-        On a CPU it is the graph's own memory, to be written to again by its next run: views are copies.
-        """
-        faces = output.as_tensor()
-        if self._device.type == "cpu":
-            return torch.from_numpy(np.asarray(faces))
-        copied = torch.empty(faces.shape(), dtype=torch.uint8, device=self._device)
-        # In the order of torch's own work: what the memory held before may still be read by what was asked of the GPU.
-        feed_ndarray(faces, copied, cuda_stream=torch.cuda.current_stream(self._device))
-        return copied
 
 
 def _degraded_side(views: Views, stored: int) -> int:

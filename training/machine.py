@@ -7,20 +7,31 @@ import platform
 import torch
 
 from pipeline.request import refuse_absent_gpu
+from shards.command import UserError
 
 # Of malloc.h: free memory at the end of the heap above which it is given back, and how many blocks may be mapped.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _DEFAULT_TRIM, _DEFAULT_MAPPED = 128 * 1024, 65_536
 
 
-def chosen_device(asked: str) -> str:
-    """Return "gpu" or "cpu" for what a user asked for: either of them, or "auto", a GPU where there is one.
+def chosen_device(asked: str, processes: int = 1) -> str:
+    """Return "gpu" or "cpu" for what a user asked for.
+
+    Args:
+        asked: either of them, or "auto": GPUs where this machine has one for each process.
+        processes: on this machine.
 
     Raises:
-        UserError: a GPU is asked for, and there is none.
+        UserError: a GPU is asked for, and there is none, or fewer than processes.
     """
     refuse_absent_gpu(asked)
-    return "gpu" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "gpu" and found < processes:
+        raise UserError(
+            f"{processes} processes on a machine with {found} GPU{'s' * (found > 1)}, and each needs one of its own; "
+            f"start {found}, or train with --device cpu"
+        )
+    return "gpu" if asked != "cpu" and found >= processes else "cpu"
 
 
 def prepare_machine(device: str) -> None:

@@ -40,7 +40,7 @@ def parser(defaults: Config) -> Parser:
     )
     command.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
     command.add_argument(
-        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one"
+        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: GPUs where there is one a process"
     )
     command.add_argument(
         "--validation-shards",
@@ -100,7 +100,7 @@ def main() -> None:
     from training.validation import validation_of_run
 
     with told_by_the_first():
-        device = chosen_device(options.device)
+        device = chosen_device(options.device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted

@@ -4,12 +4,20 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from pipeline.loader import Loader
+from training.distributed import World
+from training.optimizer import build_optimizer
+from training.recipes import recipe
+from training.step import build_learner, for_training, losses_and_gradients
 
 ROOT = Path(__file__).parents[2]
 TINY = ["training/main.py", "--recipe", "tiny", "--device", "gpu"]
@@ -101,4 +109,56 @@ def test_any_device_embeds_alike(whole_run: Path, rendered: Path, tmp_path: Path
         with np.load(out) as stored:
             embeddings[device] = stored["vectors"]
     one, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in embeddings.values())
-    assert (one * other).sum(axis=1).min() > 0.9999
+    assert np.abs(one - other).max() < 1e-5
+
+
+def test_a_step_waits_for_nothing(shards: Path) -> None:
+    """The host is free to ask for the next step while the GPU is at one; PyTorch refuses whatever would wait."""
+    config = replace(recipe("tiny"), batch=8)
+    device = torch.device("cuda")
+    loader = Loader(shards, config.views, seed=0, global_batch=8, device="gpu")
+    learner = build_learner(config, loader.identities).to(device)
+    world = World(0, 1, 1, device)
+    trained, optimizer = for_training(learner, config, world), build_optimizer(config.optimizer, learner)
+    for number in range(4):
+        batch = next(loader)
+        # The next batch is being made meanwhile, which does wait, in a thread and a stream of its own.
+        time.sleep(1)
+        torch.cuda.set_sync_debug_mode("error" if number else "default")
+        try:
+            losses_and_gradients(trained, batch.to(device), config, world)
+            optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    loader.close()
+
+
+def test_batches_are_made_beside_the_training(shards: Path) -> None:
+    """A batch is there while the stream of the training is busy, and as it would be without."""
+    views = recipe("tiny").views
+    quiet, busy = (Loader(shards, views, seed=0, global_batch=8, device="gpu") for _ in range(2))
+    square = torch.randn(8192, 8192, device="cuda")
+    for step in range(6):
+        expected = [tensor.cpu() for tensor in next(quiet).pixels()]
+        for _ in range(20):
+            square = square @ square / 8192
+        done = torch.cuda.Event()
+        done.record()
+        batch = next(busy)
+        # The first ones ask for memory, for which a GPU must stand still.
+        assert step < 3 or not done.query(), "the batch came only after the work that was asked for before it"
+        assert all(torch.equal(one.cpu(), other) for one, other in zip(batch.pixels(), expected, strict=True))
+    quiet.close()
+    busy.close()
+
+
+def test_more_processes_than_gpus_train_on_the_cpu_or_are_refused(shards: Path, tmp_path: Path) -> None:
+    many = torch.cuda.device_count() + 1
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(many)]
+    words = [*start, *TINY[:3], "--batch", str(4 * many), "--steps", "3", "--shards", str(shards)]
+    for device, status in (("gpu", 1), ("auto", 0)):
+        where = ["--run-dir", str(tmp_path / device), "--device", device]
+        done = subprocess.run([*words, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == status, done.stderr
+        assert (f"{many} processes on a machine with" in done.stderr) == (device == "gpu")
+    assert len(losses(tmp_path / "auto")) == 3
