@@ -24,7 +24,8 @@ class Workplace:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        # Of high priority: its small kernels are let in before the training's large ones have left.
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
     def make(self, work: Callable[[], Batch]) -> Batch:
         """Return the batch that the work makes, once all of it has been computed."""

