@@ -106,7 +106,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How photos are decoded; no result depends on it.
+    """How photos are decoded; no result depends on it but by what decoders round differently.
 
     Attributes:
         prefetch: batches decoded ahead, 1 or more; each lies decoded in the device's memory.
