@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from nvidia.dali import Pipeline
 
 from pipeline.batch import Batch, View
 from pipeline.corpus import Corpus
@@ -125,18 +126,7 @@ class Loader:
         self._place = Workplace(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
         # Degraded views differ even where they show one photo.
         self._one_face = self._sampler.one_photo and not views.degradation.probability
-        self._build_graph = partial(
-            build_graph,
-            self._source,
-            most=global_batch // world * (1 if self._one_face else len(views.sizes)),
-            device=device,
-            device_id=device_id if device == "gpu" else None,
-            threads=threads,
-            prefetch=prefetch,
-            hardware_load=hardware_load,
-            degraded_side=_degraded_side(views, corpus.preprocessing.size),
-        )
-        self._decoder = device
+        self._build_graph = partial(self._graph_of, threads=threads, prefetch=prefetch, hardware_load=hardware_load)
         self._drawn: deque[_Drawn] = deque()
         self._failure: UserError | None = None
         self._graph = self._build_graph()
@@ -167,6 +157,20 @@ class Loader:
         """Stop making batches and release the graph."""
         self._finisher.shutdown(wait=True, cancel_futures=True)
         del self._graph
+
+    def _graph_of(self, *, threads: int, prefetch: int, hardware_load: float) -> Pipeline:
+        """Build the graph that decodes this rank's part of every batch."""
+        (_, world), sizes = self._share, self._views.sizes
+        return build_graph(
+            self._source,
+            most=self._sampler.global_batch // world * (1 if self._one_face else len(sizes)),
+            device=self._place.decoder,
+            device_id=self._place.device.index,
+            threads=threads,
+            prefetch=prefetch,
+            hardware_load=hardware_load,
+            degraded_side=_degraded_side(self._views, self.preprocessing.size),
+        )
 
     def _source(self) -> Samples | DegradedSamples:
         """Draw and read the next step for the graph."""
@@ -228,7 +232,7 @@ class Loader:
         """
         photos = np.unique(np.concatenate([drawn.decoded for drawn in self._drawn]))
         encoded = dict(zip(photos.tolist(), self._reader.photos(photos), strict=True))
-        undecodable = find_undecodable(encoded, self._decoder, self._place.device.index)
+        undecodable = find_undecodable(encoded, self._place.decoder, self._place.device.index)
         if not undecodable:
             raise error
         for photo in undecodable:

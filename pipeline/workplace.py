@@ -27,6 +27,11 @@ class Workplace:
         # Of high priority: its small kernels are let in before the training's large ones have left.
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
+    @property
+    def decoder(self) -> str:
+        """The device as the graph names it, "cpu" or "gpu"."""
+        return "cpu" if self._stream is None else "gpu"
+
     def make(self, work: Callable[[], Batch]) -> Batch:
         """Return the batch that the work makes, once all of it has been computed."""
         if self._stream is None:
