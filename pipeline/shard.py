@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.shard", description=__doc__)
+    _add_input(command)
+    command.add_argument("--out", type=Path, required=True, help="shard folder to write or to continue")
+    _add_faces(command)
+    _add_tars(command)
+    command.add_argument("--workers", type=int, default=usable_cores(), help="processes of this machine")
+    command.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="work on the Dask cluster of this scheduler instead, such as tcp://host:8786 (default: none)",
+    )
+    return command
+
+
+def _add_input(command: Parser) -> None:
+    """Add the options that say which photos there are."""
     add = command.add_argument
     add(
         "--dataset",
@@ -41,7 +56,11 @@ def parser() -> Parser:
         metavar="TOML",
         help="several sources in one run, instead of the options above (default: none)",
     )
-    add("--out", type=Path, required=True, help="shard folder to write or to continue")
+
+
+def _add_faces(command: Parser) -> None:
+    """Add the options that say how a photo becomes an encoded face."""
+    add = command.add_argument
     add(
         "--template",
         choices=["paper", "centred", "whole"],
@@ -56,6 +75,11 @@ def parser() -> Parser:
     add("--size", type=int, default=128, help="side of a face in pixels")
     add("--codec", choices=["jpg", "png", "webp"], default="jpg", help="png and webp are lossless")
     add("--quality", type=int, default=95, help="of JPEG, 1 to 100")
+
+
+def _add_tars(command: Parser) -> None:
+    """Add the options that say which faces go into which tar, and what stands beside them."""
+    add = command.add_argument
     add("--seed", type=int, default=0, help="of the order of identities over the tars")
     add("--min-photos", type=int, default=4, help="identities with fewer photos are dropped")
     add("--tar-mb", type=int, default=256, help="bound of a tar in MiB")
@@ -69,13 +93,6 @@ def parser() -> Parser:
         help="store views of these sides in pixels beside each face, so that training need not decode to make them "
         "(default: none)",
     )
-    add("--workers", type=int, default=usable_cores(), help="processes of this machine")
-    add(
-        "--dask",
-        metavar="ADDRESS",
-        help="work on the Dask cluster of this scheduler instead, such as tcp://host:8786 (default: none)",
-    )
-    return command
 
 
 def main() -> None:
