@@ -15,7 +15,7 @@ from pipeline.photo import Photo, Rectangle, whole
 # The share of a photo's pixels up to which decoding a part takes less time than the whole: the bits above the part are
 # read all the same.
 _WORTH_WHILE = 0.6
-_JPEG = b"\xff\xd8"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class UnusablePhoto(Exception):  # noqa: N818 - it names a state of the data
@@ -96,7 +96,7 @@ def truncation(data: bytes | NDArray[np.uint8]) -> str:
     Decoders such as OpenCV's fill what is missing with grey and say nothing, so a JPEG that does not end as one should
     is decoded again by Pillow, which complains.
     """
-    if bytes(data[:2]) != b"\xff\xd8" or b"\xff\xd9" in bytes(data[-64:]):
+    if bytes(data[:2]) != _JPEG or _JPEG_END in bytes(data[-64:]):
         return ""
     try:
         Image.open(io.BytesIO(bytes(data))).load()

@@ -5,6 +5,8 @@ no bias. Losses and gradients of NormFace, AM-softmax, ArcFace and SphereFace ar
 2.9, whose definitions are the published ones too; it has no SV-softmax, AdaCos or center loss.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-class ClassificationHead(nn.Module):
+class ClassificationHead(nn.Module, ABC):
     """What the training step knows of a head.
 
     The logits are computed in float32 at least, under automatic mixed precision too: eight bits of a bfloat16
@@ -32,9 +34,9 @@ class ClassificationHead(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.logits(at_least_float32(embeddings), labels)
 
+    @abstractmethod
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the logits: (N, D) float32 or float64, (N,) int64 -> (N, C)."""
-        raise NotImplementedError
 
     def penalty(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return a scalar to be added to the loss: the mean over these samples, 0 unless a head has one."""
