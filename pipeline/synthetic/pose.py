@@ -1,15 +1,12 @@
 """Where a head is and how it is turned: face coordinates to pixels."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.synthetic.identity import Identity
-
-if TYPE_CHECKING:
-    from pipeline.synthetic.render import Shot
+from pipeline.synthetic.shot import Shot
 
 NOSE_DEPTH, MOUTH_DEPTH = 0.34, 0.12
 
@@ -44,7 +41,7 @@ class Pose:
     gaze: tuple[float, float]
 
     @staticmethod
-    def draw(rng: np.random.Generator, shot: "Shot", factor: int) -> "Pose":
+    def draw(rng: np.random.Generator, shot: Shot, factor: int) -> "Pose":
         """Draw pose and expression for a shot that is drawn `factor` times larger."""
         turn = shot.turn
         yaw, pitch = np.deg2rad([16 * turn, 8 * turn]) * rng.normal(size=2).clip(-2, 2)
