@@ -1,6 +1,7 @@
 """The order of imports is the architecture: shards < pipeline < training < evaluation < experiments."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_packages_import_only_from_their_left(path: Path) -> None:
     assert not packages & set(ORDER[own + 1 :]), "imports from the right"
     assert not packages & {"tests"}
     assert not imported & ENTRY_POINTS, "imports an entry point"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Whether a circle is closed by a type alone or inside a function, who reads it goes round."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    # Raises CycleError, which names the circle.
+    TopologicalSorter({name: imported_modules(path) & names.keys() for name, path in names.items()}).prepare()
 
 
 def test_there_are_modules_to_check() -> None:
