@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import sys
 
 import torch
 
@@ -30,6 +31,10 @@ def chosen_device(asked: str, processes: int = 1) -> str:
         raise UserError(
             f"{processes} processes on a machine with {found} GPU{'s' * (found > 1)}, and each needs one of its own; "
             f"start {found}, or train with --device cpu"
+        )
+    if asked == "auto" and 0 < found < processes:
+        print(
+            f"note: {processes} processes and {found} GPUs, so on the CPU; start {found} to use them", file=sys.stderr
         )
     return "gpu" if asked != "cpu" and found >= processes else "cpu"
 

@@ -19,11 +19,18 @@ from training.machine import chosen_device
     ],
 )
 def test_a_gpu_is_taken_where_each_process_has_one(
-    asked: str, gpus: int, processes: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+    asked: str,
+    gpus: int,
+    processes: int,
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert chosen_device(asked, processes) == chosen
+    left_idle = asked == "auto" and gpus > 0 and chosen == "cpu"
+    assert ("note: " in capsys.readouterr().err) == left_idle
 
 
 @pytest.mark.parametrize(
