@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.align import TEMPLATES, WARP, DegenerateLandmarks, align, native_size
-from pipeline.photo_decoding import truncation
+from pipeline.photo_decoding import UnusablePhoto
+from pipeline.photo_decoding import decode as decode_photo
 from pipeline.resample import reduce_and_enlarge, resize
 
 
@@ -134,13 +135,10 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         PictureError: unreadable, or truncated: a decoder would fill the rest with grey and say nothing.
     """
-    if fault := truncation(data):
-        raise PictureError("unreadable (truncated)" if fault == "truncated" else fault)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
-    except (cv2.error, MemoryError):
-        picture = None
-    if picture is None:
-        raise PictureError("unreadable")
+        picture = decode_photo(data)
+    except UnusablePhoto as error:
+        raise PictureError("unreadable (truncated)" if str(error) == "truncated" else str(error)) from error
+    except MemoryError as error:
+        raise PictureError("unreadable") from error
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
