@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.plan import Plan, library_versions
 from pipeline.resample import RESAMPLING
-from pipeline.unit import UnitRecord, label_bytes, read_record, record_path
+from pipeline.unit import UnitRecord, read_record, record_path
 from shards.command import UserError
 from shards.format import (
     IDENTITIES,
@@ -24,6 +24,7 @@ from shards.format import (
     REJECTS,
     Manifest,
     TarEntry,
+    label_bytes,
     next_member,
     tar_name,
     views_size,

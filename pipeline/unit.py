@@ -23,7 +23,7 @@ from pipeline.photo_decoding import UnusablePhoto
 from pipeline.plan import Unit, library_versions, too_few_reason
 from pipeline.sources import Framing
 from shards.command import UserError
-from shards.format import PHOTO_DTYPE, tar_name
+from shards.format import PHOTO_DTYPE, index_name, label_bytes, tar_name
 from shards.index import NUMPY_DAMAGE
 from shards.writer import Member, dali_index, write_atomically, write_tar
 
@@ -99,7 +99,7 @@ def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
     made = _Made()
     name = tar_name(unit.number)
     placed, sha256 = write_tar(job.out / name, _members(unit, job, made), job.staging)
-    write_atomically(index_path(job.out, name), dali_index(placed).encode(), job.staging)
+    write_atomically(job.out / index_name(name), dali_index(placed).encode(), job.staging)
     members = 4 if job.form.stored_views else 3
     record = UnitRecord(
         _photo_records(unit.number, made, placed[::members]),
@@ -173,11 +173,6 @@ def _files(unit: Unit, job: Job, row: int, face: Face) -> Iterator[tuple[str, by
     yield f"{key}.json", _JSON.encode(about).encode()
 
 
-def label_bytes(label: int) -> bytes:
-    """Return a label as it stands in a tar: int32, little endian."""
-    return label.to_bytes(4, "little", signed=True)
-
-
 def _photo_records(number: int, made: _Made, placed: list[Member]) -> NDArray[np.void]:
     photos = np.zeros(len(made.rows), dtype=PHOTO_DTYPE)
     photos["tar"] = number
@@ -186,11 +181,6 @@ def _photo_records(number: int, made: _Made, placed: list[Member]) -> NDArray[np
         record["offset"], record["size"] = member.offset, size
         record["crc32"], record["views_crc32"], record["native"] = crc32, views_crc32, native
     return photos
-
-
-def index_path(out: Path, tar: str) -> Path:
-    """Return the path of DALI's index of a tar."""
-    return (out / tar).with_suffix(".idx")
 
 
 def record_path(out: Path, number: int) -> Path:

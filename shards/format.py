@@ -196,6 +196,21 @@ def tar_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
+def index_name(tar: str) -> str:
+    """Return the file name of DALI's index of the tar of a name."""
+    return tar.removesuffix(".tar") + ".idx"
+
+
+def label_bytes(label: int) -> bytes:
+    """Return a label as it stands in a tar: int32, little endian."""
+    return label.to_bytes(4, "little", signed=True)
+
+
+def label_of(data: bytes) -> int:
+    """Return the label that stands in a tar as these bytes."""
+    return int.from_bytes(data, "little", signed=True)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read a shard folder's manifest.
 

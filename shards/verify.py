@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from shards.command import Parser, UserError, run
-from shards.format import REJECTS, TarEntry
+from shards.format import MANIFEST, REJECTS, TarEntry, index_name, label_of
 from shards.writer import Member, dali_index
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
     yield from _check_rejects(index)
     total = manifest.photos + sum(manifest.rejects.values())
     if total != manifest.input_records:
-        yield Fault("manifest.json", "", f"photos and rejects are {total}, the input {manifest.input_records}")
+        yield Fault(MANIFEST, "", f"photos and rejects are {total}, the input {manifest.input_records}")
 
 
 def _check_rejects(index: "ShardIndex") -> Iterator[Fault]:
@@ -128,7 +128,7 @@ def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) ->
         yield Fault(entry.name, "", f"is no whole tar: {error}")
     for row in rows.values():
         yield Fault(entry.name, "", f"lacks the face that photos.npy names in row {row}")
-    listing = path.with_suffix(".idx")
+    listing = index.folder / index_name(entry.name)
     if not listing.is_file() or listing.read_text(errors="replace") != dali_index(members):
         yield Fault(listing.name, "", "is not the index of its tar")
 
@@ -169,7 +169,7 @@ def _check_sample(
     if every and row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
         yield problem
     label = int(np.searchsorted(index.first, row, side="right")) - 1
-    if (found := int.from_bytes(sample.get("label", (0, b""))[1], "little", signed=True)) != label:
+    if (found := label_of(sample.get("label", (0, b""))[1])) != label:
         yield f"has label {found}, the index says {label}"
     try:
         about = json.loads(sample.get("json", (0, b""))[1])
