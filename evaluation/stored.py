@@ -16,9 +16,10 @@ from evaluation.embedder import Embedded
 from evaluation.pictures import Picture
 from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
+from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint import LoadedBackbone, file_sha256
+from training.checkpoint import LoadedBackbone
 
 MADE_ELSEWHERE = "made elsewhere"
 """Stands for the template of embeddings whose file does not say how their pictures were prepared."""

@@ -1,7 +1,6 @@
 """The end of a sharding run: labels close up, the index, the rejects, and last the manifest."""
 
 import csv
-import hashlib
 import io
 import os
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from pipeline.plan import Plan, library_versions
 from pipeline.resample import RESAMPLING
 from pipeline.unit import UnitRecord, read_record, record_path
 from shards.command import UserError
+from shards.digest import file_sha256
 from shards.format import (
     IDENTITIES,
     MANIFEST,
@@ -104,8 +104,7 @@ def _relabel(
                     offset = next_member(offset, views)
                 os.pwrite(file.fileno(), label_bytes(int(final[row])), offset)
             os.fsync(file.fileno())
-        with tar.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(tar)
     return TarEntry(tar_name(number), record.bytes, sha256, len(record.photos))
 
 

@@ -6,7 +6,6 @@ its tar and key. Exit status 0: no fault; 1: faults; 2: the folder cannot be che
 """
 
 import csv
-import hashlib
 import io
 import json
 import tarfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from shards.command import Parser, UserError, run
+from shards.digest import file_sha256
 from shards.format import MANIFEST, REJECTS, TarEntry, index_name, label_of
 from shards.writer import Member, dali_index
 
@@ -109,8 +109,7 @@ def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) ->
     path = index.folder / entry.name
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
     except OSError as error:
         yield Fault(entry.name, "", f"cannot be read: {error.strerror}")
         return

@@ -1,11 +1,8 @@
 """Checkpoints: written whole or not at all, loaded without running code, checked before use."""
 
-import hashlib
-import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
@@ -16,6 +13,7 @@ from torch import nn
 
 from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
+from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.authors_settings import heed_settings
@@ -246,18 +244,3 @@ def refuse_untrusted(path: Path, backbone: str) -> None:
             f"{path} names the backbone {backbone}, whose module would be imported; "
             f"set {TRUSTED}={backbone} if you trust it"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def manifest_digest(folders: Sequence[Path]) -> str:
-    """Return the SHA-256 of shard folders: of one's manifest, which carries those of its tars, or of several."""
-    digests = []
-    for folder in folders:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        digests.append(hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -11,8 +11,9 @@ from typing import Literal
 from torch import nn
 
 from shards.command import UserError
+from shards.digest import file_sha256
 from shards.format import Preprocessing
-from training.checkpoint import LoadedBackbone, file_sha256, refuse_untrusted
+from training.checkpoint import LoadedBackbone, refuse_untrusted
 from training.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
 from training.json_file import parse_object
 from training.model import fitting_backbone

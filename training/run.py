@@ -11,10 +11,11 @@ import torch
 
 from pipeline.loader import Loader
 from shards.command import UserError
+from shards.digest import file_sha256, manifest_digest
 from shards.format import Preprocessing
 from shards.lock import locked
 from shards.writer import write_atomically
-from training.checkpoint import Checkpoint, Initial, file_sha256, latest_checkpoint, load_checkpoint, manifest_digest
+from training.checkpoint import Checkpoint, Initial, latest_checkpoint, load_checkpoint
 from training.config import Config, refuse_changes
 from training.distributed import World, of_main, refused_together
 from training.finite import listed

@@ -1,0 +1,27 @@
+"""What tells files and shard folders from all others: the SHA-256 of what is in them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from shards.format import MANIFEST
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_digest(folders: Sequence[Path]) -> str:
+    """Return the SHA-256 of shard folders: of one's manifest, which carries those of its tars, or of several."""
+    digests = []
+    for folder in folders:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests.append(hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
