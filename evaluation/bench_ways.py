@@ -17,7 +17,7 @@ from evaluation.embedder import Embedder
 from evaluation.pairs import score_pairs
 from evaluation.prepare import whole
 from pipeline.align import preprocessing
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 from training.model import build_backbone
 
 Pairs = Sequence[tuple[Path, Path]]

@@ -22,7 +22,7 @@ from pipeline.batch_pixels import to_network_range
 from pipeline.progress import progress
 from shards.command import UserError
 from shards.format import Preprocessing
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 from training.model import channels_last
 
 # Pictures embedded at once, by device: more are no faster, and take memory.

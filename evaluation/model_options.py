@@ -7,7 +7,7 @@ from shards.command import Parser, UserError
 
 if TYPE_CHECKING:
     from evaluation.embedder import Embedder
-    from training.checkpoint import LoadedBackbone
+    from training.backbone_file import LoadedBackbone
 
 CHECKPOINT_HELP = "ours, the authors' .pth, a safetensors or ONNX file, or package.module:callable"
 

@@ -14,7 +14,7 @@ from pipeline.align import TEMPLATES
 from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
-from training.checkpoint import LoadedBackbone, load_backbone
+from training.backbone_file import LoadedBackbone, load_backbone
 from training.exported import carries_metadata, exported_format, load_exported, load_foreign
 from training.import_path import imported, is_import_path
 

@@ -13,7 +13,7 @@ from evaluation.figures import Curve, Figure, Mistake, Outcome
 from evaluation.stored import Origin
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 
 SCHEMA_VERSION = 1
 _MOST_POINTS = 300

@@ -19,7 +19,7 @@ from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 
 MADE_ELSEWHERE = "made elsewhere"
 """Stands for the template of embeddings whose file does not say how their pictures were prepared."""

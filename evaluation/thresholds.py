@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shards.command import UserError
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 from training.json_file import read_object
 
 

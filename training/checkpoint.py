@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, loaded without running code, checked before use."""
 
-import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -9,25 +8,17 @@ from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
 import torch
-from torch import nn
 
-from pipeline.align import preprocessing as preprocessing_of
 from shards.command import UserError
-from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.authors_settings import heed_settings
 from training.checkpoint_file import first_line, load_data, write_data
-from training.model import fitting_backbone
-from training.spherenet import load_flat_spherenet
 
 CHECKPOINT_VERSION = 2
 _READABLE = (1, CHECKPOINT_VERSION)
 _KIND = "low-resolution face recognition checkpoint"
 FINAL = "final.pt"
 BEST = "best.pt"
-TRUSTED = "TRUSTED_BACKBONES"
-"""Environment variable: import paths of backbones, separated by commas, that a checkpoint may name."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +102,11 @@ def copy_checkpoint(source: Path, path: Path) -> None:
         write_atomically(path, lambda file: shutil.copyfileobj(opened, file))
 
 
+def is_checkpoint(data: dict[str, Any]) -> bool:
+    """Tell whether the content of a file is that of one of our checkpoints, of whatever version."""
+    return data.get("kind") == _KIND
+
+
 def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
     """Load one of our checkpoints onto the CPU; its tensors stay in the file until they are used.
 
@@ -122,7 +118,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
         UserError: missing, damaged, of another version, or something else.
     """
     data = load_data(path, checked)
-    if data.get("kind") != _KIND:
+    if not is_checkpoint(data):
         raise UserError(f"{path} is no checkpoint of a training run; expected a step-NNNNNNN.pt or {FINAL}")
     if data.get("version") not in _READABLE:
         raise UserError(f"{path} has version {data.get('version')!r}, this program reads {CHECKPOINT_VERSION}")
@@ -170,77 +166,3 @@ def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
     paths = sorted(path for path in first.parent.glob("step-*.pt") if path != first)
     for path in paths[:-keep]:
         path.unlink()
-
-
-@dataclass(frozen=True)
-class LoadedBackbone:
-    """A backbone ready to embed, and where it comes from.
-
-    Attributes:
-        backbone: in evaluation mode, on the CPU.
-        preprocessing: what its pictures must go through.
-        name: of the architecture.
-        step: steps of training, or None where the file does not say.
-        recipe: name of the recipe, or None.
-        sha256: of the file.
-    """
-
-    backbone: nn.Module
-    preprocessing: Preprocessing
-    name: str
-    step: int | None
-    recipe: str | None
-    sha256: str
-
-
-def load_backbone(path: Path) -> LoadedBackbone:
-    """Load a backbone from one of our checkpoints or from the authors' plain state dict.
-
-    The authors' files are recognised by their content. They carry no preprocessing: it is the published one
-    (template "paper"), at the size that the last layer implies; what a `config.json` beside them says otherwise is told
-    as a warning. No code in a file is run, nor any that a file
-    names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
-
-    Raises:
-        UserError: the file is missing, damaged or neither of the two, or names a backbone that is not trusted.
-    """
-    data = load_data(path)
-    sha256 = file_sha256(path)
-    if data.get("kind") == _KIND:
-        checkpoint = load_checkpoint(path)
-        model = checkpoint.config["model"]
-        size = checkpoint.preprocessing.size
-        refuse_untrusted(path, model["backbone"])
-        try:
-            backbone = fitting_backbone(model["backbone"], size, model["embedding_size"], checkpoint.backbone)
-        except ValueError as error:
-            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {error}") from error
-        return LoadedBackbone(
-            backbone.eval(),
-            checkpoint.preprocessing,
-            model["backbone"],
-            checkpoint.step,
-            checkpoint.recipe,
-            sha256,
-        )
-    try:
-        if not all(isinstance(value, torch.Tensor) for value in data.values()):
-            raise ValueError("not all of its entries are tensors")
-        # Copies: the file is mapped into memory.
-        name, size, backbone = load_flat_spherenet({key: value.clone() for key, value in data.items()})
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {first_line(error)}"
-        ) from error
-    *_, last = backbone.parameters()
-    heed_settings(path, backbone=name, size=size, embedding_size=len(last))
-    return LoadedBackbone(backbone.float().eval(), preprocessing_of("paper", size), name, None, None, sha256)
-
-
-def refuse_untrusted(path: Path, backbone: str) -> None:
-    """Refuse a file that chooses what is imported, unless the user has chosen the same."""
-    if ":" in backbone and backbone not in os.environ.get(TRUSTED, "").split(","):
-        raise UserError(
-            f"{path} names the backbone {backbone}, whose module would be imported; "
-            f"set {TRUSTED}={backbone} if you trust it"
-        )

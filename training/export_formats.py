@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from shards.command import UserError
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 
 METADATA_KEY = "low_resolution_face_recognition"
 METADATA_VERSION = 1

@@ -13,7 +13,7 @@ from torch import nn
 from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import Preprocessing
-from training.checkpoint import LoadedBackbone, refuse_untrusted
+from training.backbone_file import LoadedBackbone, refuse_untrusted
 from training.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
 from training.json_file import parse_object
 from training.model import fitting_backbone

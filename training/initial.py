@@ -7,7 +7,8 @@ from torch import nn
 
 from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
-from training.checkpoint import Initial, load_backbone
+from training.backbone_file import load_backbone
+from training.checkpoint import Initial
 from training.checkpoint_file import first_line
 from training.config import Config
 

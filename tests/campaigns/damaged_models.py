@@ -19,7 +19,7 @@ def model_files(scratch: Path) -> dict[str, Reader]:
     import torch
 
     from evaluation.models import load_model
-    from training.checkpoint import load_backbone
+    from training.backbone_file import load_backbone
     from training.export_formats import FORMATS
     from training.model import build_backbone
 

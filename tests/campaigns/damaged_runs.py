@@ -47,7 +47,7 @@ def result_files(scratch: Path) -> dict[str, Reader]:
     from evaluation.results import Model, Report, Settings, write_results
     from evaluation.stored import StoredEmbeddings, write_embeddings
     from evaluation.thresholds import thresholds_of
-    from training.checkpoint import load_backbone
+    from training.backbone_file import load_backbone
 
     ours, vectors, results = scratch / "ours.pt", scratch / "vectors.npz", scratch / "results.json"
     loaded = load_backbone(ours)

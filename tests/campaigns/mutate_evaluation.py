@@ -20,7 +20,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
     from evaluation.pictures import read_picture
     from evaluation.stored import StoredEmbeddings
     from pipeline.synthetic.write import write_dataset
-    from training.checkpoint import load_backbone
+    from training.backbone_file import load_backbone
     from training.model import build_backbone
 
     for layout in ("lfw", "scface", "survface", "tinyface"):

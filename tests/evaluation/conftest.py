@@ -9,7 +9,7 @@ from torch import nn
 
 from evaluation.embedder import Embedder
 from pipeline.align import preprocessing
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 from training.model import build_backbone
 
 SIZE = 32

@@ -17,7 +17,7 @@ from evaluation.pictures import Picture
 from evaluation.prepare import aligned, aligned_at_native_size, whole
 from pipeline.align import preprocessing
 from shards.command import UserError
-from training.checkpoint import LoadedBackbone, load_backbone
+from training.backbone_file import LoadedBackbone, load_backbone
 from training.model import build_backbone
 
 POINTS = np.array([[10, 12], [22, 12], [16, 18], [11, 24], [21, 24]], dtype=float)

@@ -16,7 +16,7 @@ from evaluation.pictures import Picture, PictureError, Preparation, read_picture
 from evaluation.prepare import aligned, aligned_at_native_size, whole
 from pipeline.align import preprocessing
 from shards.command import UserError
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 from training.model import build_backbone
 
 WHOLE = Preparation("whole", 32)

@@ -12,7 +12,7 @@ from shards.command import UserError
 from shards.format import Preprocessing
 from tests.evaluation.by_hand import face, figures, landmarks, resized, vector
 from tests.evaluation.conftest import SIZE
-from training.checkpoint import LoadedBackbone
+from training.backbone_file import LoadedBackbone
 
 
 def test_accuracy_pair_by_pair(rendered: Path, embedder: Embedder, backbone: nn.Module) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.checkpoint import load_backbone
+from training.backbone_file import load_backbone
 from training.model import build_backbone
 
 

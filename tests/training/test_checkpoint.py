@@ -10,11 +10,11 @@ import torch
 
 from pipeline.align import preprocessing
 from shards.command import UserError
+from training.backbone_file import load_backbone
 from training.checkpoint import (
     Checkpoint,
     checkpoint_path,
     latest_checkpoint,
-    load_backbone,
     load_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,

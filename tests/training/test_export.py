@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from pipeline.align import preprocessing
 from shards.format import Preprocessing
-from training.checkpoint import Checkpoint, load_backbone, save_checkpoint
+from training.backbone_file import load_backbone
+from training.checkpoint import Checkpoint, save_checkpoint
 from training.export_formats import FORMATS, METADATA_KEY, onnx_bytes
 from training.model import build_backbone
 from training.recipes import TINY

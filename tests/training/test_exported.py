@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.align import preprocessing
 from shards.command import UserError
 from tests.training.test_export import write_checkpoint
-from training.checkpoint import TRUSTED, load_backbone
+from training.backbone_file import TRUSTED, load_backbone
 from training.export_formats import FORMATS, METADATA_KEY
 from training.exported import exported_format, load_exported, read_metadata
 
