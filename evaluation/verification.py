@@ -146,9 +146,7 @@ def best_decisions(scores: ArrayLike, same: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray((values >= thresholds[right.argmax()]) == truth)
 
 
-def ten_fold_decisions(
-    scores: ArrayLike, same: ArrayLike, folds: ArrayLike, thresholds: ArrayLike = LFW_THRESHOLDS
-) -> NDArray[np.bool_]:
+def ten_fold_decisions(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> NDArray[np.bool_]:
     """Return which pairs are decided rightly at the threshold that does best on the folds other than theirs.
 
     LFW's protocol for unrestricted training data (Huang et al., 2007) with the published method's grid:
@@ -164,7 +162,6 @@ def ten_fold_decisions(
         scores: (N,).
         same: (N,) bool, pairs of one person.
         folds: (N,) fold of each pair.
-        thresholds: (T,) rising.
 
     Returns:
         (N,).
@@ -172,16 +169,15 @@ def ten_fold_decisions(
     Raises:
         ValueError: fewer than two folds.
     """
-    grid = np.asarray(thresholds, dtype=np.float64)
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     numbers, fold = np.unique(np.asarray(folds), return_inverse=True)
     if len(numbers) < 2:
         raise ValueError(f"{len(numbers)} fold; a threshold is chosen on the other folds, so there must be two")
-    right = np.stack([_right_decisions(values[fold == f], truth[fold == f], grid) for f in range(len(numbers))])
+    right = np.stack([_right_decisions(values[fold == f], truth[fold == f]) for f in range(len(numbers))])
     elsewhere = right.sum(axis=0) - right
     # The last of the best is the largest threshold among equals.
-    chosen = grid.size - 1 - np.argmax(elsewhere[:, ::-1], axis=1)
-    return np.asarray((values > grid[chosen][fold]) == truth)
+    chosen = LFW_THRESHOLDS.size - 1 - np.argmax(elsewhere[:, ::-1], axis=1)
+    return np.asarray((values > LFW_THRESHOLDS[chosen][fold]) == truth)
 
 
 def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
@@ -194,8 +190,8 @@ def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
     return np.bincount(fold, weights=np.asarray(right)) / np.bincount(fold)
 
 
-def _right_decisions(scores: FloatArray, same: NDArray[np.bool_], thresholds: FloatArray) -> NDArray[np.int64]:
-    """Count the right decisions at every threshold: (T,)."""
-    accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), thresholds, side="right")).astype(np.int64)
-    rejected_other = np.searchsorted(np.sort(scores[~same]), thresholds, side="right").astype(np.int64)
+def _right_decisions(scores: FloatArray, same: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the right decisions at every threshold of LFW's grid: (T,)."""
+    accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), LFW_THRESHOLDS, side="right")).astype(np.int64)
+    rejected_other = np.searchsorted(np.sort(scores[~same]), LFW_THRESHOLDS, side="right").astype(np.int64)
     return accepted_same + rejected_other

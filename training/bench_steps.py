@@ -110,7 +110,7 @@ def build_step(way: Way, config: Config, identities: int, device: str) -> Step:
         learner = channels_last(learner)
     optimizer = build_optimizer(config.optimizer, learner) if way.fused else _plain_optimizer(config, learner)
     if way.trainer:
-        world = World(0, 1, 1, place)
+        world = World(0, 1, place)
         trained = for_training(learner, config, world)
 
         def trainer_step(batch: Batch) -> None:

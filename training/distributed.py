@@ -30,14 +30,12 @@ class World:
     Attributes:
         rank: 0..size - 1.
         size: number of processes.
-        local_size: number of processes on this machine.
         device: where this process computes.
         patient: group of all processes for what one of them does alone, such as writing a checkpoint.
     """
 
     rank: int
     size: int
-    local_size: int
     device: torch.device
     patient: dist.ProcessGroup | None = None
 
@@ -47,7 +45,7 @@ class World:
         return self.rank == 0
 
 
-ALONE = World(0, 1, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @contextmanager
@@ -77,7 +75,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=_own_store(rank, size, limit))
     patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if size > 1 else None
     try:
-        yield World(rank, size, local_size, place, patient)
+        yield World(rank, size, place, patient)
     except RuntimeError as error:
         if size == 1 or not _is_lost_peer(error):
             raise

@@ -55,7 +55,7 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
     return len(plan.jobs)
 
 
-def write_layout(out: Path, plan: Layout, name: str, seed: int, workers: int = 1) -> None:
+def write_layout(out: Path, plan: Layout, name: str, seed: int, workers: int) -> None:
     """Render the pictures of a layout, or of a part of one, and write its lists; see `write_dataset`."""
     for folder in {(out / job.path).parent for job in plan.jobs}:
         folder.mkdir(parents=True, exist_ok=True)

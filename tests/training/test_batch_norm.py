@@ -150,7 +150,7 @@ def test_a_network_with_batch_norm_trains_equally_on_one_process_and_on_two(tmp_
 
 def test_a_step_of_an_ir_se_network_has_a_finite_loss() -> None:
     config = replace(CONFIG, model=Model("irse50", 16))
-    world = World(0, 1, 1, CPU)
+    world = World(0, 1, CPU)
     views = tuple(torch.randint(0, 256, (2, s, s, 3), dtype=torch.uint8) for s in CONFIG.views.sizes)
     batch = Batch(0, torch.arange(2), views, torch.zeros(2, 4, dtype=torch.int64), 32)
     learner = build_learner(config, 10)

@@ -118,7 +118,7 @@ def test_a_step_waits_for_nothing(shards: Path) -> None:
     device = torch.device("cuda")
     loader = Loader(shards, config.views, seed=0, global_batch=8, device="gpu")
     learner = build_learner(config, loader.identities).to(device)
-    world = World(0, 1, 1, device)
+    world = World(0, 1, device)
     trained, optimizer = for_training(learner, config, world), build_optimizer(config.optimizer, learner)
     for number in range(4):
         batch = next(loader)

@@ -75,7 +75,7 @@ def test_every_head_trains_equally_on_one_process_and_on_two(tmp_path: Path) -> 
 
 
 def test_the_penalty_of_center_loss_is_part_of_the_total() -> None:
-    world = World(0, 1, 1, torch.device("cpu"))
+    world = World(0, 1, torch.device("cpu"))
     learner = build_learner(config_of("center-loss"), IDENTITIES)
     config = config_of("center-loss")
     losses = losses_and_gradients(for_training(learner, config, world), batch_of(0, world), config, world)

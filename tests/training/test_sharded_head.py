@@ -20,7 +20,7 @@ from training.sharded_head import SHARDED_MARGINS, ShardedHead
 from training.step import Learner, for_training
 
 CLASSES, LENGTH, BATCH = 11, 6, 8
-ALONE = World(0, 1, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 CASES = [(name, kind) for name in sorted(SHARDED_MARGINS) for kind in ("cross-entropy", "focal")]
 
 
@@ -268,7 +268,7 @@ def test_classes_are_divided_evenly_and_rows_drawn_alike() -> None:
 
 
 def test_impossible_shards_are_refused() -> None:
-    world = World(0, 4, 4, torch.device("cpu"))
+    world = World(0, 4, torch.device("cpu"))
     for settings, identities, sampling, message in (
         (Head(name="sphereface", margin=4), 9, 1.0, "cannot be sharded; choose one of normface"),
         (Head(), 3, 1.0, "3 classes for 4 processes"),
