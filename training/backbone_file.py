@@ -56,7 +56,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
     data = load_data(path)
     sha256 = file_sha256(path)
     if is_checkpoint(data):
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path, checked=True)
         model = checkpoint.config["model"]
         size = checkpoint.preprocessing.size
         refuse_untrusted(path, model["backbone"])
