@@ -22,6 +22,7 @@ from pipeline.plan import Plan, Settings, Unit
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
 from pipeline.unit import Job, Origin, do_unit
+from pipeline.unit_record import WORK
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
@@ -147,7 +148,7 @@ def time_by_part(task: ShardTask, photos: int = 2_000) -> dict[str, float]:
     spent = dict(zip(("read", "fit", "decode", "warp", "encode"), np.diff(ends).sum(axis=0).tolist(), strict=True))
     with _scratch() as out:
         job = Job((Origin("vggface2", task.root, "landmarks"),), out, out, form, 1)
-        (out / ".work").mkdir()
+        (out / WORK).mkdir()
         start = time.perf_counter()
         do_unit(unit, job)
         whole = time.perf_counter() - start

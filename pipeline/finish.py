@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.plan import Plan, library_versions
 from pipeline.resample import RESAMPLING
-from pipeline.unit import UnitRecord, read_record, record_path
+from pipeline.unit_record import UnitRecord, read_record, record_path
 from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import (

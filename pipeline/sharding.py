@@ -12,7 +12,8 @@ from pipeline.executors import Workplace, dask_cluster, local_processes, work_th
 from pipeline.finish import finish
 from pipeline.plan import Plan, Settings, plain_settings
 from pipeline.progress import progress
-from pipeline.unit import WORK, Job, Origin, do_unit, read_record, record_path
+from pipeline.unit import Job, Origin, do_unit
+from pipeline.unit_record import WORK, read_record, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
 from shards.writer import write_atomically

@@ -1,11 +1,9 @@
 """The work of one tar, done by one process: photos in, a finished tar and its record out."""
 
-import io
 import json
 import multiprocessing
 import os
 import signal
-import struct
 import threading
 import zlib
 from collections.abc import Iterator
@@ -22,34 +20,12 @@ from pipeline.faces import Face, FaceFormat, make_face, read_photo
 from pipeline.photo_decoding import UnusablePhoto
 from pipeline.plan import Unit, library_versions, too_few_reason
 from pipeline.sources import Framing
+from pipeline.unit_record import UnitRecord, record_path, write_record
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE, index_name, label_bytes, tar_name
-from shards.index import NUMPY_DAMAGE
 from shards.writer import Member, dali_index, write_atomically, write_tar
 
-WORK = ".work"
 _JSON = json.JSONEncoder(ensure_ascii=False)
-
-
-@dataclass(frozen=True)
-class UnitRecord:
-    """What is known of a finished tar.
-
-    Attributes:
-        photos: (N,) `PHOTO_DTYPE`, in the tar's order.
-        labels: (N,) int64 planned labels.
-        rejects: number of the source, path, identity and reason of every photo of the unit that is not in the tar.
-        dropped: identities left with too few photos.
-        sha256: of the tar.
-        bytes: of the tar.
-    """
-
-    photos: NDArray[np.void]
-    labels: NDArray[np.int64]
-    rejects: list[tuple[int, str, str, str]]
-    dropped: list[str]
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -181,45 +157,3 @@ def _photo_records(number: int, made: _Made, placed: list[Member]) -> NDArray[np
         record["offset"], record["size"] = member.offset, size
         record["crc32"], record["views_crc32"], record["native"] = crc32, views_crc32, native
     return photos
-
-
-def record_path(out: Path, number: int) -> Path:
-    """Return the path of the record that says a tar is finished."""
-    return out / WORK / f"{tar_name(number)}.npz"
-
-
-def write_record(path: Path, record: UnitRecord, staging: Path | None = None) -> None:
-    """Write a unit's record atomically; from then on the tar counts as finished."""
-    about = {
-        "rejects": record.rejects,
-        "dropped": record.dropped,
-        "sha256": record.sha256,
-        "bytes": record.bytes,
-    }
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        photos=record.photos,
-        labels=record.labels,
-        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-    )
-    write_atomically(path, buffer.getvalue(), staging)
-
-
-def read_record(path: Path) -> UnitRecord:
-    """Read a unit's record.
-
-    Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            about = json.loads(data["about"].tobytes())
-            rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
-            photos, labels = data["photos"], data["labels"]
-            return UnitRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
-    except OSError:
-        raise
-    except (*NUMPY_DAMAGE, KeyError, AttributeError, zlib.error, NotImplementedError, struct.error) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error

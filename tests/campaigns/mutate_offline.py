@@ -23,7 +23,7 @@ from pipeline.sharding import _is_done, shard
 from pipeline.source_options import read_source_file
 from pipeline.sources import vggface2, without_identities
 from pipeline.synthetic.write import write_dataset
-from pipeline.unit import WORK, UnitRecord, record_path, write_record
+from pipeline.unit_record import WORK, UnitRecord, record_path, write_record
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE, tar_name
 from shards.verify import find_faults

@@ -18,7 +18,7 @@ from pipeline.records import Records
 from pipeline.sharding import shard
 from pipeline.sources import vggface2
 from pipeline.synthetic.write import write_dataset
-from pipeline.unit import WORK
+from pipeline.unit_record import WORK
 from shards.command import UserError
 from shards.format import tar_name
 from tests.campaigns.kill_sharder import contents

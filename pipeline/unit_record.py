@@ -1,0 +1,81 @@
+"""What is known of a finished tar, kept beside the others until the whole folder is finished."""
+
+import io
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.format import tar_name
+from shards.index import NUMPY_DAMAGE
+from shards.writer import write_atomically
+
+WORK = ".work"
+"""Folder, in a shard folder that is being written, of all that a run keeps for the next one."""
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What is known of a finished tar.
+
+    Attributes:
+        photos: (N,) `PHOTO_DTYPE`, in the tar's order.
+        labels: (N,) int64 planned labels.
+        rejects: number of the source, path, identity and reason of every photo of the unit that is not in the tar.
+        dropped: identities left with too few photos.
+        sha256: of the tar.
+        bytes: of the tar.
+    """
+
+    photos: NDArray[np.void]
+    labels: NDArray[np.int64]
+    rejects: list[tuple[int, str, str, str]]
+    dropped: list[str]
+    sha256: str
+    bytes: int
+
+
+def record_path(out: Path, number: int) -> Path:
+    """Return the path of the record that says a tar is finished."""
+    return out / WORK / f"{tar_name(number)}.npz"
+
+
+def write_record(path: Path, record: UnitRecord, staging: Path | None = None) -> None:
+    """Write a unit's record atomically; from then on the tar counts as finished."""
+    about = {
+        "rejects": record.rejects,
+        "dropped": record.dropped,
+        "sha256": record.sha256,
+        "bytes": record.bytes,
+    }
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        photos=record.photos,
+        labels=record.labels,
+        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+    )
+    write_atomically(path, buffer.getvalue(), staging)
+
+
+def read_record(path: Path) -> UnitRecord:
+    """Read a unit's record.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            about = json.loads(data["about"].tobytes())
+            rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
+            photos, labels = data["photos"], data["labels"]
+            return UnitRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
+    except OSError:
+        raise
+    except (*NUMPY_DAMAGE, KeyError, AttributeError, zlib.error, NotImplementedError, struct.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
