@@ -204,17 +204,21 @@ def loose_files(task: Task) -> Iterator[Tensor]:
 
 
 class WebDatasetPeople(IterableDataset[Tensor]):
-    """Identities in the order of the tars; four photos of each, decoded with OpenCV, views made with Pillow."""
+    """Identities in the order of the tars; four photos of each, decoded with OpenCV, views made with Pillow.
+
+    Attributes:
+        tars: their paths.
+    """
 
     def __init__(self, task: Task) -> None:
         index = ShardIndex.open(task.shards)
         self._sizes, self._codec = task.sizes, index.manifest.codec
-        self._tars = [str(task.shards / tar.name) for tar in index.manifest.tars]
+        self.tars = [str(task.shards / tar.name) for tar in index.manifest.tars]
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = np.random.default_rng()
         while True:
-            samples = webdataset.WebDataset(self._tars, shardshuffle=False, empty_check=False)
+            samples = webdataset.WebDataset(self.tars, shardshuffle=False, empty_check=False)
             for _, group in groupby(samples, key=lambda sample: sample["label"]):
                 photos = [sample[self._codec] for sample in group]
                 chosen = generator.integers(0, len(photos), len(self._sizes))
@@ -224,7 +228,7 @@ class WebDatasetPeople(IterableDataset[Tensor]):
 def webdataset_people(task: Task) -> Iterator[Tensor]:
     """The webdataset library with a torch DataLoader; every worker needs a tar of its own."""
     people = WebDatasetPeople(task)
-    workers = min(task.workers, len(people._tars))
+    workers = min(task.workers, len(people.tars))
     loader = DataLoader(people, task.batch, num_workers=workers, drop_last=True)
     yield from (_delivered(batch, task) for batch in loader)
 

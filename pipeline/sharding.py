@@ -87,21 +87,22 @@ def refuse_unusable(out: Path) -> None:
 
 def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
     """Do every unit whose record is not there yet."""
-    left = [number for number in range(plan.tars) if not _is_done(out, number)]
+    left = [number for number in range(plan.tars) if not is_done(out, number)]
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
     sizes = plan.unit_sizes()
     tasks = ((plan.unit(number), job) for number in left)
     with progress("sharding", int(sizes[left].sum()), lost="rejected") as advance:
         work_through(workplace, do_unit, tasks, lambda done: advance(*done), kept="finished tars are kept")
-    if unseen := [number for number in left if not _is_done(out, number)]:
+    if unseen := [number for number in left if not is_done(out, number)]:
         raise UserError(
             f"a worker wrote {tar_name(unseen[0])}, but it is not in {out}; the photos and --out must lie on storage "
             "that all machines see under the same paths"
         )
 
 
-def _is_done(out: Path, number: int) -> bool:
+def is_done(out: Path, number: int) -> bool:
+    """Tell whether a tar and its record are there, and the tar is as long as the record says."""
     tar, record = out / tar_name(number), record_path(out, number)
     try:
         return tar.stat().st_size == read_record(record).bytes

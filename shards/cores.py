@@ -18,7 +18,7 @@ def usable_cores() -> int:
         allowed = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):  # not Linux
         allowed = os.cpu_count() or 1
-    return max(1, math.ceil(min(allowed, _time_share(_GROUPS, _own_group()))))
+    return max(1, math.ceil(min(allowed, time_share(_GROUPS, _own_group()))))
 
 
 def _own_group() -> str:
@@ -30,8 +30,13 @@ def _own_group() -> str:
     return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
 
 
-def _time_share(groups: Path, own: str) -> float:
-    """Return the processors' worth of time that a group and all those above it leave, infinity without a limit."""
+def time_share(groups: Path, own: str) -> float:
+    """Return the processors' worth of time that a group and all those above it leave, infinity without a limit.
+
+    Args:
+        groups: where the hierarchy of control groups (version 2) is mounted.
+        own: path of the group in it.
+    """
     inner = groups / own.strip("/")
     # A container sees its own group as the root, whatever path it is told.
     places = [place for place in (inner, *inner.parents) if place == groups or groups in place.parents]

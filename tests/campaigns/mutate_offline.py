@@ -19,7 +19,7 @@ from pipeline.plan import Plan, Settings
 from pipeline.recordio import DamagedRecord, recordio
 from pipeline.recordio import read_record as read_rec
 from pipeline.records import Records
-from pipeline.sharding import _is_done, shard
+from pipeline.sharding import is_done, shard
 from pipeline.source_options import read_source_file
 from pipeline.sources import vggface2, without_identities
 from pipeline.synthetic.write import write_dataset
@@ -61,7 +61,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "property": Reader(scratch / "set" / "property", lambda: _set(scratch / "set")),
         "sources.toml": Reader(toml, lambda: f"read, {len(read_source_file(toml))}", 2),
         "exclude": Reader(names, lambda: _exclude(root, lists, names)),
-        "unit record": Reader(record_path(done, 0), lambda: f"done {_is_done(done, 0)}", 2),
+        "unit record": Reader(record_path(done, 0), lambda: f"done {is_done(done, 0)}", 2),
         **{
             name: Reader(shards / name, lambda: _verify(shards), weight)
             for name, weight in {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.cores import _time_share, usable_cores
+from shards.cores import time_share, usable_cores
 
 
 def test_never_more_than_the_affinity_allows() -> None:
@@ -38,4 +38,4 @@ def test_the_tightest_group_counts(tmp_path: Path, limits: dict[str, str], own: 
     for group, text in limits.items():
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "cpu.max").write_text(text + "\n")
-    assert _time_share(tmp_path, own) == share
+    assert time_share(tmp_path, own) == share
