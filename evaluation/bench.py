@@ -16,8 +16,6 @@ from shards.cores import usable_cores
 if TYPE_CHECKING:
     from evaluation.bench_ways import Measured, Task
 
-OURS, BFLOAT16 = "this evaluation", "this evaluation, bfloat16"
-
 
 def parser() -> Parser:
     """Return the command's parser."""
@@ -69,30 +67,26 @@ def main() -> None:
 
 def _rounds(task: "Task", rounds: int) -> "dict[str, list[Measured]]":
     """Run every way once a round, each in a fresh process."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
     from evaluation.bench_ways import WAYS, measure
+    from pipeline.bench_run import in_fresh_process
 
     runs: dict[str, list[Measured]] = {way: [] for way in WAYS}
-    context = multiprocessing.get_context("spawn")
     for number in range(rounds):
         for way in WAYS:
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                measured = pool.submit(measure, way, task, number).result()
+            measured = in_fresh_process(measure, way, task, number)
             runs[way].append(measured)
             print(f"round {number + 1}: {way}: {measured.pairs_per_second:,.2f} pairs/s", flush=True)
     return runs
 
 
 def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> None:
-    import json
     from statistics import median
 
     from rich.console import Console
     from rich.table import Table
 
-    from shards.writer import write_atomically
+    from evaluation.bench_ways import BFLOAT16, OURS
+    from pipeline.bench_run import write_figures
 
     table = Table()
     for column in ("", "pairs/s", "all pairs, s", "MiB", f"{OURS} / this: median (min to max)"):
@@ -130,10 +124,7 @@ def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> No
     print(
         f"scores of sampled pairs differ by at most {max(apart.values()):.1e} between the ways, {mixed:.1e} in bfloat16"
     )
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**about, "ways": ways}, indent=1) + "\n"
-        write_atomically(options.out / "evaluation.json", text.encode())
+    write_figures(options.out, "evaluation.json", {**about, "ways": ways})
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pipeline.align import preprocessing
 from training.backbone_file import LoadedBackbone
 from training.model import build_backbone
 
+OURS, BFLOAT16 = "this evaluation", "this evaluation, bfloat16"
 Pairs = Sequence[tuple[Path, Path]]
 _WARM_UP = 3
 
@@ -154,8 +155,8 @@ def _ours(loaded: LoadedBackbone, task: Task, cache: Path | None, precision: str
 WAYS: dict[str, tuple[Callable[[LoadedBackbone, Task], Score], bool]] = {
     "pair by pair": (by_pair, False),
     "pair by pair, in batches of two": (by_pair_of_two, False),
-    "this evaluation": (embedded_once, True),
-    "this evaluation, bfloat16": (embedded_in_bfloat16, True),
+    OURS: (embedded_once, True),
+    BFLOAT16: (embedded_in_bfloat16, True),
     "this evaluation, embeddings kept": (kept, True),
 }
 """By name: the way, and whether it scores the whole list or a sample of it."""

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.bench_run import in_fresh_process, write_figures
-from pipeline.bench_shard import WAYS, ShardTask, measure, repeat_photos, surround_photos, time_by_part
+from pipeline.bench_shard import OURS, WAYS, ShardTask, measure, repeat_photos, surround_photos, time_by_part
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from shards.cores import usable_cores
 
-_OURS = "this stage"
 _RENDERED_PEOPLE, _RENDERED_PHOTOS = 60, 10
 
 
@@ -34,10 +33,10 @@ def bench_shard(options: Any) -> None:
                 print(f"round {number + 1}: {way}: {rates[way][-1]:,.0f} photos/s", flush=True)
         parts = in_fresh_process(time_by_part, task)
     table = Table()
-    for column in ("", "photos/s", f"{_OURS} / this: median (min to max)"):
+    for column in ("", "photos/s", f"{OURS} / this: median (min to max)"):
         table.add_column(column, justify="right" if column else "left")
     for way, measured in rates.items():
-        ratios = [own / other for own, other in zip(rates[_OURS], measured, strict=True)]
+        ratios = [own / other for own, other in zip(rates[OURS], measured, strict=True)]
         spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         table.add_row(way, f"{median(measured):,.0f}", spread)
     where = Table()

@@ -8,6 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from shards.writer import write_atomically
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ def write_figures(out: Path | None, name: str, data: dict) -> None:
     """Write figures as JSON into a folder, if one is named."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_atomically(out / name, (json.dumps(data, indent=1) + "\n").encode())
 
 
 def family() -> list[int]:

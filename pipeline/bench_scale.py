@@ -1,5 +1,6 @@
 """The reports of `python -m pipeline.bench index` and `python -m pipeline.bench soak`."""
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -108,8 +109,6 @@ def load_index(folder: Path, batch: int, threads: int) -> Loaded:
 
 def peak_mib_now() -> float:
     """Return the largest resident memory of this process so far, in MiB."""
-    import os
-
     return peak_mib([os.getpid()])
 
 

@@ -6,7 +6,6 @@ those before it. All are measured in turn, round by round; ratios are within a r
 tells the share of the time that goes into waiting for data.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +46,14 @@ def main() -> None:
         raise UserError("--batch 1; the triplet loss needs at least 2 identities")
     import torch
 
+    from pipeline.bench_run import write_figures
     from training.machine import chosen_device, prepare_machine
 
     device = chosen_device(options.device)
     torch.set_num_threads(options.threads)
     prepare_machine(device)
     measured = _measure(options)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "training.json").write_text(json.dumps(measured.to_dict(), indent=1) + "\n")
+    write_figures(options.out, "training.json", measured.to_dict())
 
 
 def _measure(options: Any) -> "Measured":

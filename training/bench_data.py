@@ -7,18 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.bench_rendered import LOW_SIDES, render_shards
 from pipeline.loader import Loader
-from pipeline.plan import Plan, Settings
-from pipeline.sharding import shard
-from pipeline.sources import vggface2
-from pipeline.synthetic.write import write_dataset
 from pipeline.views import Views
 from shards.command import UserError
 from shards.index import ShardIndex
 from training.config import Config, Model
 from training.recipes import PAPER
 
-_LOW = (8, 12, 16)
 _PHOTOS = 6
 
 
@@ -29,17 +25,21 @@ def bench_loader(options: Any) -> Iterator[tuple[Loader, Config]]:
     Raises:
         UserError: the size is not above the low views, or the shards do not fit the options.
     """
-    if options.size <= max(_LOW):
-        raise UserError(f"--size {options.size}; the benchmark's views of {max(_LOW)} pixels need a larger one")
+    if options.size <= max(LOW_SIDES):
+        raise UserError(f"--size {options.size}; the benchmark's views of {max(LOW_SIDES)} pixels need a larger one")
     config = replace(
         PAPER,
         model=Model(backbone=options.backbone),
         size=options.size,
-        views=Views(sizes=(options.size, *_LOW)),
+        views=Views(sizes=(options.size, *LOW_SIDES)),
         batch=options.batch,
     )
     with tempfile.TemporaryDirectory() as folder:
-        shards = options.shards or _rendered(Path(folder), options)
+        shards = options.shards
+        if shards is None:
+            # Twice a batch, so that one is not like the other.
+            people, size = 2 * options.batch, options.size
+            (shards,) = render_shards(Path(folder), identities=people, size=size, stored=[LOW_SIDES], photos=_PHOTOS)
         found = ShardIndex.open(shards).manifest.preprocessing.size
         if found != options.size:
             raise UserError(f"{shards} holds faces of {found} pixels; give --size {found}")
@@ -55,15 +55,3 @@ def bench_loader(options: Any) -> Iterator[tuple[Loader, Config]]:
             yield loader, config
         finally:
             loader.close()
-
-
-def _rendered(folder: Path, options: Any) -> Path:
-    """Render twice as many people as a batch holds, in the layout of VGGFace2, and shard them with stored views."""
-    print(f"rendering {2 * options.batch} people with {_PHOTOS} photos each", flush=True)
-    workers = options.threads
-    write_dataset(folder, "vggface2", identities=2 * options.batch, photos=_PHOTOS, seed=0, workers=workers)
-    root = folder / "VGGFace2"
-    source = vggface2(root, [root / "bb_landmark" / "loose_landmark_train.csv"])
-    out = folder / "shards"
-    shard(Plan(source, Settings(size=options.size, stored_views=_LOW)), out, workers=workers)
-    return out
