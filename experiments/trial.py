@@ -19,13 +19,13 @@ from experiments.measure import person_figures
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint import FINAL
+from training.backbone_file import TRUSTED
 from training.config import Config
 from training.distributed import joined_world
 from training.loop import train
+from training.metrics_file import read_lines
 from training.run import Run
-
-_METRICS = "metrics.jsonl"
+from training.run_folder import FINAL, METRICS
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_trial(trial: Trial, out: Path) -> str:
     # The same trial gives the same figures, in whichever process and after whatever interruption.
     torch.use_deterministic_algorithms(True, warn_only=True)
     # The checkpoint was written by this very trial, so what it names may be imported.
-    os.environ["TRUSTED_BACKBONES"] = trial.config.model.backbone
+    os.environ[TRUSTED] = trial.config.model.backbone
     run_dir = out / "runs" / trial.name
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "log.txt").open("a") as log, contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
@@ -86,7 +86,7 @@ def run_trial(trial: Trial, out: Path) -> str:
             "fold": trial.fold,
             "seed": trial.seed,
             "config": trial.config.to_dict(),
-            "training": _training(run_dir / _METRICS),
+            "training": _training(run_dir / METRICS),
             **_test(trial, run_dir / FINAL),
         }
     path = trial.result_path(out)
@@ -132,6 +132,5 @@ def _embed(trial: Trial, embedder: Embedder, form: Preprocessing) -> dict[int, N
 
 def _training(metrics: Path) -> list[dict[str, float]]:
     """Return step and losses as the run logged them."""
-    kept = ("step", "loss", "triplet")
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [{name: line[name] for name in kept} for line in lines]
+    kept = ("loss", "triplet")
+    return [{"step": line.step, **{name: line.figures[name] for name in kept}} for line in read_lines(metrics)]

@@ -13,12 +13,11 @@ from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.checkpoint_file import first_line, load_data, write_data
+from training.run_folder import FINAL, checkpoint_path, numbered_checkpoints
 
 CHECKPOINT_VERSION = 2
 _READABLE = (1, CHECKPOINT_VERSION)
 _KIND = "low-resolution face recognition checkpoint"
-FINAL = "final.pt"
-BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,6 @@ class Checkpoint:
     best: Best | None = None
     initial: Initial | None = None
     validation_due: bool = False
-
-
-def checkpoint_path(run_dir: Path, step: int) -> Path:
-    """Return where the checkpoint of a step lies."""
-    return run_dir / "checkpoints" / f"step-{step:07d}.pt"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -150,7 +144,7 @@ def _require_types(described: Checkpoint | Best | Initial) -> None:
 
 def latest_checkpoint(run_dir: Path) -> Path | None:
     """Return a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
-    for path in sorted((run_dir / "checkpoints").glob("step-*.pt"), reverse=True):
+    for path in reversed(numbered_checkpoints(run_dir)):
         try:
             load_checkpoint(path)
         except UserError as damage:
@@ -163,6 +157,6 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
 def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints and the one of step 0."""
     first = checkpoint_path(run_dir, 0)
-    paths = sorted(path for path in first.parent.glob("step-*.pt") if path != first)
+    paths = [path for path in numbered_checkpoints(run_dir) if path != first]
     for path in paths[:-keep]:
         path.unlink()

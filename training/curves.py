@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from training.metrics_file import read_lines
 from training.plot_style import INK, MUTED, bare, colour_of, png_of
+from training.run_folder import VALIDATION
 
-VALIDATION = "validation/"
 _VIEW = "classification/"
 
 

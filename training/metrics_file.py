@@ -8,7 +8,6 @@ from typing import Any
 
 from training.json_file import parse_object
 
-METRICS = "metrics.jsonl"
 _LARGEST = 2**53
 """Steps beyond are no steps, and do not fit the float64 of a plot."""
 

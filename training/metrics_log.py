@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from shards.writer import write_atomically
-from training.metrics_file import METRICS, read_lines
+from training.metrics_file import read_lines
+from training.run_folder import METRICS, VALIDATION
 
 
 def truncate_metrics(path: Path, step: int) -> None:
@@ -90,11 +91,11 @@ class MetricsLog:
             seconds: that it took; they do not count as training.
         """
         self._logged_time += seconds
-        line = {"step": step, **{f"validation/{name}": value for name, value in figures.items()}}
+        line = {"step": step, **{f"{VALIDATION}{name}": value for name, value in figures.items()}}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in figures.items():
-            self._board.add_scalar(f"validation/{name}", value, step)
+            self._board.add_scalar(f"{VALIDATION}{name}", value, step)
         if not self._on_terminal:
             name, value = next(iter(figures.items()))
             print(f"validation at step {step}: {name} {value:.4f}, {seconds:.1f} s", file=sys.stderr, flush=True)

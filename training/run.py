@@ -21,10 +21,8 @@ from training.distributed import World, of_main, refused_together
 from training.finite import listed
 from training.initial import InitialBackbone, fine_tuned, load_initial
 from training.json_file import read_object
+from training.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.saving import Origin, TrainingState, new_state, save
-
-CONFIG = "config.json"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def _new_folder(run_dir: Path) -> Iterator[None]:
 def _note_config(run: Run, first: Initial | None) -> None:
     """Write the configuration to the run's folder."""
     try:
-        (run.run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run.run_dir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         about = {"recipe": run.recipe, "config": run.config.to_dict(), "initial": asdict(first) if first else None}
         write_atomically(run.run_dir / CONFIG, (json.dumps(about, indent=1) + "\n").encode())
     except OSError as error:

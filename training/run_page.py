@@ -12,14 +12,11 @@ from typing import Any
 from shards.command import UserError
 from shards.writer import write_atomically
 from training.config import flat
-from training.curves import VALIDATION, Curve, draw_curves, read_curves, readable
+from training.curves import Curve, draw_curves, read_curves, readable
 from training.json_file import read_object
-from training.metrics_file import METRICS
 from training.page import page_environment
+from training.run_folder import CONFIG, CURVES, METRICS, PAGE, PROVENANCE, VALIDATION
 
-PAGE = "summary.html"
-CURVES = "curves"
-PROVENANCE = "provenance.json"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -139,7 +136,7 @@ def summarised(about: dict[str, Any], curves: dict[str, Curve], provenance: dict
 
 def _read_config(run_dir: Path) -> dict[str, Any]:
     """Read a run's config.json."""
-    path = run_dir / "config.json"
+    path = run_dir / CONFIG
     if not path.is_file():
         raise UserError(f"{run_dir} holds no run; name the --run-dir of training/main.py")
     try:

@@ -8,17 +8,7 @@ import torch
 
 from shards.command import UserError
 from shards.format import Preprocessing
-from training.checkpoint import (
-    BEST,
-    FINAL,
-    Best,
-    Checkpoint,
-    Initial,
-    checkpoint_path,
-    copy_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from training.checkpoint import Best, Checkpoint, Initial, copy_checkpoint, remove_old_checkpoints, save_checkpoint
 from training.checkpoint_file import first_line
 from training.class_shards import full_state, shard_state
 from training.config import Config
@@ -26,6 +16,7 @@ from training.distributed import World, refused_together
 from training.finite import listed, not_finite
 from training.model import channels_last
 from training.optimizer import build_optimizer
+from training.run_folder import BEST, FINAL, checkpoint_path
 from training.sharded_head import ShardedHead
 from training.step import Learner, build_learner
 

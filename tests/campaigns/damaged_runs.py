@@ -13,7 +13,7 @@ from tests.campaigns.mutations import Reader, mutated, other_fields, other_json
 
 def run_files(run_dir: Path) -> dict[str, Reader]:
     """Write a run's folder, which is continued, and whose page is written."""
-    from training.checkpoint import checkpoint_path
+    from training.run_folder import checkpoint_path
     from training.run_page import note_start
 
     (run_dir / "checkpoints").mkdir(parents=True)
@@ -66,9 +66,9 @@ def result_files(scratch: Path) -> dict[str, Reader]:
 def _resume(run_dir: Path) -> None:
     """Continue a run, up to what needs its shards."""
     from training.distributed import ALONE
-    from training.metrics_file import METRICS
     from training.metrics_log import truncate_metrics
     from training.run import Run, held
+    from training.run_folder import METRICS
     from training.run_page import note_start
     from training.saving import new_state
 

@@ -11,17 +11,11 @@ import torch
 from pipeline.align import preprocessing
 from shards.command import UserError
 from training.backbone_file import load_backbone
-from training.checkpoint import (
-    Checkpoint,
-    checkpoint_path,
-    latest_checkpoint,
-    load_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from training.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from training.config import Config
 from training.model import build_backbone
 from training.recipes import TINY
+from training.run_folder import checkpoint_path
 from training.step import build_learner
 
 

@@ -17,7 +17,7 @@ from pipeline.sharding import shard
 from pipeline.sources import low_resolution, scface
 from shards.command import UserError
 from shards.index import ShardIndex
-from training.checkpoint import checkpoint_path, load_checkpoint
+from training.checkpoint import load_checkpoint
 from training.config import Config, Model, Optimizer
 from training.distributed import ALONE
 from training.loop import train
@@ -25,6 +25,7 @@ from training.model import build_backbone
 from training.optimizer import backbone_factors, build_optimizer, set_learning_rate
 from training.recipes import RECIPES, TINY
 from training.run import Run
+from training.run_folder import checkpoint_path
 from training.step import build_learner
 
 SMALL = replace(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.loader import Loader
 from shards.command import UserError
 from tests.training.worlds import on_world
-from training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config, Model
 from training.distributed import ALONE, World
 from training.finite import gradient_norms, not_finite
@@ -22,6 +22,7 @@ from training.loop import train
 from training.model import build_backbone
 from training.recipes import TINY
 from training.run import Run
+from training.run_folder import checkpoint_path
 from training.validation import Validate
 
 SPRINGS_AT = 5

@@ -9,11 +9,12 @@ import pytest
 from torch import nn
 
 from shards.command import UserError
-from training.checkpoint import Best, checkpoint_path, load_checkpoint, save_checkpoint
+from training.checkpoint import Best, load_checkpoint, save_checkpoint
 from training.distributed import ALONE
 from training.loop import train
 from training.recipes import TINY
 from training.run import Run
+from training.run_folder import checkpoint_path
 
 CONFIG = replace(TINY, steps=6, checkpoint_every=2, validate_every=1, keep_checkpoints=1)
 FIGURES = {1: 0.1, 2: 0.4, 3: 0.3, 4: 0.4, 5: 0.9, 6: 0.2}
