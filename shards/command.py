@@ -54,6 +54,11 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, at most 200 characters; the error's kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def storage_mistake(error: OSError) -> UserError | None:
     """Return the mistake behind an error of a disk that is full or may not be written, None for any other error."""
     if error.errno not in _STORAGE_ERRORS:

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from pipeline.align import preprocessing as preprocessing_of
-from shards.command import UserError
+from shards.command import UserError, first_line
 from shards.digest import file_sha256
 from shards.format import Preprocessing
 from training.authors_settings import heed_settings
 from training.checkpoint import is_checkpoint, load_checkpoint
-from training.checkpoint_file import first_line, load_data
+from training.checkpoint_file import load_data
 from training.model import fitting_backbone
 from training.spherenet import load_flat_spherenet
 

@@ -9,10 +9,10 @@ from typing import Any, get_origin, get_type_hints
 
 import torch
 
-from shards.command import UserError
+from shards.command import UserError, first_line
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.checkpoint_file import first_line, load_data, write_data
+from training.checkpoint_file import load_data, write_data
 from training.run_folder import FINAL, checkpoint_path, numbered_checkpoints
 
 CHECKPOINT_VERSION = 2

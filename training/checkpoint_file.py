@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from shards.command import UserError
+from shards.command import UserError, first_line
 
 _MARK = b"sha256:"
 _HEX = 64
@@ -119,8 +119,3 @@ def _digest_of_all_but(path: Path, last: int) -> str:
             digest.update(block)
             left -= len(block)
     return digest.hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, at most 200 characters."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from shards.command import UserError, fail, storage_mistake
+from shards.command import UserError, fail, first_line, storage_mistake
 from shards.cores import usable_cores
 
 _PATIENCE = timedelta(hours=2)
@@ -79,8 +79,8 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     except RuntimeError as error:
         if size == 1 or not _is_lost_peer(error):
             raise
-        reason = str(error).splitlines()[0][:200]
-        print(f"rank {rank} lost another process, whose own message tells why: {reason}", file=sys.stderr, flush=True)
+        told = f"rank {rank} lost another process, whose own message tells why: {first_line(error)}"
+        print(told, file=sys.stderr, flush=True)
         # Destroying the group would wait for the one that is gone.
         os._exit(1)
     if size > 1:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from shards.command import UserError
+from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
 from training.backbone_file import load_backbone
 from training.checkpoint import Initial
-from training.checkpoint_file import first_line
 from training.config import Config
 
 

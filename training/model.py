@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from shards.command import UserError
+from shards.command import UserError, first_line
 from training.import_path import imported
 from training.ir_net import IR_NAMES, build_ir_net
 from training.resnet import RESNET_UNITS, build_resnet
@@ -70,7 +70,7 @@ def fitting_backbone(name: str, size: int, embedding_size: int, state: Mapping[s
         network = build_backbone(name, size, embedding_size)
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise ValueError((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+        raise ValueError(first_line(error)) from error
     return network
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from shards.command import UserError
+from shards.command import UserError, first_line
 from shards.format import Preprocessing
 from training.checkpoint import Best, Checkpoint, Initial, copy_checkpoint, remove_old_checkpoints, save_checkpoint
-from training.checkpoint_file import first_line
 from training.class_shards import full_state, shard_state
 from training.config import Config
 from training.distributed import World, refused_together
