@@ -138,8 +138,9 @@ def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Out
         matched = embedder.embed(mugshots(low)) if low else gallery
         ranked = _rank(names, probes, owners, matched, first_subject=0)
         left_out += len(landmarks.names) - len(ranked.rows)
-        all_figures += _figures(where, ranked, distance)
-        rank_1.append(all_figures[-len(RANKS) - len(set(ranked.cameras.tolist()))].value)
+        of_distance = _figures(where, ranked, distance)
+        all_figures += of_distance
+        rank_1.append(of_distance[0].value)
         half = _rank(names, probes, owners, matched, first_subject=HALF_FIRST_SUBJECT)
         half_figures.append(_rank_figure(f"d{distance}, subjects 51-130 only: rank-1", half, 1))
         curves += cmc_curve(where, ranked.ranked.ranks) + identification_scores(where, ranked.ranked)
@@ -174,6 +175,7 @@ def _rank(
 
 
 def _figures(where: str, probes: Probes, distance: int) -> list[Figure]:
+    """Return the figures of a distance: rank-1 of all cameras first, last rank-1 of each."""
     figures = [_rank_figure(f"{where}: rank-{rank}", probes, rank, distance) for rank in RANKS]
     for camera in sorted(set(probes.cameras.tolist())):
         figures.append(_rank_figure(f"{where}, {camera}: rank-1", probes, 1, chosen=probes.cameras == camera))
