@@ -55,9 +55,10 @@ def main() -> None:
     _check(options)
     from rich.console import Console
 
+    from evaluation.embedder import library_versions
     from evaluation.protocols import Given, plan
     from evaluation.report import write_report
-    from evaluation.results import Report, Settings, library_versions
+    from evaluation.results import Report, Settings
     from evaluation.tables import figure_tables, print_tables
 
     device = device_of(options)

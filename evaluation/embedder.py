@@ -89,6 +89,16 @@ class _Fetched:
     fault: str = ""
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape pictures and embeddings."""
+    return {
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
 def nothing_usable(number: int, name: str, reason: str, hint: str) -> UserError:
     """Return the mistake of a user whose pictures all cannot be used, such as one for a reason."""
     return UserError(f"none of {number:,} pictures can be used, such as {name} ({reason}); {hint}")
@@ -262,11 +272,5 @@ def _identity(loaded: LoadedBackbone, device: str, flip: bool, precision: str) -
         "flip": flip,
         "precision": precision,
         "device": f"{device}, {hardware}",
-        "libraries": {
-            "numpy": np.__version__,
-            "onnxruntime": version("onnxruntime"),
-            "opencv": cv2.__version__,
-            "pillow": PIL.__version__,
-            "torch": str(torch.__version__),
-        },
+        "libraries": {**library_versions(), "onnxruntime": version("onnxruntime")},
     }

@@ -97,21 +97,6 @@ class Report:
     versions: dict[str, str]
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that shape pictures and embeddings."""
-    import cv2
-    import numpy as np
-    import PIL
-    import torch
-
-    return {
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "torch": str(torch.__version__),
-    }
-
-
 def to_data(report: Report) -> dict[str, Any]:
     """Return a report as plain data; NaN becomes null."""
     return {
