@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation.identification import MatedRanks
 from evaluation.intervals import RESAMPLES, Interval, percentiles, wilson
-from evaluation.verification import crossing
+from evaluation.verification import FloatArray, crossing
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Statistic = Callable[["WeightedCurve"], float]
 

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.intervals import Interval
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -26,7 +28,7 @@ class Figure:
     name: str
     value: float
     n: int
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
     spread: float | None = None
     paper: float | None = None
     rerun: float | None = None

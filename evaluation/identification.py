@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.verification import threshold_at_rate
+from evaluation.verification import FloatArray, threshold_at_rate
 
-FloatArray = NDArray[np.float64]
 # Scores in memory at once, and rows normalised at once.
 _BLOCK_BYTES = 1 << 28
 _ROWS = 8_192

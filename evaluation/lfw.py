@@ -15,6 +15,7 @@ from evaluation.bootstrap import PairPeople, bootstrap_over_pairs
 from evaluation.curves import roc_curve, score_curves
 from evaluation.embedder import Embedded, Embeds
 from evaluation.figures import Curve, Figure, Mistake, Outcome
+from evaluation.intervals import Interval
 from evaluation.lists import (
     Landmarks,
     LfwPair,
@@ -200,6 +201,6 @@ def _figure(size: int, unreduced: bool, scored: PairScores, pairs: Sequence[LfwP
     return Figure(name, float(accuracies.mean()), len(pairs), _interval(right, pairs), spread, paper, rerun)
 
 
-def _interval(right: NDArray[np.bool_], pairs: Sequence[LfwPair]) -> tuple[float, float] | None:
+def _interval(right: NDArray[np.bool_], pairs: Sequence[LfwPair]) -> Interval | None:
     people = PairPeople.of(*([getattr(pair, side).split("/")[0] for pair in pairs] for side in ("left", "right")))
     return bootstrap_over_pairs(right, people)
