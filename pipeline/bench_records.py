@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.bench_run import in_fresh_process, write_figures
-from pipeline.landmark_list import LANDMARK_COLUMNS
+from pipeline.landmark_list import HEADER, LANDMARK_COLUMNS
 from pipeline.plan import Plan, Settings
 from pipeline.sources import Source, vggface2
 
@@ -76,7 +76,7 @@ def _all_there(source: Source) -> Source:
 def _write_list(path: Path, records: int) -> None:
     points = ",".join(f"{40 + 0.125 * number}" for number in range(len(LANDMARK_COLUMNS)))
     with path.open("w", encoding="utf-8") as file:
-        file.write("NAME_ID," + ",".join(f"P{n}{axis}" for n in range(1, 6) for axis in "XY") + "\n")
+        file.write(",".join(HEADER) + "\n")
         for number in range(records):
             person, photo = divmod(number, _PHOTOS_OF_A_PERSON)
             file.write(f'"n{person:06d}/{photo:04d}_01",{points}\n')

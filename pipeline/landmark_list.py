@@ -9,7 +9,8 @@ from shards.command import UserError
 
 LANDMARK_COLUMNS = [f"{axis}{point}" for point in range(1, 6) for axis in "xy"]
 
-_HEADER = ["NAME_ID", *(f"P{point}{axis}" for point in range(1, 6) for axis in "XY")]
+HEADER = ("NAME_ID", *(f"P{point}{axis}" for point in range(1, 6) for axis in "XY"))
+"""The first row of VGGFace2's lists; those of other data sets have none."""
 
 # Rows in memory at once.
 _ROWS = 20_000
@@ -61,11 +62,11 @@ def _checked(table: pd.DataFrame, path: Path, header: bool) -> pd.DataFrame:
     """Name the columns and turn the landmarks into numbers."""
     names = ["name", *LANDMARK_COLUMNS]
     found = [str(column).strip() for column in table.columns]
-    if header and found[0] != _HEADER[0]:
+    if header and found[0] != HEADER[0]:
         raise UserError(f"{path} begins with column {found[0]!r}; expected the header NAME_ID,P1X,P1Y,...,P5X,P5Y")
     if len(found) != len(names):
         raise UserError(f"{path} has {len(found)} columns; expected {len(names)}: a name and x,y of five points")
-    if header and (strange := next((pair for pair in zip(found, _HEADER, strict=True) if len(set(pair)) > 1), None)):
+    if header and (strange := next((pair for pair in zip(found, HEADER, strict=True) if len(set(pair)) > 1), None)):
         raise UserError(
             f"{path} has column {strange[0]!r} where {strange[1]!r} was expected; the points would be mixed up"
         )

@@ -13,8 +13,7 @@ from pipeline.sources import Source
 from shards.command import UserError
 
 # The template on which a data set's photos stand or, without landmarks, the only one it can have.
-_TEMPLATE_OF = {"recordio": "centred", "survface": "whole", "tinyface": "whole"}
-_LOW_RESOLUTION = ("survface", "tinyface")
+_TEMPLATE_OF = {"recordio": "centred", **dict.fromkeys(sources.LOW_RESOLUTION, "whole")}
 # Which options say something of a data set; the others would be overlooked in silence.
 _TAKES = {
     "vggface2": {"root", "landmarks", "exclude"},
@@ -150,7 +149,7 @@ def _layout(one: SourceOptions, template: str, *, alone: bool) -> Source:
         return sources.orl(one.people)
     if one.root is None:
         raise UserError(f"--dataset {one.dataset} needs --root, the folder of the data set")
-    if one.dataset in _LOW_RESOLUTION:
+    if one.dataset in sources.LOW_RESOLUTION:
         if alone and template in TEMPLATES:
             raise UserError(f"{one.dataset} has no landmarks, so template {template} cannot be; leave --template out")
         return sources.low_resolution(one.dataset, one.root)

@@ -23,11 +23,11 @@ ORL_TRAIN_PEOPLE = tuple(f"s{number}" for number in range(1, 26))
 ORL_HELD_OUT_PEOPLE = tuple(f"s{number}" for number in range(26, 41))
 SCFACE_TRAIN_SUBJECTS = tuple(f"{number:03d}" for number in range(1, 51))
 """The half of SCface's 130 subjects on which models are fine-tuned; the other 80 are for testing."""
-
-_LOW_RESOLUTION = {
+LOW_RESOLUTION = {
     "survface": ("training_set", "QMUL-SurvFace/training_set", "QMUL-SurvFace/QMUL-SurvFace/training_set"),
     "tinyface": ("Training_Set", "TinyFace/Training_Set"),
 }
+"""Data sets that are low-resolution by nature, and where their training sets may lie below the folder named."""
 _SCFACE_LISTS = ("scface_mugshot.csv", "scface_distance1.csv", "scface_distance2.csv", "scface_distance3.csv")
 _ORL_LANDMARKS = Path(__file__).parent / "data" / "orl_landmarks.csv"
 
@@ -209,14 +209,14 @@ def low_resolution(name: str, root: Path) -> Source:
     """Read a training set that is low-resolution by nature: `survface` or `tinyface`, pictures to be used whole.
 
     Args:
-        name: of the data set.
+        name: in `LOW_RESOLUTION`.
         root: its folder as unpacked, or the folder of identities itself.
     """
-    expected = f"the folder of {name} with {_LOW_RESOLUTION[name][0]} in it"
+    expected = f"the folder of {name} with {LOW_RESOLUTION[name][0]} in it"
     _require_folder(root, expected)
-    found = next((root / inner for inner in _LOW_RESOLUTION[name] if (root / inner).is_dir()), None)
+    found = next((root / inner for inner in LOW_RESOLUTION[name] if (root / inner).is_dir()), None)
     if found is None:
-        raise UserError(f"{root} holds none of {', '.join(_LOW_RESOLUTION[name])}; expected {expected}")
+        raise UserError(f"{root} holds none of {', '.join(LOW_RESOLUTION[name])}; expected {expected}")
     return replace(folder(found, [], aligned=True), name=name, choice={})
 
 

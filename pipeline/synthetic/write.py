@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.landmark_list import HEADER
 from pipeline.synthetic.identity import Identity, make_identity
 from pipeline.synthetic.layouts import LAYOUTS, Job, LandmarkList, Layout, MatFile, folder_of
 from pipeline.synthetic.render import photo_generator, render
@@ -113,10 +114,9 @@ def _write_lists(out: Path, plan: Layout, landmarks: dict[str, NDArray[np.float6
 def _landmark_text(listing: LandmarkList, landmarks: dict[str, NDArray[np.float64]]) -> str:
     lines = [f"{name},{','.join(f'{v:.3f}' for v in landmarks[path].ravel())}" for name, path in listing.rows]
     if listing.header:
-        columns = ",".join(f"P{point}{axis}" for point in range(1, 6) for axis in "XY")
         # VGGFace2 quotes its names.
         lines = [
-            f"NAME_ID,{columns}",
+            ",".join(HEADER),
             *(f'"{line.split(",", 1)[0]}",{line.split(",", 1)[1]}' for line in lines),
         ]
     return "\n".join(lines) + ("\n" if listing.final_newline else "")
