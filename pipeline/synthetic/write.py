@@ -92,8 +92,9 @@ def render_chunk(out: Path, seed: int, jobs: list[Job]) -> dict[str, NDArray[np.
     people: dict[int, Identity] = {}
     landmarks = {}
     for job in jobs:
-        person = people.setdefault(job.person, make_identity(seed, job.person))
-        photo = render(person, job.shot, photo_generator(seed, job.person, job.photo))
+        if job.person not in people:
+            people[job.person] = make_identity(seed, job.person)
+        photo = render(people[job.person], job.shot, photo_generator(seed, job.person, job.photo))
         bgr = cv2.cvtColor(photo.picture, cv2.COLOR_RGB2BGR)
         done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, job.quality])
         assert done
