@@ -1,11 +1,10 @@
 """Benchmarks: `python -m pipeline.bench loader`, `... decoding`, `... index`, `... soak`, `... shard`, `... records`.
 
 loader: ways of feeding a trainer, on rendered people or on your shards. decoding: what decoding costs the host, and
-how much of it a GPU takes over. index: how long the index of millions of
-photos takes to load, and what a draw costs. soak: memory of the loader over thousands of batches. shard: ways of
-aligning photos, and where the time goes. records: memory and time of the offline stage's bookkeeping over ten
-thousand, a hundred thousand and a million records. Every run is in a process of its own; ways are measured in turn,
-round by round, and reported with their ratios.
+how much of it a GPU takes over. index: how long the index of millions of photos takes to load, and what a draw costs.
+soak: memory of the loader over thousands of batches. shard: ways of aligning photos, and where the time goes. records:
+memory and time of the offline stage's bookkeeping over ten thousand, a hundred thousand and a million records. Every
+run is in a process of its own; ways are measured in turn, round by round, and reported with their ratios.
 """
 
 from pathlib import Path

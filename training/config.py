@@ -213,7 +213,6 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     Raises:
         UserError: naming the first setting that differs and both values.
     """
-    # A run begun before there was a setting has what was in force then, the default.
     old, new = flat(Config().to_dict()) | flat(begun), flat(wanted)
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
