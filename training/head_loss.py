@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from training.config import Losses
 from training.cosine_heads import ClassificationHead
-from training.losses import cross_entropy_per_sample, focal_per_sample
+from training.losses import cross_entropy_per_sample, focal_of_entropy
 from training.sharded_head import ShardedHead
 
 Head = ClassificationHead | ShardedHead
@@ -31,11 +31,11 @@ class HeadLoss(nn.Module):
             step: number of the step, which chooses the classes of a sampled head.
         """
         if isinstance(self.head, ShardedHead):
-            per_sample = self.head.loss(embeddings, labels, step, self.losses).per_sample
-            return per_sample, per_sample.new_zeros(())
-        logits = self.head(embeddings, labels)
-        if self.losses.classification == "focal":
-            per_sample = focal_per_sample(logits, labels, self.losses.focal_gamma)
+            entropy = self.head.entropy(embeddings, labels, step)
+            penalty = entropy.new_zeros(())
         else:
-            per_sample = cross_entropy_per_sample(logits, labels)
-        return per_sample, self.head.penalty(embeddings, labels)
+            entropy = cross_entropy_per_sample(self.head(embeddings, labels), labels)
+            penalty = self.head.penalty(embeddings, labels)
+        if self.losses.classification == "focal":
+            return focal_of_entropy(entropy, self.losses.focal_gamma), penalty
+        return entropy, penalty

@@ -16,19 +16,13 @@ def cross_entropy_per_sample(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def focal_per_sample(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Return the focal loss (1 - p)**gamma times the cross entropy of every row (Lin et al., 2017, eq. 4).
+def focal_of_entropy(entropy: Tensor, gamma: float) -> Tensor:
+    """Return the focal loss (1 - p)**gamma times the cross entropy of every sample (Lin et al., 2017, eq. 4).
 
     Args:
-        logits: (N, C).
-        labels: (N,) int64.
+        entropy: (N,), -log(p).
         gamma: focusing parameter, 0 for plain cross entropy.
     """
-    return focal_of_entropy(cross_entropy_per_sample(logits, labels), gamma)
-
-
-def focal_of_entropy(entropy: Tensor, gamma: float) -> Tensor:
-    """Return the focal loss from the cross entropy -log(p) of each sample: (N,) -> (N,)."""
     return (1 - torch.exp(-entropy)) ** gamma * entropy
 
 

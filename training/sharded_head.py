@@ -5,7 +5,6 @@ only the greatest logit, the sum of exponentials and the logit of the label pass
 "Partial FC", section 3.1). Optionally a step sees only a sample of the negative classes (section 3.2).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from shards.command import UserError
 from training.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
-from training.config import Head, Losses
+from training.config import Head
 from training.cosine_heads import at_least_float32
 from training.distributed import World, gather_rows
-from training.losses import focal_of_entropy
 from training.margins import additive_angle, additive_cosine, no_margin
 
 SHARDED_MARGINS = {
@@ -30,19 +28,6 @@ SHARDED_MARGINS = {
 }
 
 
-@dataclass(frozen=True)
-class ShardedLosses:
-    """What a step of the sharded head gives.
-
-    Attributes:
-        per_sample: (N,) loss of each of this rank's samples, in their order, with gradient.
-        classes: number of this rank's classes that took part.
-    """
-
-    per_sample: Tensor
-    classes: int
-
-
 class ShardedHead(nn.Module):
     """One rank's share of a class matrix, and the loss over all shares.
 
@@ -50,8 +35,8 @@ class ShardedHead(nn.Module):
 
         head = ShardedHead(config.head, identities, embedding_size, world, seed=config.seed)
         embeddings = data_parallel_backbone(pictures)             # (N, D), of this rank, N the same on all
-        losses = head.loss(embeddings, labels, step, config.losses)
-        (losses.per_sample.mean() + other_terms).backward()
+        entropy = head.entropy(embeddings, labels, step)          # (N,)
+        (entropy.mean() + other_terms).backward()
 
     The head stays outside `DistributedDataParallel`: its rows are this rank's alone. Gradients follow the convention
     of `training.step`, that the backbone's are averaged over ranks afterwards: the embeddings' gradient is that of
@@ -101,15 +86,14 @@ class ShardedHead(nn.Module):
         self.classes = shard_range(identities, world.rank, world.size)
         self.weight = nn.Parameter(initial_rows(self.classes, embedding_size).to(world.device))
 
-    def loss(self, embeddings: Tensor, labels: Tensor, step: int, losses: Losses | None = None) -> ShardedLosses:
-        """Return the classification loss of this rank's samples over the classes of all ranks.
+    def entropy(self, embeddings: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Return the cross entropy of each of this rank's samples over the classes of all ranks: (N,), with gradient.
 
         Args:
             embeddings: (N, D) of this rank, of any length; computed with in float32 at least. N is the same on all
                 ranks.
             labels: (N,) int64, 0..C - 1.
             step: number of the step, which with the seed gives the sampled classes.
-            losses: its classification, cross-entropy or focal, and focal_gamma; None for cross-entropy.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             directions = gather_rows(F.normalize(at_least_float32(embeddings)))
@@ -117,10 +101,8 @@ class ShardedHead(nn.Module):
             rows, targets = self._rows_of_step(everyone, step)
             logits = self._logits(directions, rows, targets)
             entropy = _ShardedCrossEntropy.apply(logits, targets)
-        per_sample: Tensor = entropy[self.world.rank * len(labels) :][: len(labels)]
-        if losses is not None and losses.classification == "focal":
-            per_sample = focal_of_entropy(per_sample, losses.focal_gamma)
-        return ShardedLosses(per_sample, len(rows))
+        own: Tensor = entropy[self.world.rank * len(labels) :][: len(labels)]
+        return own
 
     def full_state(self) -> dict[str, Tensor] | None:
         """Return the state dict of the same head in one piece at rank 0, None elsewhere; every rank must call it."""

@@ -13,7 +13,7 @@ from training.losses import (
     cosine_distances,
     cross_entropy_per_sample,
     cross_resolution_triplet,
-    focal_per_sample,
+    focal_of_entropy,
 )
 
 
@@ -107,9 +107,9 @@ def test_cross_entropy_and_focal_equal_their_formulas() -> None:
     for row in range(9):
         numbers = logits[row].tolist()
         p = math.exp(numbers[labels[row]]) / sum(math.exp(v) for v in numbers)
-        assert math.isclose(cross_entropy_per_sample(logits, labels)[row].item(), -math.log(p), rel_tol=1e-9)
-        focal = focal_per_sample(logits, labels, 2.0)[row].item()
-        assert math.isclose(focal, -((1 - p) ** 2) * math.log(p), rel_tol=1e-9)
-    torch.testing.assert_close(focal_per_sample(logits, labels, 0.0), cross_entropy_per_sample(logits, labels))
+        entropy = cross_entropy_per_sample(logits, labels)
+        assert math.isclose(entropy[row].item(), -math.log(p), rel_tol=1e-9)
+        assert math.isclose(focal_of_entropy(entropy, 2.0)[row].item(), -((1 - p) ** 2) * math.log(p), rel_tol=1e-9)
+    torch.testing.assert_close(focal_of_entropy(entropy, 0.0), entropy)
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: focal_per_sample(x, labels, 2.0), (logits,))
+    assert torch.autograd.gradcheck(lambda x: focal_of_entropy(cross_entropy_per_sample(x, labels), 2.0), (logits,))
