@@ -1,14 +1,17 @@
 """Where the units of a run are worked on: processes of this machine, or a Dask cluster."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-from pipeline.unit import prepare_worker
 from shards.command import UserError
 
 # A unit is tried on so many workers, should they be lost one after the other.
@@ -31,11 +34,19 @@ def prepare_processes() -> None:
     forkserver.ensure_running()
 
 
+def _prepare_worker() -> None:
+    """Make a worker process end with its parent, which alone hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
 @contextmanager
 def local_processes(workers: int) -> Iterator[Workplace]:
     """Work in processes of this machine, which end with this one."""
     context = get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         yield Workplace(pool, workers, BrokenProcessPool)
 
 

@@ -1,15 +1,10 @@
 """The work of one tar, done by one process: photos in, a finished tar and its record out."""
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import cv2
@@ -56,14 +51,6 @@ class Job:
     form: FaceFormat
     min_photos: int
     versions: dict[str, str] = field(default_factory=library_versions)
-
-
-def prepare_worker() -> None:
-    """Make a worker process end with its parent, which alone hears Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
