@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline
 
 from pipeline.batch import Batch, View
+from pipeline.batch_device import BatchDevice
 from pipeline.corpus import Corpus
 from pipeline.degradation_draw import DegradationDraw, draw_batch
 from pipeline.graph import DegradedSamples, Samples, build_graph, degraded_samples
@@ -28,7 +29,6 @@ from pipeline.request import check_request
 from pipeline.sampler import Draw, Sampler, Sampling
 from pipeline.view_making import Faces, make_view
 from pipeline.views import Views
-from pipeline.workplace import Workplace
 from shards.command import UserError
 
 
@@ -123,7 +123,7 @@ class Loader:
         self._views = views
         self._share = (rank, world)
         self._next_step = start_step
-        self._place = Workplace(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
+        self._device = BatchDevice(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
         # Degraded views differ even where they show one photo.
         self._one_face = self._sampler.one_photo and not views.degradation.probability
         self._build_graph = partial(self._graph_of, threads=threads, prefetch=prefetch, hardware_load=hardware_load)
@@ -141,10 +141,10 @@ class Loader:
         ready = self._ahead or self._finish_ahead()
         batch = ready.result()
         self._ahead = self._finish_ahead()
-        return self._place.handed_over(batch)
+        return self._device.handed_over(batch)
 
     def _finish_ahead(self) -> Future[Batch]:
-        return self._finisher.submit(self._place.make, self._finish)
+        return self._finisher.submit(self._device.make, self._finish)
 
     def photo(self, photo: int) -> tuple[str, str, str]:
         """Return a photo's tar, key and identity; photos are counted as in `Batch.photos`."""
@@ -164,8 +164,8 @@ class Loader:
         return build_graph(
             self._source,
             most=self._sampler.global_batch // world * (1 if self._one_face else len(sizes)),
-            device=self._place.decoder,
-            device_id=self._place.device.index,
+            device=self._device.decoder,
+            device_id=self._device.gpu_id,
             threads=threads,
             prefetch=prefetch,
             hardware_load=hardware_load,
@@ -215,10 +215,10 @@ class Loader:
                     raise self._failure from None
                 self._recover(error)
         drawn = self._drawn.popleft()
-        pixels, *degraded = map(self._place.faces, outputs)
+        pixels, *degraded = map(self._device.faces, outputs)
         faces = Faces(pixels, degraded[0] if degraded else None, drawn.exact)
         views = tuple(self._view(drawn, view, faces) for view in range(drawn.places.shape[1]))
-        labels, photos = self._place.numbers(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
+        labels, photos = self._device.numbers(drawn.draw.identities), torch.from_numpy(drawn.chosen.photos)
         return Batch(drawn.step, labels, views, photos, self.preprocessing.size)
 
     def _recover(self, error: Exception) -> None:
@@ -232,7 +232,7 @@ class Loader:
         """
         photos = np.unique(np.concatenate([drawn.decoded for drawn in self._drawn]))
         encoded = dict(zip(photos.tolist(), self._reader.photos(photos), strict=True))
-        undecodable = find_undecodable(encoded, self._place.decoder, self._place.device.index)
+        undecodable = find_undecodable(encoded, self._device.decoder, self._device.gpu_id)
         if not undecodable:
             raise error
         for photo in undecodable:

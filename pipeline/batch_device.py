@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.batch import Batch
 
 
-class Workplace:
+class BatchDevice:
     """A device, and on a GPU a stream of its own.
 
     In the stream of the training, whatever makes the next batch would stand behind the step in progress, and the
@@ -31,6 +31,11 @@ class Workplace:
     def decoder(self) -> str:
         """The device as the graph names it, "cpu" or "gpu"."""
         return "cpu" if self._stream is None else "gpu"
+
+    @property
+    def gpu_id(self) -> int | None:
+        """The number of the GPU, None on a CPU."""
+        return self.device.index
 
     def make(self, work: Callable[[], Batch]) -> Batch:
         """Return the batch that the work makes, once all of it has been computed."""
