@@ -24,7 +24,7 @@ _TAKES = {
     "scface": {"root", "landmarks", "exclude"},
     "tinyface": {"root", "exclude"},
 }
-_DATASETS = tuple(_TAKES)
+DATASETS = tuple(_TAKES)
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def _from_table(table: Any, path: Path) -> SourceOptions:
     if not isinstance(table, dict) or (strange := next((key for key in table if key not in known), None)):
         what = repr(strange) if isinstance(table, dict) else "something that is no table"
         raise UserError(f"{path} has {what} under [[source]]; expected {', '.join(known)}")
-    if table.get("dataset") not in _DATASETS:
-        raise UserError(f"{path} has dataset {table.get('dataset')!r}; choose one of {', '.join(_DATASETS)}")
+    if table.get("dataset") not in DATASETS:
+        raise UserError(f"{path} has dataset {table.get('dataset')!r}; choose one of {', '.join(DATASETS)}")
     kinds: dict[str, type] = {"landmarks": list, "aligned": bool}
     for key, value in table.items():
         if not isinstance(value, kinds.get(key, str)):

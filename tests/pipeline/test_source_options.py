@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.source_options import read_source_file
+from pipeline.source_options import DATASETS, read_source_file
 from shards.command import UserError
 from shards.index import ShardIndex
 
@@ -31,6 +31,10 @@ dataset = "survface"
 root = "{rendered}/QMUL-SurvFace"
 """)
     return path
+
+
+def test_the_command_line_names_the_data_sets_of_a_file(command: Callable) -> None:
+    assert f"--dataset {{{','.join(DATASETS)}}}" in command("pipeline.shard", "--help").stdout
 
 
 def test_identities_of_several_sources_stay_apart(source_file: Path, tmp_path: Path, command: Callable) -> None:
