@@ -32,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-losses", action="store_true", help="write the pinned losses of the tiny recipe anew")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start processes or train: one of them met last would keep one worker long."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All data sets with a few rendered people each: VGGFace2, LFW, SCface, QMUL-SurvFace, TinyFace, lists."""
