@@ -27,14 +27,15 @@ def chosen_device(asked: str, processes: int = 1) -> str:
     """
     refuse_absent_gpu(asked)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = f"{found} GPU{'s' * (found > 1)}"
     if asked == "gpu" and found < processes:
         raise UserError(
-            f"{processes} processes on a machine with {found} GPU{'s' * (found > 1)}, and each needs one of its own; "
+            f"{processes} processes on a machine with {there}, and each needs one of its own; "
             f"start {found}, or train with --device cpu"
         )
     if asked == "auto" and 0 < found < processes:
         print(
-            f"note: {processes} processes and {found} GPUs, so on the CPU; start {found} to use them", file=sys.stderr
+            f"note: {processes} processes and {there}, so on the CPU; start {found} to compute there", file=sys.stderr
         )
     return "gpu" if asked != "cpu" and found >= processes else "cpu"
 
