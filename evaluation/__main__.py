@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.model_options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
+from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.embedder import Embeds
-    from evaluation.figures import Outcome
-    from evaluation.results import Model
+    from evaluation.metrics.figures import Outcome
+    from evaluation.models.embedder import Embeds
+    from evaluation.reporting.results import Model
 
 
 def parser() -> Parser:
@@ -55,11 +55,11 @@ def main() -> None:
     _check(options)
     from rich.console import Console
 
-    from evaluation.embedder import library_versions
-    from evaluation.protocols import Given, plan
-    from evaluation.report import write_report
-    from evaluation.results import Report, Settings
-    from evaluation.tables import figure_tables, print_tables
+    from evaluation.models.embedder import library_versions
+    from evaluation.protocols.selection import Given, plan
+    from evaluation.reporting.report import write_report
+    from evaluation.reporting.results import Report, Settings
+    from evaluation.reporting.tables import figure_tables, print_tables
 
     device = device_of(options)
     protocols, skipped = plan(
@@ -118,8 +118,8 @@ def _check(options: Any) -> None:
 
 def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
     """Open every checkpoint, then every file of embeddings, and describe each."""
-    from evaluation.results import Model
-    from evaluation.stored import StoredEmbeddings
+    from evaluation.models.stored_embeddings import StoredEmbeddings
+    from evaluation.reporting.results import Model
 
     several = len(options.checkpoint) > 1
     opened = [open_embedder(name, options, device, beside_others=several) for name in options.checkpoint]
@@ -133,7 +133,7 @@ def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
 
 def _refuse_nothing_measured(embedders: "list[Embeds]", outcomes: "list[tuple[Outcome, ...]]") -> None:
     """Refuse a model of which nothing at all was measured, as where the data sets lie somewhere else."""
-    from evaluation.embedder import nothing_usable
+    from evaluation.models.embedder import nothing_usable
 
     for embedder, of_model in zip(embedders, zip(*outcomes, strict=True), strict=True):
         faults = {name: reason for outcome in of_model for name, reason in outcome.missing}

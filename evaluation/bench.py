@@ -14,7 +14,7 @@ from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
 if TYPE_CHECKING:
-    from evaluation.bench_ways import Measured, Task
+    from evaluation.benchmarks.ways import Measured, Task
 
 
 def parser() -> Parser:
@@ -42,9 +42,9 @@ def main() -> None:
             raise UserError(f"--{name} {getattr(options, name)}; give at least {least}")
     if options.pairs < options.pictures:
         raise UserError(f"{options.pairs} pairs of {options.pictures} pictures; give as many pairs as pictures or more")
-    from evaluation.bench_data import rendered_verification_set
-    from evaluation.bench_ways import Task
-    from training.model import BACKBONES
+    from evaluation.benchmarks.data import rendered_verification_set
+    from evaluation.benchmarks.ways import Task
+    from training.networks.backbones import BACKBONES
 
     if options.backbone not in BACKBONES:
         raise UserError(f"no backbone {options.backbone!r}; choose one of {', '.join(BACKBONES)}")
@@ -67,8 +67,8 @@ def main() -> None:
 
 def _rounds(task: "Task", rounds: int) -> "dict[str, list[Measured]]":
     """Run every way once a round, each in a fresh process."""
-    from evaluation.bench_ways import WAYS, measure
-    from pipeline.bench_run import in_fresh_process
+    from evaluation.benchmarks.ways import WAYS, measure
+    from pipeline.benchmarks.runner import in_fresh_process
 
     runs: dict[str, list[Measured]] = {way: [] for way in WAYS}
     for number in range(rounds):
@@ -85,8 +85,8 @@ def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> No
     from rich.console import Console
     from rich.table import Table
 
-    from evaluation.bench_ways import BFLOAT16, OURS
-    from pipeline.bench_run import write_figures
+    from evaluation.benchmarks.ways import BFLOAT16, OURS
+    from pipeline.benchmarks.runner import write_figures
 
     table = Table()
     for column in ("", "pairs/s", "all pairs, s", "MiB", f"{OURS} / this: median (min to max)"):

@@ -8,14 +8,14 @@ same model, it says at which false accept rates the score would pass.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.model_options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
+from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from evaluation.pictures import Picture
+    from evaluation.models.pictures import Picture
     from shards.format import Preprocessing
 
 
@@ -57,8 +57,8 @@ def main() -> None:
         if not path.is_file():
             raise UserError(f"no picture {path}; name two picture files")
     embedder, loaded = open_embedder(options.checkpoint, options, device_of(options), watched=False)
-    from evaluation.identification import pair_cosines
-    from evaluation.thresholds import thresholds_of
+    from evaluation.metrics.identification import pair_cosines
+    from evaluation.reporting.stored_thresholds import thresholds_of
 
     thresholds = thresholds_of(options.results, loaded, flip=options.flip) if options.results else []
 
@@ -93,7 +93,7 @@ def _landmarks(options: Any) -> "list[NDArray[np.float64] | None]":
 
 def _listed(path: Path, picture: Path) -> "NDArray[np.float64]":
     """Find a picture's row by its path, by an end of its path, or by its file name alone."""
-    from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
+    from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 
     table = read_landmarks(path)
     names = table["name"].str.replace("\\", "/", regex=False)
@@ -108,7 +108,7 @@ def _listed(path: Path, picture: Path) -> "NDArray[np.float64]":
 
 
 def _picture(path: Path, points: "NDArray[np.float64] | None", form: "Preprocessing") -> "Picture":
-    from evaluation.prepare import aligned, require_template, whole
+    from evaluation.models.preparation import aligned, require_template, whole
 
     if points is None:
         return whole(str(path), path, form)
@@ -118,7 +118,7 @@ def _picture(path: Path, points: "NDArray[np.float64] | None", form: "Preprocess
 
 def _told(picture: "Picture") -> str:
     """Return how a picture was prepared."""
-    from evaluation.pictures import read_picture
+    from evaluation.models.pictures import read_picture
 
     height, width = read_picture(picture.path).shape[:2]
     form = picture.preparation

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.model_options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
+from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.pictures import Picture
+    from evaluation.models.pictures import Picture
     from shards.format import Preprocessing
 
 
@@ -45,8 +45,8 @@ def main() -> None:
         raise UserError(f"--reduce {too_small[0]}; give sides of at least 1 pixel")
     if options.out.suffix != ".npz" or not options.out.absolute().parent.is_dir() or options.out.is_dir():
         raise UserError(f"{options.out} cannot be written; name an .npz file in a folder that is there")
-    from evaluation.embedder import nothing_usable
-    from evaluation.stored import stored_name, write_embeddings
+    from evaluation.models.embedder import nothing_usable
+    from evaluation.models.stored_embeddings import stored_name, write_embeddings
 
     embedder, loaded = open_embedder(options.checkpoint, options, device_of(options))
     pictures = _pictures(options, loaded.preprocessing)
@@ -77,8 +77,8 @@ def _pictures(options: Any, form: "Preprocessing") -> "list[Picture]":
 
 
 def _folder(folder: Path, form: "Preprocessing", sides: list[int | None]) -> "list[Picture]":
-    from evaluation.prepare import whole
-    from pipeline.disk import PICTURE_SUFFIXES, walk_pictures
+    from evaluation.models.preparation import whole
+    from pipeline.sources.picture_files import PICTURE_SUFFIXES, walk_pictures
 
     names = sorted(path for _, path in walk_pictures(folder))
     if not names:
@@ -87,8 +87,8 @@ def _folder(folder: Path, form: "Preprocessing", sides: list[int | None]) -> "li
 
 
 def _listed(path: Path, root: Path, form: "Preprocessing", sides: list[int | None], *, native: bool) -> "list[Picture]":
-    from evaluation.prepare import aligned, aligned_at_native_size, require_template
-    from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
+    from evaluation.models.preparation import aligned, aligned_at_native_size, require_template
+    from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 
     require_template(form, str(path))
     with path.open("rb") as file:

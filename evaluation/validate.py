@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from evaluation.identification import cosines, mated_ranks, rank_rate
-from evaluation.pictures import PictureError, decode
-from evaluation.verification import auc, tar_at_far
-from pipeline.batch_pixels import network_pixels, reduce
-from pipeline.corpus import common_preprocessing
+from evaluation.metrics.identification import cosines, mated_ranks, rank_rate
+from evaluation.metrics.verification import auc, tar_at_far
+from evaluation.models.pictures import PictureError, decode
+from pipeline.loading.batch_pixels import network_pixels, reduce
+from pipeline.sampling.shard_folders import common_preprocessing
 from shards.command import UserError
 from shards.index import ShardIndex
-from training.validation import HeldOut, Validate
+from training.engine.validation import HeldOut, Validate
 
 MOST_PEOPLE = 500
 MOST_PHOTOS = 5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.intervals import Interval, bootstrap_over_people
+from evaluation.metrics.intervals import Interval, bootstrap_over_people
 from experiments.campaign import Result
 from experiments.measure import FIGURES
 from experiments.variants import CONTRASTS

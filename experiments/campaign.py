@@ -13,13 +13,13 @@ from experiments.populations import Population, orl_population, rendered_populat
 from experiments.settings import Ablation, Part
 from experiments.trial import Trial, run_trial
 from experiments.variants import Variant, configuration
-from pipeline.executors import local_processes, work_through
-from pipeline.plan import Plan, Settings
-from pipeline.sharding import shard
-from pipeline.sources import without_identities
+from pipeline.jobs.executors import local_processes, work_through
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import without_identities
 from shards.command import UserError
 from shards.writer import write_atomically
-from training.config import Config, refuse_changes
+from training.settings.config import Config, refuse_changes
 
 
 @dataclass(frozen=True)

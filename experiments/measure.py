@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.identification import l2_normalised, mated_ranks
-from evaluation.verification import threshold_at_rate
+from evaluation.metrics.identification import l2_normalised, mated_ranks
+from evaluation.metrics.verification import threshold_at_rate
 
 FAR = 0.01
 FIGURES = {

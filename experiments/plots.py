@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from experiments.aggregate import Summary
 from experiments.measure import FIGURES
 from experiments.variants import Variant
-from training.plot_style import GRID, colour_of, png_of
+from training.monitoring.plot_style import GRID, colour_of, png_of
 
 _SHOWN = ("rank-1", "tar")
 

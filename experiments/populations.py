@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
-from pipeline.sources import (
+from pipeline.sources.datasets import (
     ORL_HELD_OUT_PEOPLE,
     ORL_TRAIN_PEOPLE,
     Source,
@@ -17,6 +16,7 @@ from pipeline.sources import (
     orl_photos,
     vggface2,
 )
+from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 from pipeline.synthetic.write import write_dataset
 
 _LIST = Path("bb_landmark") / "loose_landmark_train.csv"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shards.command import UserError
-from training.config import Config, Model, Optimizer
+from training.settings.config import Config, Model, Optimizer
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.embedder import Embedder
-from evaluation.models import load_model
-from evaluation.prepare import aligned
+from evaluation.models.embedder import Embedder
+from evaluation.models.load import load_model
+from evaluation.models.preparation import aligned
 from experiments.measure import person_figures
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
-from training.backbone_file import TRUSTED
-from training.config import Config
-from training.distributed import joined_world
-from training.loop import train
-from training.metrics_file import read_lines
-from training.run import Run
-from training.run_folder import FINAL, METRICS
+from training.checkpoints.run_folder import FINAL, METRICS
+from training.engine.loop import train
+from training.engine.run import Run
+from training.monitoring.metrics_file import read_lines
+from training.networks.backbone_file import TRUSTED
+from training.ranks.world import joined_world
+from training.settings.config import Config
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.degradation import Degradation
-from pipeline.views import Views
+from pipeline.sampling.degradation import Degradation
+from pipeline.sampling.views import Views
 from shards.command import UserError
-from training.config import Config
+from training.settings.config import Config
 
 LOW_SIZES = (8, 12, 16)
 """Sides in pixels of the published method's low-resolution views."""

@@ -46,17 +46,17 @@ def main() -> None:
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
     if options.what == "loader":
-        from pipeline.bench_feeding import bench_loader as bench
+        from pipeline.benchmarks.loader import bench_loader as bench
     elif options.what == "decoding":
-        from pipeline.bench_decoding import bench_decoding as bench
+        from pipeline.benchmarks.decoding import bench_decoding as bench
     elif options.what in ("index", "soak"):
-        from pipeline import bench_scale
+        from pipeline.benchmarks import index_and_soak as bench_scale
 
         bench = {"index": bench_scale.bench_index, "soak": bench_scale.bench_soak}[options.what]
     elif options.what == "shard":
-        from pipeline.bench_offline import bench_shard as bench
+        from pipeline.benchmarks.shard import bench_shard as bench
     else:
-        from pipeline.bench_records import bench_records as bench
+        from pipeline.benchmarks.records import bench_records as bench
     bench(options)
 
 

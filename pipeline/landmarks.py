@@ -13,7 +13,7 @@ from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
 if TYPE_CHECKING:
-    from pipeline.landmarking import Summary
+    from pipeline.alignment.landmark_run import Summary
 
 
 def parser() -> Parser:
@@ -36,7 +36,7 @@ def parser() -> Parser:
 def main() -> None:
     """Measure the landmarks of a folder of photos."""
     options = parser().parse_args()
-    from pipeline.landmarking import measure_folder
+    from pipeline.alignment.landmark_run import measure_folder
 
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")

@@ -12,7 +12,7 @@ from shards.command import Parser, UserError, run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pipeline.batch import Batch
+    from pipeline.loading.batch import Batch
 
 
 def parser() -> Parser:
@@ -94,10 +94,10 @@ def draw_sheet(batch: "Batch", name_of: Callable[[int], str]) -> "Figure":
 def main() -> None:
     """Draw one batch of shard folders as a contact sheet."""
     options = parser().parse_args()
-    from pipeline.corpus import Corpus
-    from pipeline.degradation import Degradation
-    from pipeline.loader import Loader
-    from pipeline.views import Views
+    from pipeline.loading.loader import Loader
+    from pipeline.sampling.degradation import Degradation
+    from pipeline.sampling.shard_folders import Corpus
+    from pipeline.sampling.views import Views
     from shards.writer import write_atomically
 
     corpus = Corpus.open(options.shards)

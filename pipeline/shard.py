@@ -100,10 +100,10 @@ def main() -> None:
     options = parser().parse_args()
     from rich.console import Console
 
-    from pipeline.executors import prepare_processes
-    from pipeline.plan import Plan, Settings
-    from pipeline.sharding import refuse_unusable, shard
-    from pipeline.source_options import open_sources
+    from pipeline.jobs.executors import prepare_processes
+    from pipeline.sharding.plan import Plan, Settings
+    from pipeline.sharding.run import refuse_unusable, shard
+    from pipeline.sharding.source_options import open_sources
 
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")

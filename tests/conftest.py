@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import Plan, Settings
-from pipeline.sharding import shard
-from pipeline.sources import orl, vggface2
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import orl, vggface2
 from pipeline.synthetic.write import write_dataset
 from tests.campaigns.small_disk import mount, unmount
 

@@ -1,4 +1,4 @@
-"""The order of imports is the architecture: shards < pipeline < training < evaluation < experiments."""
+"""The order of imports is the architecture: of the packages, and of the rooms (folders) within each."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -10,6 +10,23 @@ from tests.entry_points import MODULE_OF
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["shards", "pipeline", "training", "evaluation", "experiments"]
+ROOMS = {
+    "pipeline": [
+        ["pixels"],
+        # The offline half and the online half: neither imports the other.
+        ["jobs", "sources", "alignment", "sharding"],
+        ["sampling", "reading", "loading"],
+        ["synthetic", "benchmarks"],
+    ],
+    "training": [
+        ["settings", "ranks", "checkpoints", "networks", "objectives", "monitoring", "engine", "benchmarks"],
+    ],
+    "evaluation": [["metrics", "lists", "models", "protocols", "reporting", "benchmarks"]],
+}
+"""Rooms of each package in groups: a room imports from earlier rooms of its own group, and from `OPEN` groups."""
+OPEN = {"pipeline": {1: [0], 2: [0], 3: [0, 1, 2]}}
+"""Which groups of a package a group may import from, beside itself."""
+MOST_MODULES = 15
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 # Run as a script, training/main.py has its folder on the module path: these would hide the standard ones.
 SHADOWS = {"copy", "logging", "random", "types"}
@@ -46,6 +63,47 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
     # Raises CycleError, which names the circle.
     TopologicalSorter({name: imported_modules(path) & names.keys() for name, path in names.items()}).prepare()
+
+
+def room_of(module: str) -> tuple[str, str] | None:
+    """Return package and room of a dotted module, None for the top of a package and for packages without rooms."""
+    package, *rest = module.split(".")
+    return (package, rest[0]) if len(rest) > 1 and package in ROOMS else None
+
+
+def allowed_rooms(package: str, room: str) -> set[str]:
+    """Return the rooms of its package that a room may import from."""
+    for number, group in enumerate(ROOMS[package]):
+        if room in group:
+            others = [ROOMS[package][other] for other in OPEN.get(package, {}).get(number, [])]
+            return {*group[: group.index(room) + 1], *(name for other in others for name in other)}
+    raise AssertionError(f"{package}/{room} is not in ROOMS")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_import_only_from_rooms_before_them(path: Path) -> None:
+    own = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if own is None:
+        return
+    package, room = own
+    rooms = {found for name in imported_modules(path) if (found := room_of(name)) and found[0] == package}
+    # `from pipeline.pixels import resample` names the room alone.
+    known = {name for group in ROOMS[package] for name in group}
+    assert {name for _, name in rooms if name in known} <= allowed_rooms(package, room)
+
+
+def test_every_folder_of_modules_is_a_room_of_a_readable_size() -> None:
+    for package, groups in ROOMS.items():
+        folders = {path.parent.name for path in (ROOT / package).glob("*/*.py")}
+        assert folders == {name for group in groups for name in group}
+    for folder in {path.parent for path in MODULES}:
+        assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_MODULES, folder
+
+
+def test_tests_lie_in_the_rooms_of_what_they_test() -> None:
+    for package, groups in ROOMS.items():
+        folders = {path.parent.name for path in (ROOT / "tests" / package).glob("*/test_*.py")}
+        assert folders <= {name for group in groups for name in group}
 
 
 def test_there_are_modules_to_check() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.entry_points import MODULE_OF
-from training.config import Config
+from training.settings.config import Config
 
 COMMANDS = sorted(MODULE_OF)
 HEAVY = {"torch", "cv2", "nvidia.dali", "pandas", "scipy", "matplotlib", "numba", "duckdb", "sklearn", "onnxruntime"}

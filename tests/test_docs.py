@@ -32,7 +32,7 @@ def check_python(module_name: str, arguments: list[str], *, whole: bool) -> None
         else:
             module.parser().parse_args(arguments)
         return
-    from training.config import Config
+    from training.settings.config import Config
 
     parser = module.parser(Config()) if module_name == "training/main.py" else module.parser()
     shown = {word.partition("=")[0] for word in arguments if word.startswith("--")}

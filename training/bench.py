@@ -13,7 +13,7 @@ from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
 if TYPE_CHECKING:
-    from training.bench_report import Measured
+    from training.benchmarks.report import Measured
 
 
 def parser() -> Parser:
@@ -46,8 +46,8 @@ def main() -> None:
         raise UserError("--batch 1; the triplet loss needs at least 2 identities")
     import torch
 
-    from pipeline.bench_run import write_figures
-    from training.machine import chosen_device, prepare_machine
+    from pipeline.benchmarks.runner import write_figures
+    from training.ranks.machine import chosen_device, prepare_machine
 
     device = chosen_device(options.device)
     torch.set_num_threads(options.threads)
@@ -57,9 +57,9 @@ def main() -> None:
 
 
 def _measure(options: Any) -> "Measured":
-    from training.bench_data import bench_loader
-    from training.bench_report import Measured, report
-    from training.bench_steps import arithmetic, measure_rounds, measure_waiting
+    from training.benchmarks.data import bench_loader
+    from training.benchmarks.report import Measured, report
+    from training.benchmarks.steps import arithmetic, measure_rounds, measure_waiting
 
     with bench_loader(options) as (loader, config):
         batch = next(loader)

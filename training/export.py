@@ -29,8 +29,8 @@ def main() -> None:
     if not options.out.absolute().parent.is_dir() or options.out.is_dir():
         raise UserError(f"{options.out} cannot be written; name a file in a folder that is there")
     from shards.writer import write_atomically
-    from training.backbone_file import load_backbone
-    from training.export_formats import FORMATS
+    from training.networks.backbone_file import load_backbone
+    from training.networks.export_formats import FORMATS
 
     loaded = load_backbone(options.checkpoint)
     content = FORMATS[options.format](loaded)

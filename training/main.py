@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from shards.command import Parser, UserError, run
-from training.config import Config, flat
-from training.recipes import RECIPES, recipe
+from training.settings.config import Config, flat
+from training.settings.recipes import RECIPES, recipe
 
 VALIDATION = "evaluation.validate:held_out"
 
@@ -93,11 +93,11 @@ def main() -> None:
     """Train a recipe."""
     with told_by_the_first():
         options, config = read_command_line(sys.argv[1:])
-    from training.distributed import joined_world
-    from training.loop import train
-    from training.machine import chosen_device, prepare_machine
-    from training.run import Run
-    from training.validation import validation_of_run
+    from training.engine.loop import train
+    from training.engine.run import Run
+    from training.engine.validation import validation_of_run
+    from training.ranks.machine import chosen_device, prepare_machine
+    from training.ranks.world import joined_world
 
     with told_by_the_first():
         device = chosen_device(options.device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

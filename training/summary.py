@@ -19,7 +19,7 @@ def parser() -> Parser:
 def main() -> None:
     """Write the page."""
     options = parser().parse_args()
-    from training.run_page import write_page
+    from training.monitoring.run_page import write_page
 
     print(write_page(options.run_dir))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from pipeline.landmark_list import HEADER
+from pipeline.sources.landmark_list import HEADER
 from pipeline.synthetic.identity import Identity, make_identity
 from pipeline.synthetic.layouts import LAYOUTS, Job, LandmarkList, Layout, MatFile, folder_of
 from pipeline.synthetic.render import photo_generator, render

@@ -18,10 +18,10 @@ def model_files(scratch: Path) -> dict[str, Reader]:
     """Write every kind of model: of a tiny network of ours, and a SphereNet as the authors have it."""
     import torch
 
-    from evaluation.models import load_model
-    from training.backbone_file import load_backbone
-    from training.export_formats import FORMATS
-    from training.model import build_backbone
+    from evaluation.models.load import load_model
+    from training.networks.backbone_file import load_backbone
+    from training.networks.backbones import build_backbone
+    from training.networks.export_formats import FORMATS
 
     ours = scratch / "ours.pt"
     write_checkpoint(ours, step=3)
@@ -64,14 +64,14 @@ def _used(loaded: Any) -> object:
 
 def config() -> Any:
     """Return the settings of the run whose files are damaged."""
-    from training.recipes import TINY
+    from training.settings.recipes import TINY
 
     return replace(TINY, size=_SIZE, model=replace(TINY.model, backbone="linear", embedding_size=_EMBEDDING))
 
 
 def form() -> Any:
     """Return how its pictures are prepared."""
-    from pipeline.align import preprocessing
+    from pipeline.alignment.align import preprocessing
 
     return preprocessing("paper", _SIZE)
 
@@ -80,7 +80,7 @@ def know_linear() -> None:
     """Add a backbone whose files are so small that damage hits every part of them."""
     from torch import nn
 
-    from training.model import BACKBONES
+    from training.networks.backbones import BACKBONES
 
     BACKBONES["linear"] = lambda _, size, length: nn.Sequential(nn.Flatten(), nn.Linear(3 * size**2, length))
 
@@ -89,9 +89,9 @@ def write_checkpoint(path: Path, step: int) -> None:
     """Write a checkpoint of it after one step of the optimiser, and give it a number of steps."""
     import torch
 
-    from training.checkpoint import Checkpoint, save_checkpoint
-    from training.distributed import ALONE
-    from training.saving import new_state
+    from training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+    from training.engine.training_state import new_state
+    from training.ranks.world import ALONE
 
     torch.manual_seed(0)
     state = new_state(config(), 5, ALONE)
@@ -118,7 +118,7 @@ def other_checkpoint(data: bytes, random_: random.Random) -> bytes:
     """Write a checkpoint anew, with its checksum, and with other values in it."""
     import torch
 
-    from training.checkpoint_file import write_data
+    from training.checkpoints.checksummed_file import write_data
 
     other = other_fields(torch.load(io.BytesIO(data), weights_only=True), random_)
     buffer = io.BytesIO()

@@ -13,8 +13,8 @@ from tests.campaigns.mutations import Reader, mutated, other_fields, other_json
 
 def run_files(run_dir: Path) -> dict[str, Reader]:
     """Write a run's folder, which is continued, and whose page is written."""
-    from training.run_folder import checkpoint_path
-    from training.run_page import note_start
+    from training.checkpoints.run_folder import checkpoint_path
+    from training.monitoring.run_page import note_start
 
     (run_dir / "checkpoints").mkdir(parents=True)
     for step in (0, 3):
@@ -43,11 +43,11 @@ def result_files(scratch: Path) -> dict[str, Reader]:
     """Write embeddings and the results of an evaluation."""
     import numpy as np
 
-    from evaluation.figures import Figure, Outcome
-    from evaluation.results import Model, Report, Settings, write_results
-    from evaluation.stored import StoredEmbeddings, write_embeddings
-    from evaluation.thresholds import thresholds_of
-    from training.backbone_file import load_backbone
+    from evaluation.metrics.figures import Figure, Outcome
+    from evaluation.models.stored_embeddings import StoredEmbeddings, write_embeddings
+    from evaluation.reporting.results import Model, Report, Settings, write_results
+    from evaluation.reporting.stored_thresholds import thresholds_of
+    from training.networks.backbone_file import load_backbone
 
     ours, vectors, results = scratch / "ours.pt", scratch / "vectors.npz", scratch / "results.json"
     loaded = load_backbone(ours)
@@ -65,12 +65,12 @@ def result_files(scratch: Path) -> dict[str, Reader]:
 
 def _resume(run_dir: Path) -> None:
     """Continue a run, up to what needs its shards."""
-    from training.distributed import ALONE
-    from training.metrics_log import truncate_metrics
-    from training.run import Run, held
-    from training.run_folder import METRICS
-    from training.run_page import note_start
-    from training.saving import new_state
+    from training.checkpoints.run_folder import METRICS
+    from training.engine.run import Run, held
+    from training.engine.training_state import new_state
+    from training.monitoring.metrics_log import truncate_metrics
+    from training.monitoring.run_page import note_start
+    from training.ranks.world import ALONE
 
     kept = {path: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
     try:
@@ -85,7 +85,7 @@ def _resume(run_dir: Path) -> None:
 
 
 def _page(run_dir: Path) -> None:
-    from training.run_page import write_page
+    from training.monitoring.run_page import write_page
 
     with warnings.catch_warnings():
         # Of axes that have no width.

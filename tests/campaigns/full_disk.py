@@ -57,7 +57,7 @@ class Stage:
 
 def sound_checkpoints(disk: Path) -> None:
     """Every file that has a checkpoint's name is one."""
-    from training.checkpoint import load_checkpoint
+    from training.checkpoints.checkpoint import load_checkpoint
 
     nothing_temporary(disk)
     for path in disk.rglob("*.pt"):

@@ -16,12 +16,12 @@ def readers(scratch: Path) -> dict[str, Reader]:
     import numpy as np
     import torch
 
-    from evaluation import lfw, scface, survface, survface_openset, tinyface
-    from evaluation.pictures import read_picture
-    from evaluation.stored import StoredEmbeddings
+    from evaluation.models.pictures import read_picture
+    from evaluation.models.stored_embeddings import StoredEmbeddings
+    from evaluation.protocols.selection import lfw, scface, survface, survface_openset, tinyface
     from pipeline.synthetic.write import write_dataset
-    from training.backbone_file import load_backbone
-    from training.model import build_backbone
+    from training.networks.backbone_file import load_backbone
+    from training.networks.backbones import build_backbone
 
     for layout in ("lfw", "scface", "survface", "tinyface"):
         write_dataset(scratch, layout, identities=4, photos=4, seed=0)
@@ -49,7 +49,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
 
 def judged(_name: str, one: Reader, _sound: bytes, _damaged: bytes) -> str:
     """Have a damaged file read."""
-    from evaluation.pictures import PictureError
+    from evaluation.models.pictures import PictureError
 
     try:
         one.read()

@@ -12,23 +12,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.faces import FaceFormat, make_face
-from pipeline.landmark_list import read_landmarks
-from pipeline.photo_decoding import UnusablePhoto, decode
-from pipeline.plan import Plan, Settings
-from pipeline.recordio import DamagedRecord, recordio
-from pipeline.recordio import read_record as read_rec
-from pipeline.records import Records
-from pipeline.sharding import is_done, shard
-from pipeline.source_options import read_source_file
-from pipeline.sources import vggface2, without_identities
+from pipeline.alignment.photo_to_face import FaceFormat, make_face
+from pipeline.pixels.photo_decoding import UnusablePhoto, decode
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import is_done, shard
+from pipeline.sharding.source_options import read_source_file
+from pipeline.sharding.tar_record import WORK, UnitRecord, record_path, write_record
+from pipeline.sources.datasets import vggface2, without_identities
+from pipeline.sources.landmark_list import read_landmarks
+from pipeline.sources.photo_table import Records
+from pipeline.sources.recordio import DamagedRecord, recordio
+from pipeline.sources.recordio import read_record as read_rec
 from pipeline.synthetic.write import write_dataset
-from pipeline.unit_record import WORK, UnitRecord, record_path, write_record
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE, tar_name
 from shards.verify import find_faults
 from tests.campaigns.mutations import Reader, campaign
-from tests.pipeline.test_recordio import write_set
+from tests.pipeline.sources.test_recordio import write_set
 
 _SETTINGS = Settings(size=32, min_tars=2, stored_views=(8,))
 

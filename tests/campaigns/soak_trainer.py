@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bench_run import resident_mib, write_figures
+from pipeline.benchmarks.runner import resident_mib, write_figures
 from tests.campaigns.kill_trainer import ROOT, ranks_of, render_shards
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from evaluation.figures import Outcome
-from pipeline.align import similarity, template_points
+from evaluation.metrics.figures import Outcome
+from pipeline.alignment.align import similarity, template_points
 
 
 def figures(outcome: Outcome) -> dict[str, float]:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.embedder import Embedder
-from pipeline.align import preprocessing
-from training.backbone_file import LoadedBackbone
-from training.model import build_backbone
+from evaluation.models.embedder import Embedder
+from pipeline.alignment.align import preprocessing
+from training.networks.backbone_file import LoadedBackbone
+from training.networks.backbones import build_backbone
 
 SIZE = 32
 """Side of its pictures in pixels."""

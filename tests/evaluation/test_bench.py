@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.bench_data import pair_numbers
+from evaluation.benchmarks.data import pair_numbers
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.best_known import BEST_KNOWN
-from pipeline.align import preprocessing
-from training.checkpoint import Checkpoint, save_checkpoint
-from training.model import build_backbone
-from training.recipes import TINY
-from training.step import build_learner
+from evaluation.reporting.best_known import BEST_KNOWN
+from pipeline.alignment.align import preprocessing
+from training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from training.engine.step import build_learner
+from training.networks.backbones import build_backbone
+from training.settings.recipes import TINY
 
 
 @pytest.fixture(scope="module")

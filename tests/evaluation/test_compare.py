@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.align import similarity, template_points
+from pipeline.alignment.align import similarity, template_points
 from tests.evaluation.conftest import SIZE
-from training.model import build_backbone
+from training.networks.backbones import build_backbone
 
 pytestmark = pytest.mark.slow
 

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from evaluation.validate import held_out
-from pipeline.plan import Plan, Settings
-from pipeline.resample import reduce_and_enlarge
-from pipeline.sharding import shard
-from pipeline.sources import folder as folder_of
-from pipeline.sources import vggface2, without_identities
+from pipeline.pixels.resample import reduce_and_enlarge
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import folder as folder_of
+from pipeline.sources.datasets import vggface2, without_identities
 from shards.command import UserError
 from shards.index import ShardIndex
-from training.validation import HeldOut
+from training.engine.validation import HeldOut
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.page import BEGIN, END
-from pipeline.claim import claimed
+from shards.claim import claimed
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import experiments.measure
-from evaluation.verification import auc, tar_at_far
+from evaluation.metrics.verification import auc, tar_at_far
 from experiments.measure import FAR, person_figures
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.bench_decoding import GPU_WAYS, HOST, decode_photos
-from pipeline.bench_feeding import write_loose
-from pipeline.bench_loader import WAYS, Task
-from pipeline.bench_rendered import write_large_index
-from pipeline.bench_run import in_fresh_process
-from pipeline.bench_scale import Soak, load_index
+from pipeline.benchmarks.decoding import GPU_WAYS, HOST, decode_photos
+from pipeline.benchmarks.index_and_soak import Soak, load_index
+from pipeline.benchmarks.loader import write_loose
+from pipeline.benchmarks.loader_ways import WAYS, Task
+from pipeline.benchmarks.rendered import write_large_index
+from pipeline.benchmarks.runner import in_fresh_process
 from shards.index import ShardIndex
 
 

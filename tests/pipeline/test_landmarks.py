@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.landmark_list import LANDMARK_COLUMNS, read_landmarks
-from pipeline.landmarking import measure_folder, report_path
-from pipeline.sources import orl_photos
+from pipeline.alignment.landmark_run import measure_folder, report_path
+from pipeline.sources.datasets import orl_photos
+from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 from shards.command import UserError
 from shards.format import read_manifest
 

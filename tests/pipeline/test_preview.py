@@ -5,10 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.batch import Batch
-from pipeline.loader import Loader
+from pipeline.loading.batch import Batch
+from pipeline.loading.loader import Loader
 from pipeline.preview import draw_sheet
-from pipeline.views import Views
+from pipeline.sampling.views import Views
 
 
 def test_rows_are_identities_and_columns_are_views(orl_shards: Path) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.align import align
-from pipeline.landmark_list import read_landmarks
-from pipeline.plan import Plan, Settings
-from pipeline.sharding import shard
-from pipeline.sources import vggface2
+from pipeline.alignment.align import align
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import vggface2
+from pipeline.sources.landmark_list import read_landmarks
 from shards.format import read_manifest
 from shards.index import ShardIndex
 from shards.verify import find_faults

@@ -11,17 +11,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.batch import Batch
+from pipeline.loading.batch import Batch
 from shards.command import UserError
-from training.bench_steps import STRAIGHTFORWARD, TRAINER, arithmetic, one_pass_losses, straightforward_losses, ways
-from training.compiling import compiled, compiler_fault
-from training.config import Model
-from training.distributed import ALONE
-from training.machine import keep_freed_memory, return_freed_memory
-from training.model import channels_last
-from training.optimizer import build_optimizer
-from training.recipes import TINY
-from training.step import build_learner, for_training, losses_and_gradients
+from training.benchmarks.steps import (
+    STRAIGHTFORWARD,
+    TRAINER,
+    arithmetic,
+    one_pass_losses,
+    straightforward_losses,
+    ways,
+)
+from training.engine.compiling import compiled, compiler_fault
+from training.engine.optimizer import build_optimizer
+from training.engine.step import build_learner, for_training, losses_and_gradients
+from training.networks.backbones import channels_last
+from training.ranks.machine import keep_freed_memory, return_freed_memory
+from training.ranks.world import ALONE
+from training.settings.config import Model
+from training.settings.recipes import TINY
 
 CPU = torch.device("cpu")
 

@@ -13,14 +13,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pipeline.align import preprocessing
+from pipeline.alignment.align import preprocessing
 from shards.format import Preprocessing
-from training.backbone_file import load_backbone
-from training.checkpoint import Checkpoint, save_checkpoint
-from training.export_formats import FORMATS, METADATA_KEY, onnx_bytes
-from training.model import build_backbone
-from training.recipes import TINY
-from training.step import build_learner
+from training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from training.engine.step import build_learner
+from training.networks.backbone_file import load_backbone
+from training.networks.backbones import build_backbone
+from training.networks.export_formats import FORMATS, METADATA_KEY, onnx_bytes
+from training.settings.recipes import TINY
 
 # The smallest of each kind; an IR-SE network has all that an IR network has.
 BACKBONES = ["spherenet4", "resnet50", "irse50"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
-from training.distributed import World, joined_world
+from training.ranks.world import World, joined_world
 
 Work = Callable[..., dict[str, torch.Tensor]]
 

@@ -1,0 +1,261 @@
+"""95 % intervals of verification and open-set figures: people are drawn with replacement, with all they are in.
+
+A draw gives every person a multiplicity m. A pair of one person then counts m times, a pair of two people
+m m' times, a probe m times. Thresholds are found anew in every draw, so that the interval of TAR at FAR also holds
+what the few negatives behind a low FAR leave open (the vertex bootstrap of Snijders and Borgatti, 1999).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluation.metrics.identification import MatedRanks
+from evaluation.metrics.intervals import RESAMPLES, Interval, percentiles, wilson
+from evaluation.metrics.verification import FloatArray, crossing
+
+IntArray = NDArray[np.int64]
+Statistic = Callable[["WeightedCurve"], float]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Positive scores sorted into the negative ones once, so that weights give figures in linear time.
+
+    The distinct negative scores are numbered downwards, 0 to K - 1.
+
+    Attributes:
+        negative: (N,) number of each negative score.
+        above: (P,) number of the highest negative score that each positive one is strictly above; K if none.
+        reaches: (P,) the same, of the highest that it is at least as high as.
+        distinct: K.
+    """
+
+    negative: IntArray
+    above: IntArray
+    reaches: IntArray
+    distinct: int
+
+    @staticmethod
+    def of(positives: ArrayLike, negatives: ArrayLike) -> "Weighted":
+        """Sort positives (P,) into negatives (N,)."""
+        values, number = np.unique(-np.asarray(negatives, dtype=np.float64), return_inverse=True)
+        mirrored = -np.asarray(positives, dtype=np.float64)
+        above, reaches = (np.searchsorted(values, mirrored, side=side) for side in ("right", "left"))
+        return Weighted(number, above, reaches, len(values))
+
+    def curve(self, up: ArrayLike, un: ArrayLike, total: float | None = None) -> "WeightedCurve":
+        """Return what passes, for positives weighted by `up` (P,) and negatives by `un` (N,).
+
+        `total` is the weight of all positives where some are not among the scores because they never pass.
+        """
+        places = self.distinct + 1
+        true, tied = (np.cumsum(np.bincount(at, up, places), dtype=np.float64) for at in (self.above, self.reaches))
+        false = np.concatenate([[0.0], np.cumsum(np.bincount(self.negative, un, self.distinct))])
+        return WeightedCurve(false, true, tied, float(true[-1]) if total is None else total)
+
+
+@dataclass(frozen=True)
+class WeightedCurve:
+    """How much passes at each distinct negative score.
+
+    Attributes:
+        false: (K + 1,) weight of negatives strictly above the k-th distinct one; last, of all.
+        true: (K + 1,) weight of positives strictly above it; last, of all that have a score.
+        tied: (K + 1,) weight of positives at least as high; last, of all that have a score.
+        total: weight of all positives.
+    """
+
+    false: FloatArray
+    true: FloatArray
+    tied: FloatArray
+    total: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether positives or negatives have no weight."""
+        return not (self.false[-1] > 0 and self.total > 0)
+
+    def rate_at(self, rate: float) -> float:
+        """Return TAR at FAR, or TPIR at FPIR, by the rule of `verification.threshold_at_rate`."""
+        place = int(Fraction(str(rate)) * int(self.false[-1]))
+        number = int(np.searchsorted(self.false[1:], place, side="right"))
+        return float(self.true[number] / self.total)
+
+    def area_strictly_above(self) -> float:
+        """Return the chance that a positive is above a negative, as `identification.tpir_area`."""
+        return float(np.diff(self.false) @ self.true[:-1] / (self.false[-1] * self.total))
+
+    def area(self) -> float:
+        """Return the chance that a positive is above a negative, ties half, as `verification.auc`."""
+        return float(np.diff(self.false) @ (self.true + self.tied)[:-1] / (2 * self.false[-1] * self.total))
+
+    def equal_error_rate(self) -> float:
+        """Return the rate at which both errors are equal, as `verification.equal_error_rate`."""
+        # Up to the positives above a negative score, then over to all that are at least as high.
+        tar = np.concatenate([[0.0], np.stack([self.true[:-1], self.tied[:-1]], axis=1).ravel(), [self.total]])
+        far = np.concatenate([[0.0, 0.0], np.repeat(self.false[1:], 2)])
+        return crossing(far / self.false[-1], tar / self.total)
+
+    def best_accuracy(self) -> float:
+        """Return the highest share of right decisions, as `verification.best_accuracy`."""
+        right = self.true + self.false[-1] - self.false
+        return float(right.max() / (self.false[-1] + self.total))
+
+
+@dataclass(frozen=True)
+class PairPeople:
+    """Who stands in each pair.
+
+    Attributes:
+        left: (N,) number of the person.
+        right: (N,) number of the other, the same in pairs of one person.
+        count: people, numbered 0 to count - 1.
+    """
+
+    left: IntArray
+    right: IntArray
+    count: int
+
+    @staticmethod
+    def of(left: Sequence[str], right: Sequence[str]) -> "PairPeople":
+        """Number the people of pairs by their names."""
+        names, number = np.unique(np.array([*left, *right], dtype=str), return_inverse=True)
+        return PairPeople(number[: len(left)], number[len(left) :], len(names))
+
+    def of_rows(self, rows: ArrayLike) -> "PairPeople":
+        """Keep some pairs, and the numbers of all people."""
+        kept = np.asarray(rows, dtype=np.int64)
+        return PairPeople(self.left[kept], self.right[kept], self.count)
+
+    @staticmethod
+    def joined(one: "PairPeople", other: "PairPeople") -> "PairPeople":
+        """Put the pairs of one after those of another; their people are numbered alike."""
+        assert one.count == other.count
+        left, right = np.concatenate([one.left, other.left]), np.concatenate([one.right, other.right])
+        return PairPeople(left, right, one.count)
+
+    def weights(self, drawn: IntArray) -> IntArray:
+        """Return (N,) how often each pair is drawn, given how often each person is."""
+        return np.where(self.left == self.right, drawn[self.left], drawn[self.left] * drawn[self.right])
+
+
+def verification_intervals(
+    positives: ArrayLike,
+    negatives: ArrayLike,
+    people: tuple[PairPeople, PairPeople],
+    statistics: Mapping[str, Statistic],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval | None]:
+    """Return the interval of each statistic of the scores of pairs.
+
+    Args:
+        positives: (P,) scores of pairs of one person.
+        negatives: (N,) scores of pairs of two people.
+        people: of the positive and of the negative pairs, numbered alike.
+        statistics: by name.
+        seed: of the draws, so that the interval is the same every time.
+        resamples: number of draws.
+    """
+    generator = np.random.default_rng(seed)
+    same, other = people
+    scores = Weighted.of(positives, negatives)
+
+    def draw() -> WeightedCurve:
+        drawn = drawn_people(generator, same.count)
+        return scores.curve(same.weights(drawn), other.weights(drawn))
+
+    whole = scores.curve(np.ones(len(same.left)), np.ones(len(other.left)))
+    return _intervals(whole, draw, statistics, len(np.unique(same.left)), resamples)
+
+
+def bootstrap_over_pairs(
+    hits: ArrayLike, people: PairPeople, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval | None:
+    """Return the interval of a mean over pairs; None without pairs.
+
+    Args:
+        hits: (N,) 0..1 per pair.
+        people: who stands in them.
+        seed: of the draws.
+        resamples: number of draws.
+    """
+    values = np.asarray(hits, dtype=np.float64)
+    if not values.size:
+        return None
+    if (mean := float(values.mean())) in (0.0, 1.0):
+        return wilson(mean, len(np.unique([people.left, people.right])))
+    generator = np.random.default_rng(seed)
+    weights = (people.weights(drawn_people(generator, people.count)) for _ in range(resamples))
+    return percentiles([(drawn @ values) / drawn.sum() for drawn in weights if drawn.any()])
+
+
+def open_set_intervals(
+    mated: MatedRanks,
+    people: ArrayLike,
+    unmated_best: ArrayLike,
+    unmated_people: ArrayLike,
+    statistics: Mapping[str, Statistic],
+    *,
+    rank: int = 20,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval | None]:
+    """Return the interval of each statistic of TPIR and FPIR; mated and unmated people are drawn apart.
+
+    Args:
+        mated: (P,) mated probes.
+        people: (P,) whom they show.
+        unmated_best: (U,) best score of each unmated probe.
+        unmated_people: (U,) whom they show, as far as is known.
+        statistics: by name.
+        rank: TPIR counts true identities up to it.
+        seed: of the draws.
+        resamples: number of draws.
+    """
+    generator = np.random.default_rng(seed)
+    # A probe that is not within the rank passes at no threshold.
+    passes = mated.within(rank)
+    scores = Weighted.of(mated.scores[passes], unmated_best)
+    (known, one), (others, other) = (
+        np.unique(np.asarray(who), return_inverse=True) for who in (people, unmated_people)
+    )
+
+    def curve(mated_weight: NDArray[Any], unmated_weight: NDArray[Any]) -> WeightedCurve:
+        return scores.curve(mated_weight[passes], unmated_weight, float(mated_weight.sum()))
+
+    def draw() -> WeightedCurve:
+        return curve(drawn_people(generator, len(known))[one], drawn_people(generator, len(others))[other])
+
+    whole = curve(np.ones(len(one)), np.ones(len(other)))
+    return _intervals(whole, draw, statistics, len(known), resamples)
+
+
+def _intervals(
+    whole: WeightedCurve,
+    draw: Callable[[], WeightedCurve],
+    statistics: Mapping[str, Statistic],
+    people: int,
+    resamples: int,
+) -> dict[str, Interval | None]:
+    """Return the percentiles of each statistic over draws; Wilson's interval where it is 0 or 1."""
+    if whole.empty:
+        return dict.fromkeys(statistics)
+    curves = [curve for curve in (draw() for _ in range(resamples)) if not curve.empty]
+    found = {}
+    for name, statistic in statistics.items():
+        value = statistic(whole)
+        # At 0 and 1 every draw gives the same: no draw can tell how far the truth may be.
+        sure = value in (0.0, 1.0) or not curves
+        found[name] = wilson(value, people) if sure else percentiles([statistic(curve) for curve in curves])
+    return found
+
+
+def drawn_people(generator: np.random.Generator, people: int) -> IntArray:
+    """Return how often each person is drawn when as many are drawn as there are: (people,)."""
+    return np.bincount(generator.integers(0, people, people) if people else [], minlength=people)

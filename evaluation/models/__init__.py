@@ -1,0 +1,1 @@
+"""A model, and the embeddings it makes."""

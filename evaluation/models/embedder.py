@@ -1,0 +1,276 @@
+"""Pictures to embeddings: every picture is read, prepared and embedded once."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+
+from evaluation.models.embedding_cache import EmbeddingCache
+from evaluation.models.photo_groups import Shown, chunks, grouped
+from evaluation.models.pictures import Picture, PictureError, decode, read_bytes, reduced
+from pipeline.jobs.progress import progress
+from pipeline.loading.batch_pixels import to_network_range
+from shards.command import UserError
+from shards.format import Preprocessing
+from training.networks.backbone_file import LoadedBackbone
+from training.networks.backbones import channels_last
+
+# Pictures embedded at once, by device: more are no faster, and take memory.
+_BATCH = {"cpu": 64, "gpu": 256}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of pictures.
+
+    Attributes:
+        vectors: (N, D) float32, not normalised; NaN where a picture could not be used.
+        faults: reason by name of those pictures.
+    """
+
+    vectors: NDArray[np.float32]
+    faults: dict[str, str]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(N,) whether the picture has an embedding."""
+        finite: NDArray[np.bool_] = np.isfinite(self.vectors)
+        return np.asarray(finite.all(axis=1))
+
+    def __getitem__(self, rows: slice) -> "Embedded":
+        """Return some of the rows; the faults of all stay."""
+        return Embedded(self.vectors[rows], self.faults)
+
+
+class Embeds(Protocol):
+    """What protocols ask of a model: a network, or embeddings made elsewhere."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the model's pictures go through."""
+
+    @property
+    def hint(self) -> str:
+        """What to look at where not one picture can be used."""
+
+    def embed(self, pictures: Sequence[Picture]) -> Embedded:
+        """Embed pictures, in their order; each that cannot be used is a fault."""
+
+    def summary(self) -> str:
+        """Return in one clause where the embeddings came from."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A picture on its way: what the network is to see, or what is known of it already.
+
+    Attributes:
+        rows: of the result.
+        key: in the cache.
+        face: (S, S, 3) uint8, or None.
+        vector: (D,) float32 from the cache, or None.
+        fault: why there is neither.
+    """
+
+    rows: list[int]
+    key: bytes = b""
+    face: NDArray[np.uint8] | None = None
+    vector: NDArray[np.float32] | None = None
+    fault: str = ""
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape pictures and embeddings."""
+    return {
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def nothing_usable(number: int, name: str, reason: str, hint: str) -> UserError:
+    """Return the mistake of a user whose pictures all cannot be used, such as one for a reason."""
+    return UserError(f"none of {number:,} pictures can be used, such as {name} ({reason}); {hint}")
+
+
+class Embedder:
+    """A backbone and the preprocessing that its pictures must go through.
+
+    Args:
+        loaded: the backbone with its preprocessing.
+        device: "cpu" or "gpu".
+        flip: embed each picture and its mirror image, and return the mean of the two, not normalised before.
+        precision: "float32", or "bfloat16" for the network's products, which takes half the time where the processor
+            knows it; the embeddings are float32 all the same.
+        batch: pictures embedded at once; None: 64 on a CPU, 256 on a GPU.
+        cache: folder of kept embeddings; None keeps none. A model that is not wholly in its file, because it names a
+            module to import, is never kept.
+        watched: tell on stderr how far it is.
+
+    Attributes:
+        preprocessing: what the model's pictures go through.
+        hint: what to look at where not one picture can be used.
+        computed: embeddings that were computed so far.
+        reused: embeddings that were taken from the cache so far.
+
+    Raises:
+        OSError: the cache's folder cannot be made or read.
+    """
+
+    hint = "check that the data set's folder is the one its lists belong to"
+
+    def __init__(
+        self,
+        loaded: LoadedBackbone,
+        *,
+        device: str,
+        flip: bool = False,
+        precision: str = "float32",
+        batch: int | None = None,
+        cache: Path | None = None,
+        watched: bool = False,
+    ) -> None:
+        self.preprocessing: Preprocessing = loaded.preprocessing
+        self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        self._backbone = channels_last(loaded.backbone).to(self._device)
+        self._flip, self._batch = flip, batch or _BATCH[device]
+        self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
+        wholly_in_its_file = bool(loaded.sha256) and ":" not in loaded.name
+        self._halved = precision == "bfloat16"
+        identity = _identity(loaded, device, flip, precision)
+        self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
+        self.computed = self.reused = 0
+        self._watched = watched
+
+    def embed(self, pictures: Sequence[Picture]) -> Embedded:
+        """Embed pictures, reading the next batch in threads meanwhile.
+
+        A photo that several of them show in the same framing, in full or reduced, is read and aligned once, and the
+        same picture twice is embedded once. Memory: the result and a few batches.
+
+        Raises:
+            UserError: the network's output is not finite.
+        """
+        vectors: NDArray[np.float32] | None = None
+        faults: dict[str, str] = {}
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool, self._told(len(pictures)) as advance:
+            for fetched in self._read_ahead(pool, grouped(pictures)):
+                for item, vector in self._embedded(fetched, pictures):
+                    if vectors is None:
+                        vectors = np.full((len(pictures), len(vector)), np.nan, dtype=np.float32)
+                    vectors[item.rows] = vector
+                faulty = [(pictures[row].name, item.fault) for item in fetched if item.fault for row in item.rows]
+                faults.update(faulty)
+                advance(sum(len(item.rows) for item in fetched) - len(faulty), len(faulty))
+        if self._cache is not None:
+            self._cache.flush()
+        return Embedded(self._of_nothing(len(pictures)) if vectors is None else vectors, faults)
+
+    def _told(self, pictures: int) -> AbstractContextManager[Callable[[int, int], None]]:
+        return progress("embedding", pictures, lost="unusable") if self._watched else nullcontext(lambda *_: None)
+
+    def _of_nothing(self, number: int) -> NDArray[np.float32]:
+        """Return the vectors of pictures none of which can be used: (number, D), NaN."""
+        size = self.preprocessing.size
+        length = self._forward(np.zeros((1, size, size, 3), dtype=np.uint8)).shape[1]
+        return np.full((number, length), np.nan, dtype=np.float32)
+
+    def summary(self) -> str:
+        """Return in one clause how many embeddings were computed and how many reused."""
+        return f"{self.computed:,} computed, {self.reused:,} taken from the cache"
+
+    def _embedded(
+        self, fetched: list[_Fetched], pictures: Sequence[Picture]
+    ) -> Iterator[tuple[_Fetched, NDArray[np.float32]]]:
+        """Yield the items that are no faults with their embeddings, (D,) each."""
+        for item in fetched:
+            if item.vector is not None:
+                self.reused += 1
+                yield item, item.vector
+        new = [item for item in fetched if item.face is not None]
+        for start in range(0, len(new), self._batch):
+            batch = new[start : start + self._batch]
+            vectors = self._forward(np.stack([item.face for item in batch if item.face is not None]))
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise UserError(
+                    f"{self._model} gives numbers that are not finite, first for "
+                    f"{pictures[batch[int(np.argmin(finite))].rows[0]].name}; "
+                    "its training diverged: evaluate an earlier checkpoint"
+                )
+            for item, vector in zip(batch, vectors, strict=True):
+                self.computed += 1
+                if self._cache is not None:
+                    self._cache.put(item.key, vector)
+                yield item, vector
+
+    @torch.inference_mode()
+    def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, S, S, 3) uint8 -> (N, D) float32."""
+        # (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
+        pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
+        inputs = to_network_range(pixels)
+        # A GPU's convolutions would take float32 for TF32, with ten bits where a CPU has 23.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with exact, torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
+            vectors = self._backbone(inputs).float()
+            if self._flip:
+                # The last axis is the width: left and right change places.
+                vectors = (vectors + self._backbone(inputs.flip(3)).float()) / 2
+        numbers: NDArray[np.float32] = vectors.cpu().numpy()
+        return numbers
+
+    def _read_ahead(self, pool: Executor, photos: list[Shown]) -> Iterator[list[_Fetched]]:
+        """Yield batches of what was fetched; the next batch is read while one is in use."""
+        waiting: deque[list[Future[list[_Fetched]]]] = deque()
+        for chunk in chunks(photos, self._batch):
+            waiting.append([pool.submit(self._fetch, photo) for photo in chunk])
+            if len(waiting) == 2:
+                yield [item for future in waiting.popleft() for item in future.result()]
+        for futures in waiting:
+            yield [item for future in futures for item in future.result()]
+
+    def _fetch(self, photo: Shown) -> list[_Fetched]:
+        """Read a photo once, and prepare those of its pictures that the cache does not have."""
+        preparation = photo.picture.preparation
+        framing = preparation.framing_key()
+        try:
+            data = read_bytes(photo.picture.path)
+            found: list[_Fetched] = []
+            framed: NDArray[np.uint8] | None = None
+            for low, rows in photo.rows.items():
+                key = EmbeddingCache.key(data, framing, low) if self._cache is not None else b""
+                if self._cache is not None and (vector := self._cache.get(key)) is not None:
+                    found.append(_Fetched(rows, key, vector=vector))
+                    continue
+                if framed is None:
+                    framed = preparation.framed(decode(data))
+                found.append(_Fetched(rows, key, face=reduced(framed, low)))
+        except PictureError as error:
+            return [_Fetched(rows, fault=str(error)) for rows in photo.rows.values()]
+        return found
+
+
+def _identity(loaded: LoadedBackbone, device: str, flip: bool, precision: str) -> dict[str, Any]:
+    """Return what the embedding of a face depends on besides the face."""
+    hardware = torch.cuda.get_device_name() if device == "gpu" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "sha256": loaded.sha256,
+        "backbone": loaded.name,
+        "preprocessing": loaded.preprocessing.to_dict(),
+        "flip": flip,
+        "precision": precision,
+        "device": f"{device}, {hardware}",
+        "libraries": {**library_versions(), "onnxruntime": version("onnxruntime")},
+    }

@@ -1,0 +1,144 @@
+"""Pictures by name: their files, and how a photo becomes what the network sees."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.alignment.align import TEMPLATES, WARP, DegenerateLandmarks, align, native_size
+from pipeline.pixels.photo_decoding import UnusablePhoto
+from pipeline.pixels.photo_decoding import decode as decode_photo
+from pipeline.pixels.resample import reduce_and_enlarge, resize
+
+
+class PictureError(Exception):
+    """A picture that cannot be used; the message is the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """How a decoded photo becomes what the network sees.
+
+    Attributes:
+        framing: "aligned" by its landmarks at the network's size; "native": aligned at the size at which the face
+            stands in its photo, then resized to the network's; "whole": the picture resized as it is.
+        size: side of the result in pixels.
+        landmarks: (5, 2) x, y in pixels of the photo; None for a whole picture.
+        template: of the alignment, a name in `pipeline.alignment.align.TEMPLATES`.
+        warp: of the alignment, one of `pipeline.alignment.align.WARPS`' descriptions.
+        low: the result is reduced to this side in pixels and enlarged back; None leaves it as it is.
+    """
+
+    framing: Literal["aligned", "native", "whole"]
+    size: int
+    landmarks: NDArray[np.float64] | None = None
+    template: str = "paper"
+    warp: str = WARP
+    low: int | None = None
+
+    def apply(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Prepare a photo: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
+
+        Raises:
+            PictureError: the landmarks do not allow an alignment.
+        """
+        return reduced(self.framed(photo), self.low)
+
+    def framing_key(self) -> bytes:
+        """Return bytes that two preparations share only where `framed` does the same to every photo."""
+        if self.landmarks is None:
+            return json.dumps([self.framing, self.size]).encode()
+        # As text every float64 can be told from every other.
+        points = [np.asarray(self.landmarks, dtype=np.float64).tolist(), TEMPLATES[self.template].points]
+        return json.dumps([self.framing, self.size, self.warp, points]).encode()
+
+    def framed(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut out or resize, without the reduction: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
+
+        Raises:
+            PictureError: the landmarks do not allow an alignment.
+        """
+        if self.framing == "whole":
+            return resize(photo, self.size, self.size)
+        assert self.landmarks is not None
+        if not np.isfinite(self.landmarks).all():
+            raise PictureError("landmarks are not numbers")
+        side = native_size(self.landmarks) if self.framing == "native" else self.size
+        try:
+            face = align(photo, self.landmarks, side, self.template, self.warp)
+        except DegenerateLandmarks as error:
+            raise PictureError("landmarks degenerate") from error
+        except (cv2.error, MemoryError) as error:
+            # Landmarks far outside the photo can ask for a face that no memory holds.
+            raise PictureError("cannot be aligned") from error
+        return resize(face, self.size, self.size)
+
+
+def reduced(face: NDArray[np.uint8], low: int | None) -> NDArray[np.uint8]:
+    """Reduce a face to a side in pixels and enlarge it back; None leaves it: (S, S, 3) uint8, the same shape."""
+    return face if low is None else reduce_and_enlarge(face, low)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture by name, and how to get it.
+
+    Attributes:
+        name: as reports name it, relative to the data set's folder.
+        path: of its file.
+        preparation: what it goes through.
+    """
+
+    name: str
+    path: Path
+    preparation: Preparation
+
+    def load(self) -> NDArray[np.uint8]:
+        """Read and prepare the picture: (S, S, 3) uint8 RGB at the network's size.
+
+        Raises:
+            PictureError: missing, unreadable, or its landmarks do not allow an alignment.
+        """
+        return self.preparation.apply(read_picture(self.path))
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file, its pixels as stored: (H, W, 3) uint8 RGB.
+
+    Raises:
+        PictureError: missing or unreadable.
+    """
+    return decode(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        PictureError: missing or unreadable.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PictureError("missing") from error
+    except OSError as error:
+        raise PictureError(f"unreadable ({error.strerror})") from error
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode a picture, its pixels as stored whatever an EXIF orientation says: (H, W, 3) uint8 RGB.
+
+    Raises:
+        PictureError: unreadable, or truncated: a decoder would fill the rest with grey and say nothing.
+    """
+    try:
+        picture = decode_photo(data)
+    except UnusablePhoto as error:
+        raise PictureError("unreadable (truncated)" if str(error) == "truncated" else str(error)) from error
+    except MemoryError as error:
+        raise PictureError("unreadable") from error
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

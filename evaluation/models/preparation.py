@@ -1,0 +1,79 @@
+"""Picture files to what the network sees, as each protocol prescribes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.lists.text_lists import PictureFolder
+from evaluation.models.pictures import Picture, Preparation
+from pipeline.alignment.align import TEMPLATES, WARP, WARPS
+from pipeline.sources.picture_files import PICTURE_SUFFIXES
+from shards.command import UserError
+from shards.format import Preprocessing
+
+
+def require_template(preprocessing: Preprocessing, protocol: str) -> None:
+    """Refuse a checkpoint whose template this program does not know, or has other points for.
+
+    Raises:
+        UserError: naming both.
+    """
+    known = TEMPLATES.get(preprocessing.template)
+    if known is None:
+        raise UserError(
+            f"{protocol} aligns faces, but the checkpoint was trained with template {preprocessing.template!r}; "
+            f"expected one of {', '.join(TEMPLATES)}"
+        )
+    if known.points != preprocessing.points:
+        raise UserError(
+            f"the checkpoint's template {preprocessing.template!r} has points {preprocessing.points}, this program's "
+            f"has {known.points}; evaluate with the program that trained it"
+        )
+
+
+def aligned(
+    name: str,
+    path: Path,
+    landmarks: NDArray[np.float64],
+    preprocessing: Preprocessing,
+    low: int | None = None,
+) -> Picture:
+    """Align at the network's size; with `low`, reduce to that many pixels and enlarge back."""
+    form = preprocessing
+    return Picture(name, path, Preparation("aligned", form.size, landmarks, form.template, _warp(form), low))
+
+
+def aligned_at_native_size(
+    name: str,
+    path: Path,
+    landmarks: NDArray[np.float64],
+    preprocessing: Preprocessing,
+    low: int | None = None,
+) -> Picture:
+    """Align at the size at which the face stands in its photo, then resize to the network's; `low` as above."""
+    form = preprocessing
+    return Picture(name, path, Preparation("native", form.size, landmarks, form.template, _warp(form), low))
+
+
+def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None = None) -> Picture:
+    """Resize the whole picture to the network's size; `low` as above."""
+    return Picture(name, path, Preparation("whole", preprocessing.size, low=low))
+
+
+def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: Preprocessing) -> list[Picture]:
+    """Resize pictures of a folder whole; their names carry the folder's."""
+    return [whole(f"{folder.root.name}/{name}", folder.path(name), preprocessing) for name in names]
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Return the names of the pictures in a folder, sorted; none where there is no folder."""
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone, of a hundred thousand files
+    return sorted(name for name in names if name.lower().endswith(PICTURE_SUFFIXES))
+
+
+def _warp(preprocessing: Preprocessing) -> str:
+    """Return the warp that the model was trained with; the published one for faces that came aligned."""
+    return preprocessing.warp if preprocessing.warp in WARPS.values() else WARP

@@ -1,0 +1,1 @@
+"""From pictures and lists to scores; one file for each protocol."""

@@ -1,0 +1,206 @@
+"""LFW, HR to LR: the first photo of a pair in full, the second reduced (Lai and Lam, 2021).
+
+Ten-fold accuracy on LFW's 6,000 pairs; both photos aligned at the network's size, the second one reduced and
+enlarged back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.lists.text_lists import (
+    Landmarks,
+    LfwPair,
+    PictureFolder,
+    find_folder,
+    find_list,
+    read_landmark_list,
+    read_lfw_pairs,
+)
+from evaluation.metrics.bootstrap import PairPeople, bootstrap_over_pairs
+from evaluation.metrics.curves import roc_curve, score_curves
+from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.metrics.intervals import Interval
+from evaluation.metrics.verification import fold_accuracies, ten_fold_decisions
+from evaluation.models.embedder import Embedded, Embeds
+from evaluation.models.pictures import Picture
+from evaluation.models.preparation import aligned, require_template
+from evaluation.protocols.mistakes import worst_pairs
+from evaluation.protocols.pairs import PairScores, score_pairs
+from evaluation.protocols.published import LFW as PUBLISHED
+from evaluation.protocols.published import LFW_FULL as PUBLISHED_FULL
+from evaluation.protocols.sizes import reduced_sizes
+from shards.command import UserError
+from shards.format import Preprocessing
+
+PROTOCOL = "LFW, HR to LR"
+PUBLISHED_PAIRS = 6_000
+
+
+@dataclass(frozen=True)
+class Data:
+    """The photos, where their landmarks are, and the pairs whose photos have any."""
+
+    folder: PictureFolder
+    landmarks: Landmarks
+    listed: int
+    pairs: tuple[LfwPair, ...]
+    without: dict[str, str]
+
+
+def read(root: Path, lists: Sequence[Path]) -> Data:
+    """Read the lists.
+
+    Args:
+        root: folder `LFW`.
+        lists: folders searched for `LFW.csv` and `lfw_pairs.txt` before the data set's own.
+
+    Raises:
+        UserError: the folder or a list does not fit.
+    """
+    folder = find_folder(root, "lfw", "LFW/lfw", ".")
+    places = [*lists, root, folder, Path("data")]
+    landmark_path, pair_path = find_list("LFW.csv", places), find_list("lfw_pairs.txt", places)
+    landmarks = read_landmark_list(landmark_path)
+    pairs = read_lfw_pairs(pair_path)
+    without = {
+        name: landmarks.faults.get(name, "no landmarks")
+        for pair in pairs
+        for name in (pair.left, pair.right)
+        if name not in landmarks.points
+    }
+    usable = tuple(pair for pair in pairs if pair.left not in without and pair.right not in without)
+    if not usable:
+        raise UserError(
+            f"none of {len(pairs):,} pairs of {pair_path} has landmarks in {landmark_path}; expected lists of one set"
+        )
+    return Data(PictureFolder(folder), landmarks, len(pairs), usable, without)
+
+
+def measure(
+    data: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+) -> Outcome:
+    """Run the protocol.
+
+    Args:
+        data: photos and pairs.
+        embedder: the model.
+        sizes: of the second photo in pixels; it is also left as it is.
+        match_gallery: reduce the first photo to the same size.
+
+    Raises:
+        UserError: the checkpoint's template does not fit.
+    """
+    form = embedder.preprocessing
+    require_template(form, PROTOCOL)
+    low_sizes, notes = reduced_sizes(sizes, form.size)
+    lows = [*low_sizes, None]
+    left, right = _Side.of([pair.left for pair in data.pairs]), _Side.of([pair.right for pair in data.pairs])
+    matched, reduced = _embed(data, embedder, left.names, right.names, lows, match_gallery=match_gallery)
+    missing = {**data.without, **matched[-1].faults}
+    figures: list[Figure] = []
+    curves: list[Curve] = []
+    mistakes: list[Mistake] = []
+    left_out = 0
+    for low, first, second in zip(lows, matched, reduced, strict=True):
+        size = low or form.size
+        scored = score_pairs(first, left.rows, second, right.rows)
+        # A file of embeddings may lack the pictures of one size only.
+        left_out = max(left_out, data.listed - len(scored.rows))
+        used = [data.pairs[row] for row in scored.rows]
+        same = np.array([pair.same for pair in used], dtype=bool)
+        figures.append(_figure(size, low is None, scored, used))
+        curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
+        one, two = scored.scores[same], scored.scores[~same]
+        curves += score_curves(f"{size} px", {"one person": one, "two people": two})
+        if size == min([*low_sizes, form.size]):
+            gallery = _pictures(data, [pair.left for pair in used], form, low if match_gallery else None)
+            probes = _pictures(data, [pair.right for pair in used], form, low)
+            mistakes = worst_pairs(f"{size} px: ", scored.scores, same, gallery, probes)
+    values = np.array([figure.value for figure in figures])
+    curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), values))
+    if data.listed != PUBLISHED_PAIRS:
+        notes += (f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.",)
+    if match_gallery:
+        notes += ("Both photos of a pair are reduced; the published figures reduce the second one only.",)
+    return Outcome(
+        PROTOCOL,
+        tuple(figures),
+        tuple(curves),
+        {"pairs in the list": data.listed, "pairs left out": left_out, "pictures": len({*left.names, *right.names})},
+        tuple(sorted(missing.items())),
+        notes,
+        incomplete=left_out > 0,
+        mistakes=tuple(mistakes),
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The photos on one side of the pairs.
+
+    Attributes:
+        names: of the photos, each once.
+        rows: (pairs,) place among them of each pair's photo.
+    """
+
+    names: list[str]
+    rows: list[int]
+
+    @staticmethod
+    def of(shown: Sequence[str]) -> "_Side":
+        """Number the photos that the pairs show."""
+        names = sorted(set(shown))
+        row = {name: number for number, name in enumerate(names)}
+        return _Side(names, [row[name] for name in shown])
+
+
+def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:
+    return [aligned(name, data.folder.path(name), data.landmarks.points[name], form, low) for name in names]
+
+
+def _embed(
+    data: Data,
+    embedder: Embeds,
+    left: Sequence[str],
+    right: Sequence[str],
+    lows: Sequence[int | None],
+    *,
+    match_gallery: bool,
+) -> tuple[list[Embedded], list[Embedded]]:
+    """Return the embeddings of the first photos and those of the second ones, for each size; the last is in full.
+
+    All in one go: a photo is read and aligned once, whatever the number of sizes.
+    """
+    form = embedder.preprocessing
+    parts = [_pictures(data, left, form, None), *(_pictures(data, right, form, low) for low in lows)]
+    parts += [_pictures(data, left, form, low) for low in lows[:-1]] if match_gallery else []
+    embedded = _split(embedder.embed([picture for part in parts for picture in part]), [len(part) for part in parts])
+    full, reduced = embedded[0], embedded[1 : len(lows) + 1]
+    return [*embedded[len(lows) + 1 :], full] if match_gallery else [full] * len(lows), reduced
+
+
+def _split(embedded: Embedded, lengths: Sequence[int]) -> list[Embedded]:
+    ends = np.cumsum(lengths).tolist()
+    return [embedded[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _figure(size: int, unreduced: bool, scored: PairScores, pairs: Sequence[LfwPair]) -> Figure:
+    known = PUBLISHED_FULL if unreduced else PUBLISHED.get(size)
+    name = f"accuracy, second photo at {size} px"
+    paper, rerun = (known.paper, known.rerun) if known else (None, None)
+    folds = [pair.fold for pair in pairs]
+    if len(set(folds)) < 2:
+        return Figure(name, float("nan"), len(pairs), paper=paper, rerun=rerun, note="fewer than two folds left")
+    right = ten_fold_decisions(scored.scores, [pair.same for pair in pairs], folds)
+    accuracies = fold_accuracies(right, folds)
+    spread = float(accuracies.std())
+    return Figure(name, float(accuracies.mean()), len(pairs), _interval(right, pairs), spread, paper, rerun)
+
+
+def _interval(right: NDArray[np.bool_], pairs: Sequence[LfwPair]) -> Interval | None:
+    people = PairPeople.of(*([getattr(pair, side).split("/")[0] for pair in pairs] for side in ("left", "right")))
+    return bootstrap_over_pairs(right, people)

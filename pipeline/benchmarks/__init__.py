@@ -1,0 +1,1 @@
+"""Measurements of the offline stage and of the loader."""

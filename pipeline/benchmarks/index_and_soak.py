@@ -1,0 +1,189 @@
+"""The reports of `python -m pipeline.bench index` and `python -m pipeline.bench soak`."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.benchmarks.rendered import LOW_SIDES, render_shards, write_large_index
+from pipeline.benchmarks.runner import in_fresh_process, peak_mib, resident_mib, write_figures
+from shards.command import UserError
+
+# VGGFace2 without its overlaps, and WebFace42M.
+_SCALES = ((9_131, 3_300_000), (2_000_000, 42_000_000))
+_DRAWS = 50
+_SAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What an index cost, in seconds and MiB; memory is what the process holds beyond its imports.
+
+    Attributes:
+        open_s: until the index answers.
+        loader_s: until a loader stands on it.
+        first_batch_s: from there to the first batch.
+        index_mib: of the index and its reader; mapped pages of files count.
+        names_s: to read all names, which only messages need.
+        draw_us: microseconds of a draw of a batch, each identity once an epoch.
+        photo_draw_us: the same, each photo once an epoch.
+    """
+
+    identities: int
+    photos: int
+    open_s: float
+    loader_s: float
+    first_batch_s: float
+    index_mib: float
+    names_s: float
+    draw_us: float
+    photo_draw_us: float
+
+
+def bench_index(options: Any) -> None:
+    """Build indexes of the sizes of real sets, load them in fresh processes, and draw from them."""
+    runs = []
+    for identities, photos in _SCALES:
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            folder = Path(scratch) / "index"
+            write_large_index(Path(scratch), folder, identities=identities, photos=photos)
+            runs.append(in_fresh_process(load_index, folder, options.batch, options.workers))
+    table = Table(title=f"batches of {options.batch} identities")
+    heads = ("photos", "identities", "open, s", "loader, s", "first batch, s", "MiB", "all names, s")
+    for head in (*heads, "draw, us", "draw by photo, us"):
+        table.add_column(head, justify="right")
+    for one in runs:
+        times = [f"{value:.2f}" for value in (one.open_s, one.loader_s, one.first_batch_s)]
+        draws = [f"{value:,.0f}" for value in (one.draw_us, one.photo_draw_us)]
+        counts = [f"{one.photos:,}", f"{one.identities:,}"]
+        table.add_row(*counts, *times, f"{one.index_mib:,.0f}", f"{one.names_s:.2f}", *draws)
+    Console(width=140).print(table)
+    write_figures(options.out, "index.json", {"batch": options.batch, "runs": [vars(one) for one in runs]})
+
+
+def load_index(folder: Path, batch: int, threads: int) -> Loaded:
+    """Open an index, make a loader, take a batch, and draw; in a process that has done nothing before."""
+    from pipeline.loading.loader import Loader
+    from pipeline.sampling.sampler import Sampler
+    from pipeline.sampling.views import Views
+    from shards.index import ShardIndex
+
+    before, start = peak_mib_now(), time.perf_counter()
+    index = ShardIndex.open(folder)
+    assert index.first[-1] == index.photos
+    opened = time.perf_counter()
+    views = Views(sizes=(128, *LOW_SIDES))
+    sampler = Sampler.of([index.first], views, seed=0, global_batch=batch)
+    draw_us = _draw_us(sampler)
+    memory = peak_mib_now() - before
+    ready = time.perf_counter()
+    loader = Loader(folder, views, seed=0, global_batch=batch, threads=threads)
+    made = time.perf_counter()
+    next(loader)
+    first = time.perf_counter()
+    loader.close()
+    by_photo = Sampler.of([index.first], views, seed=0, global_batch=batch, sampling="photo")
+    photo_draw_us = _draw_us(by_photo)
+    asked = time.perf_counter()
+    assert len(index.names) == index.identities
+    names = time.perf_counter() - asked
+    return Loaded(
+        index.identities,
+        index.photos,
+        opened - start,
+        made - ready,
+        first - made,
+        memory,
+        names,
+        draw_us,
+        photo_draw_us,
+    )
+
+
+def peak_mib_now() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    return peak_mib([os.getpid()])
+
+
+def _draw_us(sampler: Any) -> float:
+    """Return the median time of a draw in microseconds, over steps spread through many epochs."""
+    times = []
+    for step in range(0, 1009 * _DRAWS, 1009):
+        start = time.perf_counter()
+        sampler.draw(step)
+        times.append(time.perf_counter() - start)
+    return 1e6 * median(times)
+
+
+@dataclass(frozen=True)
+class Soak:
+    """Memory over a long run: batches done, and MiB of memory that is no mapped file."""
+
+    batches: list[int]
+    mib: list[float]
+    batches_per_epoch: int
+
+    def growth(self) -> float:
+        """Return the growth in MiB per thousand batches over the last three quarters: the slope of a line."""
+        start = len(self.batches) // 4
+        return float(np.polyfit(self.batches[start:], self.mib[start:], 1)[0]) * 1000
+
+
+def bench_soak(options: Any) -> None:
+    """Run the loader over many epochs and plot its memory."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = options.shards
+        if folder is None:
+            identities, size = options.identities, options.size
+            (folder,) = render_shards(Path(scratch), identities=identities, size=size, stored=[LOW_SIDES])
+        soak = in_fresh_process(run_soak, folder, options.batch, options.soak_batches, options.workers, options.device)
+    epochs = options.soak_batches / soak.batches_per_epoch
+    print(f"{options.soak_batches:,} batches of {options.batch} identities, {epochs:,.0f} epochs")
+    print(f"memory {soak.mib[len(soak.mib) // 4]:,.1f} MiB after a quarter, {soak.mib[-1]:,.1f} MiB at the end")
+    print(f"growth {soak.growth():+.2f} MiB in a thousand batches, over the last three quarters")
+    figures = {**vars(soak), "batch": options.batch, "mib_per_thousand_batches": soak.growth()}
+    write_figures(options.out, "soak.json", figures)
+    if options.out is not None:
+        _draw(soak, options.out / "soak.png")
+
+
+def run_soak(folder: Path, batch: int, batches: int, threads: int, device: str) -> Soak:
+    """Take batches as training does, and note the memory."""
+    import torch
+
+    from pipeline.loading.loader import Loader
+    from pipeline.sampling.views import Views
+    from shards.index import ShardIndex
+
+    torch.set_num_threads(threads)
+    size = ShardIndex.open(folder).manifest.preprocessing.size
+    if size <= max(LOW_SIDES):
+        raise UserError(f"{folder} holds faces of {size} pixels; soak takes some of more than {max(LOW_SIDES)}")
+    loader = Loader(folder, Views(sizes=(size, *LOW_SIDES)), seed=0, global_batch=batch, threads=threads, device=device)
+    every = max(1, batches // _SAMPLES)
+    done, mib = [], []
+    for number in range(1, batches + 1):
+        next(loader).network_input()
+        if number % every == 0:
+            done.append(number)
+            mib.append(resident_mib())
+    loader.close()
+    return Soak(done, mib, ShardIndex.open(folder).identities // batch)
+
+
+def _draw(soak: Soak, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([number / soak.batches_per_epoch for number in soak.batches], soak.mib, color="#1b6ca8")
+    axes.set(xlabel="epochs", ylabel="MiB, without mapped files", ylim=(0, 1.15 * max(soak.mib)))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

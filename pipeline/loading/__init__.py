@@ -1,0 +1,1 @@
+"""From bytes to batches of views on the device."""

@@ -1,0 +1,110 @@
+"""The DALI graph: encoded photos in, decoded faces out, on one device.
+
+The same function builds the graph for the CPU and for a GPU. It knows no files: what a batch consists of is
+handed in. Reducing follows in `batch_pixels`, on the same device: DALI's antialiased cubic repeats the
+border and reads its kernel from a coarse table, which moves enlarged views by up to 3 levels of 255 from
+Pillow's, and at float precision costs more time than the exact product. Only degraded views are reduced in the
+graph, for in them noise and compression follow.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from nvidia.dali import Pipeline, fn, pipeline_def, types
+from nvidia.dali.data_node import DataNode
+
+from pipeline.loading.degradation_draw import DegradationDraw
+from pipeline.loading.degradation_graph import DegradationInputs, degrade
+
+Samples = list[NDArray[np.uint8]]
+DegradedSamples = Sequence[list[NDArray[Any]] | NDArray[Any]]
+
+
+def build_graph(
+    source: Callable[[], Samples | DegradedSamples],
+    *,
+    most: int,
+    device: str,
+    device_id: int | None,
+    threads: int,
+    prefetch: int,
+    hardware_load: float = 0.65,
+    degraded_side: int = 0,
+) -> Pipeline:
+    """Build the graph that decodes, and perhaps degrades, the photos of a batch.
+
+    Args:
+        source: called once a batch; returns its N encoded photos (1-d uint8), the same number or another in
+            every batch; for a graph that degrades, `degraded_samples` of them.
+        most: largest N.
+        device: "cpu", or "gpu" for the decoder that shares its work between host and GPU.
+        device_id: of the GPU; None for the CPU.
+        threads: worker threads of the host.
+        prefetch: batches made ahead.
+        hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one.
+        degraded_side: largest side in pixels of a degraded view; 0 where none is degraded.
+
+    Returns:
+        A built pipeline whose output is (N, S, S, 3) uint8 RGB. One that degrades gives the degraded views as well:
+        (N, degraded_side, degraded_side, 3) uint8, each in the upper left corner.
+    """
+    pipeline = define_graph(
+        source,
+        device,
+        hardware_load,
+        degraded_side,
+        batch_size=most,
+        num_threads=threads,
+        device_id=device_id,
+        prefetch_queue_depth=prefetch,
+        seed=0,
+    )
+    pipeline.build()
+    _remove_generated_code()
+    return pipeline
+
+
+def _remove_generated_code() -> None:
+    """Remove the files that DALI compiled the definition from; it reads them no more.
+
+    DALI does so when the interpreter exits, which a process that is killed and a worker of multiprocessing never reach.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file") and module.__file__:
+            Path(module.__file__).unlink(missing_ok=True)
+
+
+@pipeline_def(enable_conditionals=True)
+def define_graph(
+    source: Callable[[], Samples | DegradedSamples], device: str, hardware_load: float, degraded_side: int
+) -> DataNode | tuple[DataNode, DataNode]:
+    """Define the graph that `build_graph` builds; looking at the definition takes no GPU."""
+    if degraded_side == 0:
+        return decode(fn.external_source(source=source, batch=True), device, hardware_load)
+    photos, settings, *pictures = fn.external_source(source=source, num_outputs=6, batch=True)
+    if device == "gpu":
+        pictures = [picture.gpu() for picture in pictures]
+    face, view = degrade(decode(photos, device, hardware_load), DegradationInputs(settings, *pictures))
+    return face, fn.pad(view, axes=[0, 1], shape=[degraded_side, degraded_side])
+
+
+def degraded_samples(photos: Samples, drawn: DegradationDraw) -> DegradedSamples:
+    """Return what the source of a graph that degrades hands in: N photos and a draw of N rows."""
+    return photos, drawn.settings, drawn.first.kernels, drawn.first.normals, drawn.second.kernels, drawn.second.normals
+
+
+def decode(photo: DataNode, device: str, hardware_load: float) -> DataNode:
+    """Decode JPEG, PNG or WebP bytes to (H, W, 3) uint8 RGB on the device.
+
+    The GPU's decoder is told to interpolate colour as the host's does, so that both see the same face.
+    """
+    rgb = types.DALIImageType.RGB
+    if device == "cpu":
+        return fn.decoders.image(photo, device="cpu", output_type=rgb, jpeg_fancy_upsampling=True)
+    return fn.decoders.image(
+        photo, device="mixed", output_type=rgb, jpeg_fancy_upsampling=True, hw_decoder_load=hardware_load
+    )

@@ -1,0 +1,61 @@
+"""What may be asked of a loader; every impossible wish ends in one line."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.sampling.shard_folders import Corpus
+from pipeline.sampling.views import Views
+from shards.command import UserError
+
+
+def check_request(
+    corpus: Corpus, views: Views, most: Sequence[int], *, global_batch: int, world: int, device: str, seed: int
+) -> None:
+    """Refuse a batch that the folders, the processes or the machine cannot give.
+
+    Args:
+        corpus: the photos.
+        views: of each identity.
+        most: most identities of a batch from each folder.
+        global_batch: identities in the batch of all ranks.
+        world: number of processes.
+        device: "cpu" or "gpu".
+        seed: of the run.
+
+    Raises:
+        UserError: what was asked for, what there is and what to do.
+    """
+    if global_batch < 1:
+        raise UserError(f"a batch of {global_batch} identities; give at least 1")
+    if global_batch % world:
+        raise UserError(
+            f"a global batch of {global_batch} identities for {world} processes; "
+            "set a batch that the number of processes divides"
+        )
+    for index, count in zip(corpus.indexes, most, strict=True):
+        if count > index.identities:
+            raise UserError(
+                f"a batch of {count} identities asked of {index.folder}, which holds {index.identities}; "
+                f"set a batch of at most {index.identities}"
+                + ("" if len(most) == 1 else ", or a smaller share of this folder")
+            )
+    size = corpus.preprocessing.size
+    if too_large := [side for _, side in views.ranges if side > size]:
+        raise UserError(
+            f"a view of {too_large[0]} pixels asked of {corpus.indexes[0].folder}, whose faces are {size} x {size}; "
+            f"ask for views of at most {size} or write the folder with a larger --size"
+        )
+    if seed < 0:
+        raise UserError(f"seed {seed}; give 0 or more")
+    refuse_absent_gpu(device)
+
+
+def refuse_absent_gpu(device: str) -> None:
+    """Refuse the device "gpu" where there is none.
+
+    Raises:
+        UserError: torch finds no GPU.
+    """
+    if device == "gpu" and not torch.cuda.is_available():
+        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")

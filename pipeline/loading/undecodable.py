@@ -1,0 +1,46 @@
+"""Which photos does the decoder refuse? Asked one by one, once a batch has failed as a whole.
+
+DALI names no photo of a batch that it cannot decode, and its pipeline is of no use afterwards. The answer comes from
+the same decoder on the same device, so that it is never another than in the batch.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from nvidia.dali import Pipeline, fn
+
+from pipeline.loading.dali_graph import decode
+
+_INPUT = "photo"
+
+
+def find_undecodable(photos: Mapping[int, NDArray[np.uint8]], device: str, device_id: int | None) -> list[int]:
+    """Decode photos one by one and return the numbers of those that cannot be.
+
+    Args:
+        photos: encoded photos by their number.
+        device: "cpu" or "gpu".
+        device_id: of the GPU; None for the CPU.
+    """
+    undecodable = []
+    probe = None
+    for number, encoded in photos.items():
+        probe = probe or _build(device, device_id)
+        probe.feed_input(_INPUT, [encoded])
+        try:
+            probe.run()
+        except RuntimeError:
+            undecodable.append(number)
+            probe = None
+    return undecodable
+
+
+def _build(device: str, device_id: int | None) -> Pipeline:
+    pipeline = Pipeline(
+        batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_pipelined=False, exec_async=False
+    )
+    with pipeline:
+        pipeline.set_outputs(decode(fn.external_source(name=_INPUT), device, hardware_load=0.0))
+    pipeline.build()
+    return pipeline

@@ -1,0 +1,1 @@
+"""Decode photos and resize them exactly as Pillow does."""

@@ -1,0 +1,165 @@
+"""Encoded photos out of the shards, every one checked before it reaches the decoder.
+
+One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
+decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch
+is found here, named, and another photo of the identity stands in, chosen by arithmetic. Where another program
+wrote the folder, a photo may be undecodable from the start: its header tells, or the loader finds it and reports it
+here.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pixels.photo_decoding import truncation
+from pipeline.reading.photo_header import picture_size
+from pipeline.reading.quarantine import Quarantine
+from pipeline.sampling.sampler import Draw, substitutes
+from pipeline.sampling.shard_folders import Corpus
+from shards.command import UserError
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is read for a draw.
+
+    Attributes:
+        photos: (B, V) int64, the photos really used.
+        sides: (B, V) int64, the sides in pixels to which they are reduced.
+        stored: (B, V) bool, whether the view is read as it is stored, or made from the decoded photo.
+    """
+
+    photos: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    stored: NDArray[np.bool_]
+
+
+class PhotoReader:
+    """Chooses and reads photos, or views stored beside them, and replaces damaged ones.
+
+    Args:
+        corpus: the photos.
+        seed: of the run; substitutes are drawn from it.
+        one_photo: all views of a row show one photo.
+        quarantine: where damaged photos are named and counted.
+        stored_views: use the views stored beside the photos, where there are any.
+    """
+
+    def __init__(
+        self, corpus: Corpus, *, seed: int, one_photo: bool, quarantine: Quarantine, stored_views: bool = True
+    ) -> None:
+        self._corpus = corpus
+        self._seed = seed
+        self._one_photo = one_photo
+        self._quarantine = quarantine
+        self._stored_views = stored_views
+        # Photos and stored views are checked apart: one may be sound where the other is not.
+        self._checked = {stored: np.zeros(corpus.photos, dtype=np.bool_) for stored in (False, True)}
+        self._damaged: dict[bool, set[int]] = {False: set(), True: set()}
+
+    def choose(self, draw: Draw, step: int) -> Chosen:
+        """Return the photos of a draw with the damaged ones replaced.
+
+        Raises:
+            UserError: an identity has no usable photo left, or too many photos are damaged.
+        """
+        photos = draw.photos.copy()
+        sides, stored = self._seen(photos, draw.sides)
+        for views in self._views_of_one_photo(draw):
+            bad = np.zeros(len(photos), dtype=np.bool_)
+            for view in views:
+                for kind in (False, True):
+                    rows = np.flatnonzero(stored[:, view] == kind)
+                    bad[rows] |= ~self._usable(photos[rows, view], kind)
+            for row in np.flatnonzero(bad):
+                photos[row, list(views)] = self._substitute(draw, step, int(row), views)
+        if (photos != draw.photos).any():
+            sides, stored = self._seen(photos, draw.sides)
+        return Chosen(photos, sides, stored)
+
+    def photos(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """Return the encoded bytes of (N,) photos, each (size,) uint8."""
+        return self._corpus.read(photos)
+
+    def stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
+        return self._corpus.read_stored(photos, side)
+
+    def condemn(self, photo: int, reason: str) -> None:
+        """Report a photo that the decoder cannot decode; from now on another stands in for it.
+
+        Raises:
+            UserError: too many photos are damaged.
+        """
+        self._checked[False][photo] = True
+        self._report(photo, stored=False, reason=reason)
+
+    def _views_of_one_photo(self, draw: Draw) -> Sequence[tuple[int, ...]]:
+        """Return the views that must show the same photo, whatever happens to it."""
+        views = range(draw.photos.shape[1])
+        return [tuple(views)] if self._one_photo else [(view,) for view in views]
+
+    def _seen(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the sides to which the photos (B, V) are reduced, and which views are read as they are stored.
+
+        No view is made larger than its photo knew, but the full size stays: a natively small photo serves as it is.
+        The first view is never stored, so that all batches decode.
+        """
+        natives = self._corpus.natives(photos)
+        known = np.where(natives > 0, natives, asked)
+        sides = np.where(asked == self._corpus.preprocessing.size, asked, np.minimum(asked, known))
+        if not self._stored_views:
+            return sides, np.zeros(photos.shape, dtype=np.bool_)
+        stored = self._corpus.stores(photos, sides)
+        stored[:, 0] = False
+        return sides, stored
+
+    def _usable(self, photos: NDArray[np.int64], stored: bool) -> NDArray[np.bool_]:
+        """Check the photos not seen before; return (N,) bool."""
+        if len(unseen := np.unique(photos[~self._checked[stored][photos]])):
+            self._check(unseen, stored)
+        damaged = self._damaged[stored]
+        return ~np.isin(photos, list(damaged)) if damaged else np.ones(photos.shape, dtype=np.bool_)
+
+    def _check(self, photos: NDArray[np.int64], stored: bool) -> None:
+        """Compare bytes with their CRC-32, and look at the headers that the decoder will see."""
+        self._checked[stored][photos] = True
+        read, checksums = self._corpus.read(photos, views=stored), self._corpus.checksums(photos, views=stored)
+        for photo, data, written in zip(photos.tolist(), read, checksums.tolist(), strict=True):
+            if (found := zlib.crc32(data.data)) != written:
+                what = "stored views" if stored else "photo"
+                self._report(photo, stored, f"{what} with CRC-32 {found:08x} where {written:08x} was written")
+            elif not stored and (fault := self._fault_of(data)):
+                self._report(photo, stored, fault)
+
+    def _fault_of(self, encoded: NDArray[np.uint8]) -> str:
+        """Return what is wrong with a photo; nothing where its header promises a face of the right size."""
+        expected = self._corpus.preprocessing.size
+        if (found := picture_size(encoded)) is None:
+            return "cannot be decoded"
+        if found != (expected, expected):
+            return f"has {found[0]} x {found[1]} pixels, the manifest says {expected} x {expected}"
+        # The decoder fills what is missing with grey, as OpenCV does.
+        return truncation(encoded)
+
+    def _substitute(self, draw: Draw, step: int, row: int, views: tuple[int, ...]) -> int:
+        """Return the first photo, in the order of the arithmetic, that is sound in all it is needed for."""
+        label = int(draw.identities[row])
+        first, last = self._corpus.photos_of(label)
+        place = draw.first_row + row
+        for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
+            _, stored = self._seen(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
+            if all(self._usable(np.array([photo]), bool(stored[0, view]))[0] for view in views):
+                return int(photo)
+        folder = self._corpus.locate(first)[0].folder
+        raise UserError(
+            f"identity {self._corpus.name(label)} in {folder} has no undamaged photo left; "
+            f"run `python -m shards.verify {folder}` and write the folder again"
+        )
+
+    def _report(self, photo: int, stored: bool, reason: str) -> None:
+        self._damaged[stored].add(photo)
+        self._quarantine.add(photo, reason, count=len(self._damaged[False] | self._damaged[True]))

@@ -1,0 +1,57 @@
+"""Damaged photos: named in a file beside the run, counted, and too many of them end it."""
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+from pipeline.sampling.shard_folders import Corpus
+from shards.command import UserError
+
+
+class Quarantine:
+    """Names every damaged photo once.
+
+    Args:
+        path: CSV file to which each damaged photo is appended (tar, key, reason), or None to name it on stderr. A
+            continued run does not name a photo again.
+        corpus: the photos of the run.
+        largest_share: of them; more damaged ones end the run with a message.
+    """
+
+    def __init__(self, path: Path | None, corpus: Corpus, largest_share: float) -> None:
+        self._path = path
+        self._corpus = corpus
+        self._most = math.ceil(largest_share * corpus.photos)
+        self._named = _read(path) if path is not None else set()
+
+    def add(self, photo: int, reason: str, count: int) -> None:
+        """Name a damaged photo, the `count`-th of the run.
+
+        Raises:
+            UserError: it is one too many.
+        """
+        index, row = self._corpus.locate(photo)
+        tar, key = index.key(row)
+        folders = [str(one.folder) for one in self._corpus.indexes]
+        line = (tar if len(folders) == 1 else str(index.folder / tar), key, reason)
+        if self._path is None:
+            print(f"warning: passed over {' '.join(line)}", file=sys.stderr)
+        elif line not in self._named:
+            self._named.add(line)
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(line)
+        if count > self._most:
+            raise UserError(
+                f"{count} of {self._corpus.photos} photos in {', '.join(folders)} are damaged, the last one "
+                f"{' '.join(line[:2])} ({reason}); at most {self._most} are passed over: "
+                f"run `python -m shards.verify {index.folder}` and write the folder again"
+            )
+
+
+def _read(path: Path) -> set[tuple[str, str, str]]:
+    """Return the lines that an earlier part of the run wrote."""
+    if not path.is_file():
+        return set()
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return {(row[0], row[1], row[2]) for row in csv.reader(file) if len(row) == 3}

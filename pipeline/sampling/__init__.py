@@ -1,0 +1,1 @@
+"""Which photos form a step on a rank."""

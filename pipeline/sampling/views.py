@@ -1,0 +1,67 @@
+"""What is asked of a batch: which views of each identity."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.sampling.degradation import Degradation
+from shards.command import UserError
+
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one identity.
+
+    A view is never reduced to more pixels than its photo knew. A photo whose face stood natively at n pixels is
+    reduced to min(s, n) where a view of s pixels is asked for; at the full stored size it serves as it is. So a
+    surveillance picture of 22 pixels is a full view like any other, is reduced to 8 or 16 pixels as any other,
+    and is left at its own 22 where 32 are asked for. For photos with n >= s this is the published method.
+
+    Attributes:
+        sizes: side of each view in pixels, or a range such as 8..32 from which every sample draws its own,
+            uniformly. The stored size stays as it is; a smaller one is reduced to and enlarged back.
+        mirror: probability 0..1 that a view is mirrored left-right, drawn for each view; one value for all
+            views, or one for each.
+        photos: different (published): each view draws its photo independently and with replacement; same: all
+            views of an identity show one photo.
+        degradation: what surveillance does to the reduced views; off unless its probability is above 0.
+    """
+
+    sizes: tuple[int | str, ...] = (128, 8, 12, 16)
+    mirror: float | tuple[float, ...] = 0.5
+    photos: Literal["different", "same"] = "different"
+    degradation: Degradation = Degradation()
+
+    def __post_init__(self) -> None:
+        if not self.sizes or any(low < 1 or low > high for low, high in self.ranges):
+            raise UserError(
+                f"views of sizes {self.sizes}; give at least one size, each at least 1 pixel or a rising range (8..32)"
+            )
+        if len(self.mirrors) != len(self.sizes):
+            raise UserError(
+                f"{len(self.mirrors)} mirror probabilities for {len(self.sizes)} views; give one for all or for each"
+            )
+        if not all(0 <= probability <= 1 for probability in self.mirrors):
+            raise UserError(f"mirror probability {self.mirror}; give a value from 0 to 1")
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """Smallest and largest side of each view in pixels; equal where the side is fixed."""
+        return tuple(_range(size) for size in self.sizes)
+
+    @property
+    def mirrors(self) -> tuple[float, ...]:
+        """The mirror probability of each view."""
+        return self.mirror if isinstance(self.mirror, tuple) else (self.mirror,) * len(self.sizes)
+
+
+def _range(size: int | str) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    if size.isdecimal():
+        return int(size), int(size)
+    if (match := _RANGE.fullmatch(size)) is None:
+        raise UserError(f"a view of size {size!r}; give a number of pixels (16) or a range (8..32)")
+    return int(match[1]), int(match[2])

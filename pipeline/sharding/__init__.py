@@ -1,0 +1,1 @@
+"""From faces to tar shards."""

@@ -1,0 +1,1 @@
+"""Where photos and landmarks come from."""

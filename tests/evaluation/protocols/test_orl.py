@@ -1,0 +1,15 @@
+"""The ORL people held out."""
+
+from evaluation.models.embedder import Embedder
+from evaluation.protocols.selection import orl
+from tests.evaluation.by_hand import figures
+from tests.evaluation.conftest import SIZE
+
+
+def test_at_full_size_beats_eight_pixels_or_equals(embedder: Embedder) -> None:
+    outcome = orl.measure(orl.read(), embedder, sizes=(8,))
+    assert {figure.n for figure in outcome.figures if figure.name.endswith("rank-1")} == {15 * 9}
+    found = figures(outcome)
+    assert 0 < found["8 px: rank-1"] <= 1
+    assert 0.5 < found[f"{SIZE} px: AUC"] <= 1
+    assert outcome.counts == {"people": 15, "photos": 150}

@@ -1,0 +1,37 @@
+"""Compiled functions where their code can, and cannot, be kept."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.campaigns.small_disk import PAGE
+
+WARP = """
+import numpy as np
+from pipeline.alignment.warp import _warp, warp
+assert warp(np.full((9, 9, 3), 7, np.uint8), np.array([[1.0, 0, 0], [0, 1, 0]]), 4)[1, 1, 1] == 7
+print(sum(_warp.stats.cache_hits.values()), sum(_warp.stats.cache_misses.values()))
+"""
+
+
+def hits_and_misses(kept: Path) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(kept)}
+    done = subprocess.run([sys.executable, "-c", WARP], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
+    assert hits_and_misses(tmp_path / "kept") == "0 1"
+    assert hits_and_misses(tmp_path / "kept") == "1 0"
+
+
+def test_on_a_full_disk_it_works_without_being_kept(small_disk: Callable[[str], Path]) -> None:
+    # Room for an empty file, and no more.
+    disk = small_disk(f"size={PAGE}")
+    (disk / "file").write_bytes(bytes(PAGE))
+    for _ in range(2):
+        assert hits_and_misses(disk) == "0 1"

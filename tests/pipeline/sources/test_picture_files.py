@@ -1,0 +1,39 @@
+"""Every picture below a folder is found, whatever it is called."""
+
+import os
+from pathlib import Path
+
+from pipeline.sources.picture_files import walk_pictures
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_pictures_are_found_at_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "top.jpg", "a/1.JPG", "a/note.txt", "a/b/2.png", "c\n\u2028d/3.webp")
+    assert list(walk_pictures(tmp_path)) == [
+        ("a", "a/1.JPG"),
+        ("a/b", "a/b/2.png"),
+        ("c\n\u2028d", "c\n\u2028d/3.webp"),
+        ("", "top.jpg"),
+    ]
+    assert list(walk_pictures(tmp_path / "nowhere")) == []
+
+
+def test_links_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "b" / "back").symlink_to(tmp_path)
+    (tmp_path / "b" / "other").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "across").symlink_to(tmp_path / "b")
+    found = [path for _, path in walk_pictures(tmp_path)]
+    assert {"a/1.jpg", "a/across/2.jpg", "b/2.jpg", "b/other/1.jpg"} <= set(found)
+    assert len(found) < 10
+
+
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "a") + b"/x\xff.jpg")).touch()
+    assert list(walk_pictures(tmp_path)) == [("a", "a/x\\xff.jpg")]

@@ -1,0 +1,280 @@
+"""The sharded head: that of one piece, on any number of ranks, and never the whole matrix on one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shards.command import UserError
+from tests.training.worlds import on_world, share
+from training.engine.optimizer import build_optimizer
+from training.engine.step import Learner, for_training
+from training.engine.training_state import TrainingState
+from training.objectives.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
+from training.objectives.head_loss import HeadLoss
+from training.objectives.heads import build_head
+from training.objectives.sharded_head import SHARDED_MARGINS, ShardedHead
+from training.ranks.world import World
+from training.settings.config import Config, Head, Losses, Optimizer
+
+CLASSES, LENGTH, BATCH = 11, 6, 8
+ALONE = World(0, 1, torch.device("cpu"))
+CASES = [(name, kind) for name in sorted(SHARDED_MARGINS) for kind in ("cross-entropy", "focal")]
+
+
+def losses_of(kind: str) -> Losses:
+    return Losses(classification="focal" if kind == "focal" else "cross-entropy")
+
+
+def batch(step: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    pictures = torch.randn(BATCH, 9, generator=generator, dtype=torch.float64)
+    return pictures, torch.randint(CLASSES, (BATCH,), generator=generator)
+
+
+def backbone() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(9, LENGTH).double()
+
+
+def in_one_piece(name: str, kind: str) -> dict[str, Tensor]:
+    """Losses and gradients of the head in one piece, on the global batch."""
+    torch.manual_seed(5)
+    head, network = build_head(Head(name=name), CLASSES, LENGTH).double(), backbone()
+    weight = head.get_parameter("weight")
+    pictures, labels = batch()
+    embeddings = network(pictures)
+    embeddings.retain_grad()
+    per_sample, _ = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
+    per_sample.mean().backward()
+    found = {"losses": per_sample, "embeddings": embeddings.grad, "rows": weight.grad}
+    return found | {name: p.grad for name, p in network.named_parameters()}
+
+
+def in_shards(world: World, sampling: float = 1.0) -> dict[str, Tensor]:
+    """The same from shards, for every case; the embeddings' gradient over the number of ranks."""
+    found = {}
+    for name, kind in CASES:
+        torch.manual_seed(5)
+        head = ShardedHead(Head(name=name), CLASSES, LENGTH, world, sampling=sampling).double()
+        network = backbone()
+        trained = DistributedDataParallel(network) if world.size > 1 else network
+        pictures, labels = (share(rows, world) for rows in batch())
+        embeddings = trained(pictures)
+        embeddings.retain_grad()
+        per_sample, _ = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
+        per_sample.mean().backward()
+        assert head.weight.grad is not None
+        key = f"{name} {kind} "
+        found |= {f"{key}losses": per_sample.detach(), f"{key}embeddings": embeddings.grad / world.size}
+        seen = head.weight.grad.abs().sum(dim=1) > 0
+        found |= {f"{key}rows": head.weight.grad, f"{key}classes": seen.sum()[None]}
+        found |= {f"{key}{name}": p.grad for name, p in network.named_parameters() if p.grad is not None}
+    return found
+
+
+def merged(parts: list[dict[str, Tensor]], key: str) -> Tensor:
+    """What the ranks returned, put together; the backbone's gradients are the same on all."""
+    if key.endswith(("losses", "embeddings", "rows")):
+        return torch.cat([part[key] for part in parts])
+    if key.endswith("classes"):
+        return torch.stack([part[key] for part in parts]).sum(dim=0)
+    return parts[-1][key]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_it_equals_the_head_in_one_piece(size: int, tmp_path: Path) -> None:
+    parts = on_world(size, in_shards, tmp_path)
+    for name, kind in CASES:
+        for key, expected in in_one_piece(name, kind).items():
+            found = merged(parts, f"{name} {kind} {key}")
+            torch.testing.assert_close(found, expected.detach(), atol=1e-12, rtol=1e-9, msg=f"{name} {kind} {key}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampling", [0.05, 0.5])
+def test_with_sampling_it_does_not_depend_on_the_number_of_ranks(sampling: float, tmp_path: Path) -> None:
+    worlds = [on_world(size, in_shards, tmp_path, sampling) for size in (1, 2, 4)]
+    for key in worlds[0][0]:
+        for parts in worlds[1:]:
+            torch.testing.assert_close(merged(parts, key), merged(worlds[0], key), atol=1e-12, rtol=1e-9, msg=key)
+    assert worlds[0][0]["arcface focal classes"] < CLASSES
+
+
+def test_sampling_keeps_the_labels_and_draws_the_rest_anew() -> None:
+    classes = range(1000)
+    drawn = [sampled_classes(classes, 0.1, 5, step) for step in range(20)]
+    assert (drawn[0] == sampled_classes(classes, 0.1, 5, 0)).all()
+    assert 1700 < sum(int(d.sum()) for d in drawn) < 2300
+    assert len({d.tobytes() for d in drawn}) == 20
+    assert (sampled_classes(classes, 0.1, 6, 0) != drawn[0]).any()
+    part = sampled_classes(range(4000, 9000), 0.1, 5, 0)
+    assert (sampled_classes(range(3000, 12_000), 0.1, 5, 0)[1000:6000] == part).all()
+    head = ShardedHead(Head(), 1000, LENGTH, ALONE, sampling=0.1)
+    labels = torch.arange(0, 1000, 50)
+    head.entropy(torch.randn(20, LENGTH), labels, 0).sum().backward()
+    assert head.weight.grad is not None
+    touched = head.weight.grad.abs().sum(dim=1) > 0
+    assert touched[labels].all()
+    assert touched.tolist() == [bool(d) or k % 50 == 0 for k, d in enumerate(sampled_classes(classes, 0.1, 0, 0))]
+
+
+@pytest.mark.parametrize("name", sorted(SHARDED_MARGINS))
+def test_gradients_are_right_and_finite(name: str) -> None:
+    head = ShardedHead(Head(name=name, scale=4), 5, 3, ALONE).double()
+    embeddings, labels = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.tensor([0, 4, 1, 1])
+    assert torch.autograd.gradcheck(lambda x, _: head.entropy(x, labels, 0), (embeddings, head.weight))
+    extreme = torch.stack([head.weight[0], -head.weight[1], torch.zeros(3).double()]).detach().float().requires_grad_()
+    head.float().entropy(extreme, torch.tensor([0, 1, 2]), 0).sum().backward()
+    assert torch.isfinite(extreme.grad).all()  # type: ignore[arg-type]
+
+
+def test_low_precision_and_no_samples() -> None:
+    head = ShardedHead(Head(), CLASSES, LENGTH, ALONE)
+    low, labels = torch.randn(4, LENGTH).bfloat16(), torch.arange(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head.entropy(low, labels, 0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, head.entropy(low.float(), labels, 0))
+    assert head.entropy(low[:0], labels[:0], 0).shape == (0,)
+
+
+def train(world: World, first: int, last: int, state: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Steps first..last - 1 from a state; the state afterwards at rank 0, with the losses."""
+    torch.manual_seed(5)
+    head = ShardedHead(Head(), CLASSES, LENGTH, world, sampling=0.5).double()
+    optimizer = torch.optim.SGD([head.weight], lr=0.5, momentum=0.9, weight_decay=1e-3)
+    if state is not None:
+        head.load_full_state(state)
+        momentum = shard_state(state["momentum"], world.rank, world.size)
+        optimizer.state[head.weight]["momentum_buffer"] = momentum
+    losses = []
+    for step in range(first, last):
+        embeddings, labels = (share(rows, world) for rows in batch(step))
+        loss = head.entropy(embeddings[:, :LENGTH], labels, step).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    weights = head.full_state()
+    momentum_of_all = full_state(optimizer.state[head.weight]["momentum_buffer"], CLASSES, world)
+    found = {"losses": torch.stack(losses)}
+    if weights is None or momentum_of_all is None:
+        assert not world.is_main
+        return found
+    return {**found, **weights, "momentum": momentum_of_all}
+
+
+@pytest.mark.slow
+def test_it_resumes_on_another_number_of_ranks(tmp_path: Path) -> None:
+    (whole,) = on_world(1, train, tmp_path, 0, 9, None)
+    state, losses = None, []
+    for size, first in ((2, 0), (4, 3), (1, 6)):
+        parts = on_world(size, train, tmp_path, first, first + 3, state)
+        state = parts[0]
+        losses.append(torch.stack([part["losses"] for part in parts]).mean(dim=0))
+    assert state is not None
+    torch.testing.assert_close(torch.cat(losses), whole["losses"])
+    torch.testing.assert_close(state["weight"], whole["weight"])
+    torch.testing.assert_close(state["momentum"], whole["momentum"])
+
+
+def there_and_back(world: World) -> dict[str, Tensor]:
+    """Many rows to rank 0, in several blocks each."""
+    rows = torch.arange(300_001.0)[:, None] * torch.tensor([1.0, -1.0])
+    full = full_state(shard_state(rows, world.rank, world.size), len(rows), world)
+    return {} if full is None else {"full": full, "expected": rows}
+
+
+@pytest.mark.slow
+def test_rows_arrive_in_the_order_of_classes(tmp_path: Path) -> None:
+    found = on_world(2, there_and_back, tmp_path)
+    assert torch.equal(found[0]["full"], found[0]["expected"])
+    assert not found[1]
+
+
+def memory(name: str) -> int:
+    """Of this process in bytes: VmRSS now, VmHWM at its highest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def peaks(world: World, identities: int, length: int) -> dict[str, Tensor]:
+    """Growth of this process's memory in bytes: by the rows, by a whole step, by gathering what a checkpoint holds."""
+    for classes in (1000, identities):  # first a small one, for what PyTorch loads at its first step
+        before = memory("VmRSS")
+        learner = Learner(nn.Linear(length, length), ShardedHead(Head(), classes, length, world))
+        rows = memory("VmHWM") - before
+        state = TrainingState(learner, build_optimizer(Optimizer(learning_rate=0.1, weight_decay=0), learner))
+        labels = torch.tensor([world.rank * (classes - 1)])
+        trained = for_training(learner, Config(), world)
+        per_sample, _ = trained.head(trained.backbone(torch.randn(1, length)), labels, 0)
+        per_sample.mean().backward()
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        step = memory("VmHWM") - before
+        rest = memory("VmRSS")
+        gathered = state.gathered()
+        gathering = memory("VmHWM") - rest
+        assert (gathered is not None) == world.is_main
+        if gathered is not None:
+            kept = gathered["optimizer"]["state"].values()
+            assert gathered["head"]["weight"].shape == (classes, length)
+            assert (classes, length) in [one["momentum_buffer"].shape for one in kept]
+    found = {"rows": rows, "step": step, "gathering": gathering}
+    return {name: torch.tensor(value) for name, value in found.items()} | {"losses": per_sample.detach()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_two_million_classes_lie_half_on_each_of_two_ranks(tmp_path: Path) -> None:
+    identities, length = 2_000_000, 64
+    whole = 4 * identities * length
+    first, second = on_world(2, peaks, tmp_path, identities, length)
+    for found in (first, second):
+        assert torch.isfinite(found["losses"]).all()
+        assert whole / 2 * 0.95 < found["rows"] < whole * 0.6
+        # Rows, gradient and momentum; in one piece each would be twice that.
+        assert found["step"] < 3 * whole * 0.6
+    # Half a matrix is the gradient's, at whose highest the memory was; blocks take less, and only rank 0 has the whole.
+    assert second["gathering"] < whole * 0.6
+    assert first["gathering"] < 2.6 * whole
+
+
+def rows_of(classes: range, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return initial_rows(classes, 3)
+
+
+def test_classes_are_divided_evenly_and_rows_drawn_alike() -> None:
+    for identities in (4, 10, 11, 9000):
+        for size in (1, 2, 3, 4):
+            ranges = [shard_range(identities, rank, size) for rank in range(size)]
+            assert [k for part in ranges for k in part] == list(range(identities))
+            assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+            rows = [rows_of(part, 1) for part in ranges]
+            torch.manual_seed(1)
+            assert torch.equal(torch.cat(rows), torch.empty(identities, 3).uniform_(-1, 1))
+            full = torch.randn(identities, 2)
+            assert torch.equal(torch.cat([shard_state(full, rank, size) for rank in range(size)]), full)
+    rows = rows_of(range(9000), 1)
+    assert -1 <= rows.min() < -0.99
+    assert 0.99 < rows.max() <= 1
+    assert abs(rows.var().item() - 1 / 3) < 0.01
+    assert not torch.equal(rows, rows_of(range(9000), 2))
+
+
+def test_impossible_shards_are_refused() -> None:
+    world = World(0, 4, torch.device("cpu"))
+    for settings, identities, sampling, message in (
+        (Head(name="sphereface", margin=4), 9, 1.0, "cannot be sharded; choose one of normface"),
+        (Head(), 3, 1.0, "3 classes for 4 processes"),
+        (Head(), 9, 0.0, "above 0 and up to 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ShardedHead(settings, identities, LENGTH, world, sampling=sampling)
+    with pytest.raises(UserError, match="for 9 classes of 6 numbers"):
+        ShardedHead(Head(), 9, LENGTH, ALONE).load_full_state({"weight": torch.zeros(8, LENGTH)})

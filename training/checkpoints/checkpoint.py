@@ -1,0 +1,162 @@
+"""Checkpoints: written whole or not at all, loaded without running code, checked before use."""
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_origin, get_type_hints
+
+import torch
+
+from shards.command import UserError, first_line
+from shards.format import Preprocessing
+from shards.writer import write_atomically
+from training.checkpoints.checksummed_file import load_data, write_data
+from training.checkpoints.run_folder import FINAL, checkpoint_path, numbered_checkpoints
+
+CHECKPOINT_VERSION = 2
+_READABLE = (1, CHECKPOINT_VERSION)
+_KIND = "low-resolution face recognition checkpoint"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The validation of the best step of a run so far.
+
+    Attributes:
+        step: number of steps done then.
+        name: of the figure that is compared, the greater the better.
+        value: of the figure.
+    """
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Initial:
+    """The file that a fine-tuned run began with.
+
+    Attributes:
+        file: its path then.
+        sha256: of the file.
+    """
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training run at the end of a step, as plain data and tensors.
+
+    Attributes:
+        step: number of steps done.
+        config: of the run, as plain data.
+        recipe: name the run was started by.
+        preprocessing: of the shards.
+        identities: number of classes.
+        shards_sha256: of the shards' manifest.
+        backbone: state dict.
+        head: state dict.
+        optimizer: state dict.
+        best: validation of the best step so far, None where nothing was validated.
+        initial: the file whose weights a fine-tuned backbone began with, None for another.
+        validation_due: whether the validation of this step was cut short, and is to be made up for.
+    """
+
+    step: int
+    config: dict[str, Any]
+    recipe: str
+    preprocessing: Preprocessing
+    identities: int
+    shards_sha256: str
+    backbone: dict[str, Any]
+    head: dict[str, Any]
+    optimizer: dict[str, Any]
+    best: Best | None = None
+    initial: Initial | None = None
+    validation_due: bool = False
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically, with a SHA-256 of everything in it."""
+    fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
+    fields |= {name: asdict(fields[name]) for name in ("best", "initial") if fields[name] is not None}
+    versions = {"torch": str(torch.__version__)}
+    data = {"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}
+    write_atomically(path, lambda file: write_data(file, data))
+
+
+def copy_checkpoint(source: Path, path: Path) -> None:
+    """Copy a checkpoint atomically."""
+    with source.open("rb") as opened:
+        write_atomically(path, lambda file: shutil.copyfileobj(opened, file))
+
+
+def is_checkpoint(data: dict[str, Any]) -> bool:
+    """Tell whether the content of a file is that of one of our checkpoints, of whatever version."""
+    return data.get("kind") == _KIND
+
+
+def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
+    """Load one of our checkpoints onto the CPU; its tensors stay in the file until they are used.
+
+    Args:
+        path: the file.
+        checked: whether somebody has looked through the whole file for damage already.
+
+    Raises:
+        UserError: missing, damaged, of another version, or something else.
+    """
+    data = load_data(path, checked)
+    if not is_checkpoint(data):
+        raise UserError(f"{path} is no checkpoint of a training run; expected a step-NNNNNNN.pt or {FINAL}")
+    if data.get("version") not in _READABLE:
+        raise UserError(f"{path} has version {data.get('version')!r}, this program reads {CHECKPOINT_VERSION}")
+    try:
+        data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+        data["best"] = Best(**data["best"]) if data.get("best") else None
+        data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
+        data.setdefault("validation_due", False)
+        checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
+        _require_types(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {first_line(error)}") from error
+    return checkpoint
+
+
+def _require_types(described: Checkpoint | Best | Initial) -> None:
+    """Raise TypeError where a field is not of its kind, or the configuration names no network."""
+    for name, hint in get_type_hints(type(described)).items():
+        value = getattr(described, name)
+        if not isinstance(value, get_origin(hint) or hint if not isinstance(hint, UnionType) else hint):
+            raise TypeError(f"its {name} is {str(value)[:40]!r}")
+        if isinstance(value, Best | Initial):
+            _require_types(value)
+    if isinstance(described, Checkpoint):
+        model = described.config["model"]
+        if not isinstance(model["backbone"], str) or type(model["embedding_size"]) is not int:
+            raise TypeError(f"its network is {str(model)[:80]!r}")
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """Return a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
+    for path in reversed(numbered_checkpoints(run_dir)):
+        try:
+            load_checkpoint(path)
+        except UserError as damage:
+            print(f"warning: passed over: {damage}", file=sys.stderr)
+        else:
+            return path
+    return None
+
+
+def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints and the one of step 0."""
+    first = checkpoint_path(run_dir, 0)
+    paths = [path for path in numbered_checkpoints(run_dir) if path != first]
+    for path in paths[:-keep]:
+        path.unlink()

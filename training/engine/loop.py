@@ -1,0 +1,185 @@
+"""The loop of a run: from a shard folder to a final checkpoint, continued wherever it was interrupted."""
+
+import math
+import sys
+import time
+from contextlib import nullcontext
+
+from pipeline.loading.batch import Batch
+from training.checkpoints.checkpoint import Best
+from training.engine.finite_guard import Guard
+from training.engine.next_batch import Feed
+from training.engine.optimizer import set_learning_rate
+from training.engine.run import Job, Run, held, opened
+from training.engine.step import Trained, for_training, losses_and_gradients
+from training.engine.training_state import TrainingState, save
+from training.engine.validation import Validate
+from training.monitoring.metrics_log import MetricsLog
+from training.monitoring.run_page import note_start, try_to_write_page
+from training.ranks.machine import machine_name
+from training.ranks.stop_signals import CutShort, StopRequests, stop_requests
+from training.ranks.world import World, any_rank, of_main, refuse_any, refused_together, wait_for_all
+
+
+def train(run: Run, world: World, validate: Validate | None = None) -> int:
+    """Train to the end, or until a signal asks to stop.
+
+    Args:
+        run: what to train and where.
+        world: this process among all.
+        validate: called every `config.validate_every` steps, in the main process alone.
+
+    Returns:
+        the number of steps done.
+
+    Raises:
+        UserError: the run folder, the shards or the settings do not fit together, or a loss, a gradient or a weight is
+            not finite.
+    """
+    with held(run, world) as begun:
+        if begun is not None and begun.step >= run.config.steps and not begun.validation_due:
+            if world.is_main:
+                print(f"{run.run_dir} is finished at step {begun.step}")
+            return begun.step
+        with opened(run, world, begun) as job:
+            del begun
+            return _steps(job, world, validate)
+
+
+def _steps(job: Job, world: World, validate: Validate | None) -> int:
+    """The loop: one line a deed."""
+    config, state = job.config, job.state
+    trained = for_training(state.learner, config, world, state.step)
+    guard = Guard(config, job.loader, state, job.run_dir, world)
+    feed = Feed(job.loader, world.device)
+    begun = state.step
+    log = _begin_log(job, world) if world.is_main else None
+    try:
+        with stop_requests() as stops:
+            stopping = state.validation_due and _made_up_for(job, world, validate, log, stops)
+            if state.step < config.steps and not stopping:
+                feed.fetch()
+                refuse_any(world, feed.mistake)
+            while state.step < config.steps and not stopping:
+                if state.step == config.optimizer.frozen_steps > 0:
+                    trained = for_training(state.learner, config, world, state.step)
+                # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
+                with stops.cut_short() if config.compile and state.step == begun else nullcontext():
+                    rate = _step(job, trained, feed.take(), guard, world)
+                last = state.step == config.steps
+                if not last:
+                    feed.fetch()
+                stops.made, failed = any_rank(stops.made, feed.mistake is not None)
+                stopping = stops.made or failed
+                log_due = last or _due(state.step, config.log_every)
+                validating = validate if _due(state.step, config.validate_every) else None
+                save_due = bool(stopping or last or validating or _due(state.step, config.checkpoint_every))
+                values = guard.read(before_saving=save_due) if log_due or save_due else {}
+                _tell(log, state.step, {**values, "learning_rate": rate} if log_due else None, feed)
+                is_best = validating is not None and _validated(job, world, validating, log, stops)
+                if validating:
+                    stopping = any_rank(stops.made)[0] or failed
+                if save_due:
+                    _save(job, world, log, is_best)
+                if failed:
+                    refuse_any(world, feed.mistake)
+    except CutShort:
+        if world.is_main:
+            print(f"step {state.step + 1} put off", file=sys.stderr, flush=True)
+    finally:
+        if log is not None:
+            log.close()
+            try_to_write_page(job.run_dir)
+    return state.step
+
+
+def _step(job: Job, trained: Trained, batch: Batch, guard: Guard, world: World) -> float:
+    """Do a step, and return its learning rate."""
+    config, state = job.config, job.state
+    assert batch.step == state.step
+    rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    guard.note(batch, losses_and_gradients(trained, batch, config, world))
+    state.optimizer.step()
+    state.step += 1
+    return rate
+
+
+def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: Feed) -> None:
+    """Show in the main process that a step is done; with values write a line of metrics too."""
+    if log is not None and values is not None:
+        log.log(step, values, feed.waiting)
+    if values is not None:
+        feed.waiting = 0.0
+    if log is not None:
+        log.advance(step)
+
+
+def _due(step: int, every: int) -> bool:
+    """Tell whether something is due that is done every so many steps, 0 for never."""
+    return every > 0 and step % every == 0
+
+
+def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | None, stops: StopRequests) -> bool:
+    """Validate the backbone in the main process, and tell every rank whether it is the best so far.
+
+    A stop request cuts the validation short; then it is still due, and made up for when the run goes on.
+    """
+    state, backbone = job.state, job.state.learner.backbone
+    state.validation_due = True
+    if world.is_main:
+        training, started = backbone.training, time.monotonic()
+        try:
+            with stops.cut_short():
+                figures = validate(backbone.eval(), state.step)
+        except CutShort:
+            print(f"validation at step {state.step} put off", file=sys.stderr, flush=True)
+        else:
+            _heed(state, figures)
+            if log is not None:
+                log.validated(state.step, figures, time.monotonic() - started)
+        backbone.train(training)
+    wait_for_all(world)
+    state.best, state.validation_due = of_main((state.best, state.validation_due))
+    return not state.validation_due and state.best is not None and state.best.step == state.step
+
+
+def _heed(state: TrainingState, figures: dict[str, float]) -> None:
+    """Take note of a validation, and of the best."""
+    name, value = next(iter(figures.items()))
+    # Whatever is finite is better than what is not.
+    if state.best is None or value > state.best.value or math.isnan(state.best.value):
+        state.best = Best(state.step, name, value)
+    state.validation_due = False
+
+
+def _made_up_for(
+    job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests
+) -> bool:
+    """Validate the step that a run goes on from, where that was cut short; tell whether to stop again."""
+    if validate is None:
+        job.state.validation_due = False
+    is_best = validate is not None and _validated(job, world, validate, log, stops)
+    if not job.state.validation_due:
+        _save(job, world, log, is_best)
+    return any_rank(stops.made)[0]
+
+
+def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
+    """Write a checkpoint, after the lines of metrics up to it are on disk."""
+    with refused_together(world):
+        if log is not None:
+            log.sync()
+    save(job.run_dir, job.state, job.origin, job.config, world, is_best)
+
+
+def _begin_log(job: Job, world: World) -> MetricsLog:
+    """Note where the run starts or goes on, and open its log."""
+    origin = {
+        "identities": job.origin.identities,
+        "preprocessing": job.origin.preprocessing.to_dict(),
+        "shards_sha256": job.origin.shards_sha256,
+    }
+    note_start(job.run_dir, origin, step=job.state.step, processes=world.size, device=machine_name(world.device))
+    pictures = job.config.batch * len(job.config.views.sizes)
+    return MetricsLog(job.run_dir, start_step=job.state.step, steps=job.config.steps, pictures_per_step=pictures)

@@ -1,0 +1,52 @@
+"""The batches of a run, each fetched while all processes still agree on the step before."""
+
+import time
+
+import torch
+
+from pipeline.loading.batch import Batch
+from pipeline.loading.loader import Loader
+from shards.command import UserError
+
+
+class Feed:
+    """The next batch of a loader.
+
+    A mistake in the data that one process meets, such as too many damaged photos, is kept until all processes have
+    been told of it: they would wait in vain for one that just ended.
+
+    Args:
+        loader: stands at the step to begin with.
+        device: of the batches.
+
+    Attributes:
+        mistake: what was wrong with the data of the next batch, or None.
+        waiting: seconds spent waiting for data; may be set to 0.
+    """
+
+    def __init__(self, loader: Loader, device: torch.device) -> None:
+        self._loader, self._device = loader, device
+        self._batch: Batch | None = None
+        self.mistake: UserError | None = None
+        self.waiting = 0.0
+
+    def fetch(self) -> None:
+        """Wait for the next batch."""
+        asked = time.monotonic()
+        try:
+            self._batch = next(self._loader).to(self._device)
+        except UserError as mistake:
+            self.mistake = mistake
+        self.waiting += time.monotonic() - asked
+
+    def take(self) -> Batch:
+        """Return the batch that was fetched.
+
+        Raises:
+            UserError: the mistake.
+        """
+        if self.mistake is not None:
+            raise self.mistake
+        assert self._batch is not None
+        batch, self._batch = self._batch, None
+        return batch

@@ -1,0 +1,77 @@
+"""The optimiser of a run, and its rate as the schedule has it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from training.engine.schedule import learning_rate
+from training.engine.step import Learner
+from training.settings.config import Optimizer
+
+
+def build_optimizer(settings: Optimizer, learner: Learner) -> torch.optim.SGD:
+    """Return stochastic gradient descent over all parameters of a learner.
+
+    Each group of parameters has a `factor` of the learning rate: 1 for the head, `backbone_rate` for the last layer of
+    the backbone, and `layer_decay` times the factor of the layer after it for every layer before.
+    """
+    factors = backbone_factors(settings, learner.backbone)
+    groups: list[dict[str, object]] = [
+        {"params": parameters, "factor": factor} for factor, parameters in factors.items() if parameters
+    ]
+    head = list(learner.head.parameters())
+    if list(factors) == [1.0]:
+        groups = [{"params": [*factors[1.0], *head], "factor": 1.0}]
+    elif head:
+        groups.append({"params": head, "factor": 1.0})
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        # The same numbers in one pass over the memory.
+        fused=True,
+    )
+
+
+def backbone_factors(settings: Optimizer, backbone: nn.Module) -> dict[float, list[nn.Parameter]]:
+    """Return the parameters of a backbone by the factor of their learning rate, the earliest layers first.
+
+    A layer is a module with parameters that is no plain sequence of others. Parameters outside all layers go with
+    the first.
+    """
+    layers = list(_layers(backbone)) or [backbone]
+    found: dict[float, list[nn.Parameter]] = {}
+    taken: set[int] = set()
+    for number, layer in enumerate(layers):
+        factor = settings.backbone_rate * settings.layer_decay ** (len(layers) - 1 - number)
+        own = [one for one in layer.parameters() if id(one) not in taken]
+        taken.update(map(id, own))
+        found.setdefault(factor, []).extend(own)
+    first = next(iter(found))
+    found[first] += [one for one in backbone.parameters() if id(one) not in taken]
+    return found
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers of a module in their order."""
+    for child in module.children():
+        if isinstance(child, nn.Sequential):
+            yield from _layers(child)
+        elif any(True for _ in child.parameters()):
+            yield child
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, settings: Optimizer, step: int) -> float:
+    """Give the optimiser the learning rate of a step, times the factor of each group, and return it."""
+    rate = learning_rate(
+        step,
+        base=settings.learning_rate,
+        milestones=settings.milestones,
+        factor=settings.factor,
+        warmup_steps=settings.warmup_steps,
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
+    return rate

@@ -1,0 +1,258 @@
+"""A run's folder and shards: opened, checked against each other, and held by one job at a time."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.loading.loader import Loader
+from shards.command import UserError
+from shards.digest import file_sha256, manifest_digest
+from shards.format import Preprocessing
+from shards.json_file import read_object
+from shards.lock import locked
+from shards.writer import write_atomically
+from training.checkpoints.checkpoint import Checkpoint, Initial, latest_checkpoint, load_checkpoint
+from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
+from training.engine.finite_checks import listed
+from training.engine.training_state import Origin, TrainingState, new_state, save
+from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial
+from training.ranks.world import World, of_main, refused_together
+from training.settings.config import Config, refuse_changes
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run reads and writes.
+
+    Attributes:
+        config: everything the run was told.
+        recipe: the name it was started by.
+        shards: shard folders.
+        run_dir: folder of the run, seen by all processes.
+        resume: continue what is there.
+        init_from: checkpoint whose backbone a new run begins with, ours or the authors'.
+    """
+
+    config: Config
+    recipe: str
+    shards: tuple[Path, ...]
+    run_dir: Path
+    resume: bool
+    init_from: Path | None = None
+
+    @property
+    def shards_named(self) -> str:
+        """The shard folders as the user named them."""
+        return " ".join(map(str, self.shards))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is open: what its steps need.
+
+    Attributes:
+        config: of the run.
+        run_dir: folder of the run.
+        loader: stands at the state's step.
+        state: what the steps change.
+        origin: where its checkpoints come from.
+    """
+
+    config: Config
+    run_dir: Path
+    loader: Loader
+    state: TrainingState
+    origin: Origin
+
+
+@contextmanager
+def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
+    """Hold the run's folder, if it is there, against other jobs, and give the checkpoint to continue from.
+
+    Raises:
+        UserError: the folder holds a run that must not be continued so, or another job holds it.
+    """
+    with ExitStack() as locks:
+        newest = None
+        with refused_together(world):
+            if world.is_main and run.run_dir.is_dir():
+                locks.enter_context(_locked(run.run_dir))
+            if world.is_main and _holds_this_run(run):
+                newest = latest_checkpoint(run.run_dir)
+                if newest is not None:
+                    refuse_changes(load_checkpoint(newest, checked=True).config, run.config.to_dict())
+        # The main process has looked through the whole file for damage; the others map it and take what they need.
+        path = of_main(newest)
+        begun = None
+        with refused_together(world):
+            begun = load_checkpoint(path, checked=True) if path is not None else None
+        yield begun
+
+
+@contextmanager
+def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
+    """Open a run, new or where a checkpoint stands; nothing is written before everything has been checked.
+
+    Raises:
+        UserError: the shards, the settings and the checkpoint do not fit together, or the folder cannot be written.
+    """
+    with ExitStack() as open_until_the_end:
+        with refused_together(world):
+            _refuse_another_beginning(run, begun)
+            initial = load_initial(run.init_from, run.config) if run.init_from and begun is None else None
+            loader = _open_loader(run, world, begun.step if begun else 0)
+            open_until_the_end.callback(loader.close)
+            preprocessing = _check_shards(run, loader, begun, initial)
+        with refused_together(world):
+            state = new_state(run.config, loader.identities, world)
+            if initial is not None:
+                initial.copy_to(state.learner.backbone)
+                if bad := state.not_finite():
+                    raise UserError(
+                        f"{initial.origin.file} holds numbers that are not finite, in {listed(bad)}; "
+                        "begin with another checkpoint"
+                    )
+        first = initial.origin if initial else begun.initial if begun else None
+        with refused_together(world):
+            if world.is_main:
+                if not run.run_dir.is_dir():
+                    open_until_the_end.enter_context(_new_folder(run.run_dir))
+                _note_config(run, first)
+        origin = Origin(
+            config=run.config.to_dict(),
+            recipe=run.recipe,
+            preprocessing=preprocessing,
+            identities=loader.identities,
+            shards_sha256=manifest_digest(run.shards),
+            initial=first,
+        )
+        if begun is not None:
+            with refused_together(world):
+                state.restore(begun)
+        else:
+            save(run.run_dir, state, origin, run.config, world)
+        yield Job(run.config, run.run_dir, loader, state, origin)
+
+
+def _holds_this_run(run: Run) -> bool:
+    """Tell whether the folder holds a run, which must be this one."""
+    path = run.run_dir / CONFIG
+    if not path.is_file():
+        return False
+    if not run.resume:
+        raise UserError(f"{run.run_dir} holds a run; add --resume to continue it or choose another --run-dir")
+    try:
+        begun = read_object(path)["config"]
+        refuse_changes(begun, run.config.to_dict())
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        print(f"warning: passed over: {path} is damaged ({error}); the newest checkpoint counts", file=sys.stderr)
+    return True
+
+
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Hold a run's folder until the end."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run_dir / LOCK, run_dir, "choose another --run-dir"))
+        except PermissionError as error:
+            raise _unwritable(run_dir, error) from error
+        yield
+
+
+@contextmanager
+def _new_folder(run_dir: Path) -> Iterator[None]:
+    """Make a run's folder and hold it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(run_dir, error) from error
+    with _locked(run_dir):
+        if (run_dir / CONFIG).exists():
+            raise UserError(f"another job has just begun a run in {run_dir}; choose another --run-dir")
+        yield
+
+
+def _note_config(run: Run, first: Initial | None) -> None:
+    """Write the configuration to the run's folder."""
+    try:
+        (run.run_dir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        about = {"recipe": run.recipe, "config": run.config.to_dict(), "initial": asdict(first) if first else None}
+        write_atomically(run.run_dir / CONFIG, (json.dumps(about, indent=1) + "\n").encode())
+    except OSError as error:
+        raise _unwritable(run.run_dir, error) from error
+
+
+def _unwritable(run_dir: Path, error: OSError) -> UserError:
+    return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
+
+
+def _open_loader(run: Run, world: World, start_step: int) -> Loader:
+    config = run.config
+    return Loader(
+        run.shards,
+        config.views,
+        seed=config.seed,
+        global_batch=config.batch,
+        sampling=config.sampling,
+        mix=config.mix,
+        rank=world.rank,
+        world=world.size,
+        start_step=start_step,
+        device="gpu" if world.device.type == "cuda" else "cpu",
+        device_id=world.device.index or 0,
+        threads=torch.get_num_threads(),
+        prefetch=config.decoding.prefetch,
+        hardware_load=config.decoding.hardware_load,
+        quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
+        largest_damaged_share=config.largest_damaged_share,
+    )
+
+
+def _refuse_another_beginning(run: Run, begun: Checkpoint | None) -> None:
+    """Refuse to continue a run that began with other weights than those named, and a frozen backbone without any."""
+    if begun is None:
+        if run.init_from is None and run.config.optimizer.frozen_steps:
+            raise UserError(
+                f"optimizer.frozen_steps {run.config.optimizer.frozen_steps} of a backbone with random weights; "
+                "name a checkpoint with --init-from"
+            )
+    elif run.init_from is not None and run.init_from.is_file():
+        old = begun.initial
+        if old is None or old.sha256 != file_sha256(run.init_from):
+            raise UserError(
+                f"the run was begun with {f'another file, {old.file}' if old else 'random weights'}, now --init-from "
+                f"{run.init_from} is given; leave it out or choose another --run-dir"
+            )
+
+
+def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: InitialBackbone | None) -> Preprocessing:
+    """Refuse shards of another size than the network's, or others than the run or its weights were begun with.
+
+    Returns:
+        the preprocessing of the run.
+    """
+    size = loader.preprocessing.size
+    if size != run.config.size:
+        raise UserError(
+            f"{run.shards_named} holds faces of {size} pixels, the network takes {run.config.size}; "
+            f"give --size {size} with fitting --views.sizes, or write shards with --size {run.config.size}"
+        )
+    if initial is not None:
+        return fine_tuned(initial.preprocessing, loader.preprocessing, initial.origin.file, run.shards_named)
+    if begun is None:
+        return loader.preprocessing
+    preprocessing = begun.preprocessing
+    if begun.initial is None and (differences := preprocessing.differences(loader.preprocessing)):
+        raise UserError(f"the checkpoint and {run.shards_named} differ in {differences[0]}; name the run's own shards")
+    if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
+        raise UserError(
+            f"the run was begun on other shards of {begun.identities} identities, {run.shards_named} holds "
+            f"{loader.identities}; name the run's own shards"
+        )
+    return preprocessing

@@ -1,0 +1,170 @@
+"""What the steps of a run change, and how it becomes a checkpoint and comes back, on any number of ranks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shards.command import UserError, first_line
+from shards.format import Preprocessing
+from training.checkpoints.checkpoint import (
+    Best,
+    Checkpoint,
+    Initial,
+    copy_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from training.checkpoints.run_folder import BEST, FINAL, checkpoint_path
+from training.engine.finite_checks import listed, not_finite
+from training.engine.optimizer import build_optimizer
+from training.engine.step import Learner, build_learner
+from training.networks.backbones import channels_last
+from training.objectives.class_shards import full_state, shard_state
+from training.objectives.sharded_head import ShardedHead
+from training.ranks.world import World, refused_together
+from training.settings.config import Config
+
+_MOMENTUM = "momentum_buffer"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What every checkpoint of a run says of where it comes from; see `Checkpoint`."""
+
+    config: dict[str, Any]
+    recipe: str
+    preprocessing: Preprocessing
+    identities: int
+    shards_sha256: str
+    initial: Initial | None = None
+
+
+@dataclass
+class TrainingState:
+    """What the steps of a run change.
+
+    Attributes:
+        learner: backbone and head.
+        optimizer: over the learner's parameters.
+        step: number of steps done.
+        best: validation of the best step so far, if there was any.
+        validation_due: whether the validation of this step was cut short.
+    """
+
+    learner: Learner
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: Best | None = None
+    validation_due: bool = False
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take everything out of a checkpoint; of a class matrix in shards only this rank's rows.
+
+        Raises:
+            UserError: its tensors are not those of this run.
+        """
+        try:
+            self._restore(checkpoint)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} does not fit the run ({first_line(error)}); "
+                "remove it to continue from the one before"
+            ) from error
+        if bad := self.not_finite():
+            raise UserError(
+                f"the checkpoint of step {checkpoint.step} holds numbers that are not finite, in {listed(bad)}; "
+                "remove it to continue from the one before"
+            )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.step, self.best, self.validation_due = checkpoint.step, checkpoint.best, checkpoint.validation_due
+        self.learner.backbone.load_state_dict(checkpoint.backbone)
+        head, saved = self.learner.head, checkpoint.optimizer["state"]
+        sharded = self._place_of(head.weight) if isinstance(head, ShardedHead) else None
+        # Copies: the file is mapped into memory, and the optimiser would keep its tensors.
+        moments = {
+            place: {name: value.clone() if torch.is_tensor(value) else value for name, value in kept.items()}
+            for place, kept in saved.items()
+            if place != sharded
+        }
+        if isinstance(head, ShardedHead):
+            head.load_full_state(checkpoint.head)
+            if sharded in saved:
+                momentum = shard_state(saved[sharded][_MOMENTUM], head.world.rank, head.world.size)
+                moments[sharded] = {_MOMENTUM: momentum}
+        else:
+            head.load_state_dict(checkpoint.head)
+        self.optimizer.load_state_dict({**checkpoint.optimizer, "state": moments})
+
+    def gathered(self) -> dict[str, Any] | None:
+        """Return the state dicts of backbone, head and optimiser at rank 0, None elsewhere; every rank must call it.
+
+        Shards of a class matrix and of its momentum travel to rank 0 in blocks; no other rank ever holds the whole.
+        """
+        head, optimizer = self.learner.head, self.optimizer.state_dict()
+        if isinstance(head, ShardedHead):
+            head_state = head.full_state()
+            momentum = self.optimizer.state[head.weight].get(_MOMENTUM)
+            if momentum is not None:
+                full = full_state(momentum, head.identities, head.world)
+                place = self._place_of(head.weight)
+                optimizer = {**optimizer, "state": {**optimizer["state"], place: {_MOMENTUM: full}}}
+            if head_state is None:
+                return None
+        else:
+            head_state = head.state_dict()
+        return {"backbone": self.learner.backbone.state_dict(), "head": head_state, "optimizer": optimizer}
+
+    def not_finite(self) -> list[str]:
+        """Return the names of this rank's tensors that hold a NaN or an infinity; waits for the device."""
+        names: dict[torch.Tensor, str] = {one: name for name, one in self.learner.named_parameters()}
+        kept = {
+            f"{what} of {names[parameter]}": value
+            for parameter, moments in self.optimizer.state.items()
+            for what, value in moments.items()
+            if torch.is_tensor(value)
+        }
+        return not_finite({**self.learner.state_dict(), **kept})
+
+    def _place_of(self, parameter: torch.nn.Parameter) -> int:
+        """Return the number under which the optimiser's state dict has a parameter."""
+        parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
+        return next(place for place, one in enumerate(parameters) if one is parameter)
+
+
+def new_state(config: Config, identities: int, world: World) -> TrainingState:
+    """Return the state of a run at step 0."""
+    learner = channels_last(build_learner(config, identities, world)).to(world.device)
+    return TrainingState(learner, build_optimizer(config.optimizer, learner))
+
+
+def save(
+    run_dir: Path, state: TrainingState, origin: Origin, config: Config, world: World, is_best: bool = False
+) -> None:
+    """Write a checkpoint of the state, and remove old ones; every rank must call it, and waits for the main one.
+
+    What cannot be written ends all ranks.
+
+    Args:
+        run_dir: folder of the run.
+        state: of the run.
+        origin: of the run.
+        config: says which checkpoints stay, and which step is the last.
+        world: this process among all.
+        is_best: whether the validation of this step was the best so far.
+    """
+    gathered = state.gathered()
+    with refused_together(world):
+        if world.is_main:
+            assert gathered is not None
+            due = state.validation_due
+            checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
+            # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
+            names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
+            first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
+            save_checkpoint(first, checkpoint)
+            for path in others:
+                copy_checkpoint(first, path)
+            remove_old_checkpoints(run_dir, config.keep_checkpoints)

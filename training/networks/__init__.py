@@ -1,0 +1,1 @@
+"""From pictures to embeddings; networks from files and to files."""

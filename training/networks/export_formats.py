@@ -1,0 +1,127 @@
+"""A backbone as the bytes of a file that other programs read, with what they must know in its metadata.
+
+Every format carries one entry of metadata, `METADATA_KEY`, a JSON text: how the pictures are prepared, what goes in
+and what comes out. Nothing else of the run is in the file, and no path of the machine that wrote it.
+"""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shards.command import UserError
+from training.networks.backbone_file import LoadedBackbone
+
+METADATA_KEY = "low_resolution_face_recognition"
+METADATA_VERSION = 1
+INPUT, OUTPUT = "pictures", "embeddings"
+
+
+def metadata(loaded: LoadedBackbone) -> str:
+    """Return the JSON text that every exported file carries under `METADATA_KEY`.
+
+    Its fields: version (1), backbone (name), embedding_size, preprocessing (template, points, size, warp), step and
+    recipe (null where the checkpoint does not say), input (shape, type and range of the pictures).
+    """
+    size = loaded.preprocessing.size
+    fields = {
+        "version": METADATA_VERSION,
+        "backbone": loaded.name,
+        "embedding_size": _embeddings(loaded, 1).shape[1],
+        "preprocessing": loaded.preprocessing.to_dict(),
+        "step": loaded.step,
+        "recipe": loaded.recipe,
+        "input": f"(N, 3, {size}, {size}) float32 RGB in [-1, 1]",
+    }
+    return json.dumps(fields)
+
+
+def safetensors_bytes(loaded: LoadedBackbone) -> bytes:
+    """Return the state dict as a safetensors file, the metadata in its header."""
+    from safetensors.torch import save
+
+    state = {name: value.contiguous() for name, value in loaded.backbone.state_dict().items()}
+    content: bytes = save(state, metadata={METADATA_KEY: metadata(loaded)})
+    return content
+
+
+def torchscript_bytes(loaded: LoadedBackbone) -> bytes:
+    """Return the traced network, for any number of pictures; the metadata is an extra file."""
+    buffer = io.BytesIO()
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(loaded.backbone, _pictures(loaded, 2))
+        torch.jit.save(traced, buffer, _extra_files={METADATA_KEY: metadata(loaded)})
+    return buffer.getvalue()
+
+
+def onnx_bytes(loaded: LoadedBackbone) -> bytes:
+    """Return an ONNX model from `pictures` to `embeddings`, for any number of pictures, with the metadata.
+
+    Raises:
+        UserError: the network, for example one named by its import path, has parts that ONNX cannot say.
+    """
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                loaded.backbone,
+                (_pictures(loaded, 2),),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UserError(f"{loaded.name} cannot be exported to ONNX: {str(error).splitlines()[0]}") from error
+    assert program is not None
+    model = program.model_proto
+    _forget_origin(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, metadata(loaded)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+FORMATS: dict[str, Callable[[LoadedBackbone], bytes]] = {
+    "safetensors": safetensors_bytes,
+    "onnx": onnx_bytes,
+    "torchscript": torchscript_bytes,
+}
+
+
+def _pictures(loaded: LoadedBackbone, number: int) -> Tensor:
+    """Return grey pictures: (number, 3, S, S)."""
+    size = loaded.preprocessing.size
+    return torch.zeros(number, 3, size, size)
+
+
+def _embeddings(loaded: LoadedBackbone, number: int) -> Tensor:
+    with torch.no_grad():
+        embeddings: Tensor = loaded.backbone(_pictures(loaded, number))
+    return embeddings
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove the stack traces, which name folders of this machine, from every part of an ONNX model."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' warnings about themselves from the screen."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,216 @@
+"""A margin head whose class matrix is divided among the ranks, for more classes than one device holds.
+
+Each rank keeps the rows of its classes and computes the logits of all ranks' embeddings with them; of the softmax
+only the greatest logit, the sum of exponentials and the logit of the label pass between ranks (An et al., 2021,
+"Partial FC", section 3.1). Optionally a step sees only a sample of the negative classes (section 3.2).
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from shards.command import UserError
+from training.objectives.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
+from training.objectives.cosine_heads import at_least_float32
+from training.objectives.margins import additive_angle, additive_cosine, no_margin
+from training.ranks.world import World, gather_rows
+from training.settings.config import Head
+
+SHARDED_MARGINS = {
+    "normface": no_margin,
+    "am-softmax": additive_cosine,
+    "cosface": additive_cosine,
+    "arcface": additive_angle,
+}
+
+
+class ShardedHead(nn.Module):
+    """One rank's share of a class matrix, and the loss over all shares.
+
+    How to use it in a training step, on every rank of the world:
+
+        head = ShardedHead(config.head, identities, embedding_size, world, seed=config.seed)
+        embeddings = data_parallel_backbone(pictures)             # (N, D), of this rank, N the same on all
+        entropy = head.entropy(embeddings, labels, step)          # (N,)
+        (entropy.mean() + other_terms).backward()
+
+    The head stays outside `DistributedDataParallel`: its rows are this rank's alone. Gradients follow the convention
+    of `training.engine.step`, that the backbone's are averaged over ranks afterwards: the embeddings' gradient is
+    that of the sum of all ranks' losses, and the rows' gradient is that of the mean of all ranks' losses, complete as
+    it is.
+    One optimiser may hold both. If gradients are clipped by their norm, the rows' share of it must be summed over
+    ranks.
+
+    Without sampling, losses and gradients equal those of the head of the same name in `training.objectives.heads`
+    with the same rows; with sampling they do not depend on the number of ranks either. Rows that are not sampled have
+    gradient 0,
+    which leaves momentum and weight decay to act on them.
+
+    To save and to resume on any number of ranks: `full_state()` on every rank, `load_full_state()` on every rank.
+    For an optimiser's momentum do the same with `class_shards.full_state(momentum, identities, world)` and
+    `class_shards.shard_state(full, rank, size)`.
+
+    Args:
+        settings: name (normface, am-softmax, cosface or arcface), scale and margin.
+        identities: number of classes C of all ranks, at least one for each.
+        embedding_size: length D of an embedding.
+        world: this process among all; rank and size choose the classes.
+        seed: of the samples. The initial rows come from torch's generator, as those of the head in one piece do.
+        sampling: share of the negative classes that a step sees, above 0 and up to 1. Labels always take part.
+
+    Raises:
+        UserError: a head that cannot be divided, fewer classes than ranks, or an impossible share.
+    """
+
+    def __init__(
+        self,
+        settings: Head,
+        identities: int,
+        embedding_size: int,
+        world: World,
+        *,
+        seed: int = 0,
+        sampling: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if settings.name not in SHARDED_MARGINS:
+            raise UserError(f"head {settings.name} cannot be sharded; choose one of {', '.join(SHARDED_MARGINS)}")
+        if identities < world.size:
+            raise UserError(f"{identities} classes for {world.size} processes; give each at least one")
+        if not 0 < sampling <= 1:
+            raise UserError(f"sampling {sampling} of the negative classes; give a share above 0 and up to 1")
+        self.settings, self.identities, self.world = settings, identities, world
+        self.seed, self.sampling = seed, sampling
+        self.classes = shard_range(identities, world.rank, world.size)
+        self.weight = nn.Parameter(initial_rows(self.classes, embedding_size).to(world.device))
+
+    def entropy(self, embeddings: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Return the cross entropy of each of this rank's samples over the classes of all ranks: (N,), with gradient.
+
+        Args:
+            embeddings: (N, D) of this rank, of any length; computed with in float32 at least. N is the same on all
+                ranks.
+            labels: (N,) int64, 0..C - 1.
+            step: number of the step, which with the seed gives the sampled classes.
+        """
+        with torch.autocast(embeddings.device.type, enabled=False):
+            directions = gather_rows(F.normalize(at_least_float32(embeddings)))
+            everyone = gather_rows(labels)
+            rows, targets = self._rows_of_step(everyone, step)
+            logits = self._logits(directions, rows, targets)
+            entropy = _ShardedCrossEntropy.apply(logits, targets)
+        own: Tensor = entropy[self.world.rank * len(labels) :][: len(labels)]
+        return own
+
+    def full_state(self) -> dict[str, Tensor] | None:
+        """Return the state dict of the same head in one piece at rank 0, None elsewhere; every rank must call it."""
+        full = full_state(self.weight, self.identities, self.world)
+        return None if full is None else {"weight": full}
+
+    def load_full_state(self, state: dict[str, Tensor]) -> None:
+        """Take this rank's rows out of `full_state`'s result, or out of an unsharded head's state dict.
+
+        Only these are copied: a file loaded with `torch.load(..., mmap=True)` need not fit the memory of a rank.
+        """
+        if state["weight"].shape != (self.identities, self.weight.shape[1]):
+            raise UserError(
+                f"a class matrix of {tuple(state['weight'].shape)} for {self.identities} classes of "
+                f"{self.weight.shape[1]} numbers; name the checkpoint of the same run"
+            )
+        with torch.no_grad():
+            self.weight.copy_(shard_state(state["weight"], self.world.rank, self.world.size))
+
+    def _rows_of_step(self, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return this rank's rows of the step, and each label's place among them, -1 where it is another rank's."""
+        targets = labels - self.classes.start
+        targets = torch.where((targets >= 0) & (targets < len(self.classes)), targets, -1)
+        if self.sampling == 1:
+            return self.weight, targets
+        chosen = torch.from_numpy(sampled_classes(self.classes, self.sampling, self.seed, step)).to(labels.device)
+        chosen[targets[targets >= 0]] = True
+        places = chosen.cumsum(0) - 1
+        return self.weight[chosen], torch.where(targets >= 0, places[targets], -1)
+
+    def _logits(self, directions: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+        """Return the scaled cosines of all ranks' samples with the rows, with the margin: (W N, K)."""
+        cosines: Tensor = _Cosines.apply(directions, rows.to(directions.dtype), self.world.size)
+        if not len(rows):
+            return cosines
+        # Where the label is another rank's, column 0 is written with what it holds: no GPU is asked which rows are.
+        columns = targets.clamp_min(0)[:, None]
+        before = cosines.gather(1, columns)
+        penalised = SHARDED_MARGINS[self.settings.name](before, self.settings.margin)
+        return self.settings.scale * cosines.scatter(1, columns, torch.where(targets[:, None] >= 0, penalised, before))
+
+
+class _Cosines(torch.autograd.Function):
+    """Unit vectors (N, D) times normalised rows (K, D), without a second matrix of the rows' size.
+
+    Autograd through F.normalize would keep the normalised rows and make two more matrices on the way back. The
+    gradient of the rows is divided by the number of ranks on its way, as an average over ranks would be.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, directions: Tensor, rows: Tensor, ranks: int) -> Tensor:
+        """Return the cosines (N, K)."""
+        lengths = torch.linalg.vector_norm(rows, dim=1).clamp_min(1e-12)
+        cosines = (directions @ rows.T).div_(lengths)
+        ctx.save_for_backward(directions, rows, lengths, cosines)
+        ctx.ranks = ranks
+        return cosines
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients (N, D) and (K, D)."""
+        directions, rows, lengths, cosines = ctx.saved_tensors
+        over_lengths = gradients[0] / lengths
+        of_directions = over_lengths @ rows
+        over_lengths /= ctx.ranks
+        # The part of a row's gradient along the row is taken out.
+        along = (over_lengths * cosines).sum(dim=0) / lengths
+        of_rows = over_lengths.T @ directions
+        of_rows.addcmul_(rows, along[:, None], value=-1)
+        return of_directions, of_rows, None
+
+
+class _ShardedCrossEntropy(torch.autograd.Function):
+    """The cross entropy of logits whose columns lie on several ranks, the same on all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return (N,) from this rank's columns (N, K) and each label's column, -1 where it is another rank's."""
+        some = logits.shape[1] > 0
+        greatest = logits.amax(dim=1) if some else logits.new_full((len(logits),), -torch.inf)
+        _reduce(greatest, dist.ReduceOp.MAX)
+        shares = logits - greatest[:, None]
+        mine, columns = targets >= 0, targets.clamp_min(0)[:, None]
+        sums = shares.new_zeros(2, len(logits))
+        if some:
+            sums[1] = torch.where(mine, shares.gather(1, columns)[:, 0], 0)
+        sums[0] = shares.exp_().sum(dim=1)
+        _reduce(sums, dist.ReduceOp.SUM)
+        shares /= sums[0][:, None]
+        ctx.save_for_backward(shares, mine, columns)
+        return sums[0].log() - sums[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the sum of all ranks' losses: the softmax, less 1 at the label."""
+        shares, mine, columns = ctx.saved_tensors
+        total = gradients[0].contiguous().clone()
+        _reduce(total, dist.ReduceOp.SUM)
+        of_logits = shares * total[:, None]
+        if of_logits.shape[1]:
+            of_logits.scatter_add_(1, columns, -torch.where(mine, total, 0)[:, None])
+        return of_logits, None
+
+
+def _reduce(values: Tensor, operation: Any) -> None:
+    if dist.is_initialized():
+        dist.all_reduce(values, op=operation)

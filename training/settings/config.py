@@ -1,0 +1,239 @@
+"""Everything a training run can be told, as frozen data; no torch here, so that --help is quick."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipeline.sampling.views import Views
+from shards.command import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network.
+
+    Attributes:
+        backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; or
+            package.module:callable, called with size and embedding_size.
+        embedding_size: numbers in an embedding.
+    """
+
+    backbone: str = "spherenet20"
+    embedding_size: int = 512
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classification head.
+
+    Attributes:
+        name: am-softmax (also called cosface), arcface, sphereface, normface, softmax, adacos, adacos-fixed,
+            sv-softmax or center-loss.
+        scale: factor of the logits; softmax, center-loss, sphereface and adacos have none or their own.
+        margin: cosine (am-softmax, sv-softmax), radians (arcface), or factor of the angle, a whole number
+            (sphereface, 4 in its paper).
+        annealing: of sphereface: begin near the plain cosine, as its authors do.
+        emphasis: of sv-softmax: t, the weight of support vectors, at least 1.
+        center_weight: of center-loss: lambda, the weight of the distances to the centres.
+        center_rate: of center-loss: alpha, 0..1, the rate at which centres move.
+        sharded: divide the class matrix among the processes, for more classes than one device holds; for am-softmax,
+            arcface and normface. Training is the same to rounding.
+        sampling: of a sharded head: share of the negative classes that a step sees, above 0 and up to 1.
+    """
+
+    name: str = "am-softmax"
+    scale: float = 30.0
+    margin: float = 0.35
+    annealing: bool = True
+    emphasis: float = 1.2
+    center_weight: float = 0.003
+    center_rate: float = 0.5
+    sharded: bool = False
+    sampling: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sampling != 1 and not self.sharded:
+            raise UserError(f"head.sampling {self.sampling} of a head in one piece; add --head.sharded true")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss: classification of every view plus weight times the triplet loss across resolutions.
+
+    Attributes:
+        classification: cross-entropy or focal.
+        focal_gamma: focusing parameter of the focal loss, an exponent; 0 is cross entropy.
+        triplet_weight: weight (lambda) of the triplet loss; 0 leaves it out.
+        triplet_margin: in units of 1 - cosine.
+    """
+
+    classification: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = 2.0
+    triplet_weight: float = 1.0
+    triplet_margin: float = 1.0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Stochastic gradient descent and its schedule.
+
+    Attributes:
+        learning_rate: factor of the gradient in a step, before the first milestone.
+        momentum: of the gradient, 0..1.
+        weight_decay: factor of every parameter, added to its gradient.
+        milestones: steps at which the rate is multiplied by the factor.
+        factor: factor of the learning rate at each milestone.
+        warmup_steps: steps of linear rise at the start.
+        backbone_rate: factor of the backbone's learning rate; the head has the full one.
+        layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
+        frozen_steps: steps for which a backbone from --init-from stays as it is; `steps` or more for good.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = (40_000, 60_000, 80_000)
+    factor: float = 0.1
+    warmup_steps: int = 0
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
+    frozen_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("backbone_rate", "layer_decay", "frozen_steps"):
+            if getattr(self, name) < 0:
+                raise UserError(f"optimizer.{name} {getattr(self, name)}; give at least 0")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How photos are decoded; no result depends on it but by what decoders round differently.
+
+    Attributes:
+        prefetch: batches decoded ahead, 1 or more; each lies decoded in the device's memory.
+        hardware_load: share 0..1 of the photos for the JPEG unit of a GPU that has one (A100, H100 and later).
+    """
+
+    prefetch: int = 2
+    hardware_load: float = 0.65
+
+    def __post_init__(self) -> None:
+        if self.prefetch < 1:
+            raise UserError(f"prefetch {self.prefetch}; give at least 1")
+        if not 0 <= self.hardware_load <= 1:
+            raise UserError(f"hardware_load {self.hardware_load}; give a value from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run; the defaults are the published method.
+
+    Attributes:
+        model: the network.
+        size: side of the network's input in pixels; the shards must have it.
+        views: the views of each identity.
+        sampling: identity: an epoch visits every identity once (published); photo: every photo once, and all views
+            of an item come from it.
+        mix: share of each shard folder in a batch, in proportion; empty for equal shares.
+        decoding: how photos are decoded.
+        head: the classification head.
+        losses: the loss terms.
+        optimizer: the optimiser and its schedule.
+        batch: identities in a batch, over all processes.
+        steps: steps of the run, a batch each.
+        seed: of the initial weights and of every draw.
+        accumulate: parts in which each process embeds its share of a batch, for batches whose activations do not fit
+            the memory. Training is the same to rounding; it costs one more forward pass.
+        precision: float32, or bfloat16 for mixed precision.
+        compile: compile the backbone by torch.compile: a minute at the start, faster steps; needs a C++ compiler on a
+            CPU.
+        log_every: steps between two lines of metrics.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: newest checkpoints that stay, beside the first, the best and the last.
+        validate_every: steps between two validations, 0 for none.
+        largest_damaged_share: share of damaged photos, 0..1 of all, at which the run ends; each process counts those
+            that it drew itself.
+        timeout: seconds that a process waits for the others in a step before it takes them for dead.
+    """
+
+    model: Model = Model()
+    size: int = 128
+    views: Views = Views()
+    sampling: Literal["identity", "photo"] = "identity"
+    mix: tuple[float, ...] = ()
+    decoding: Decoding = Decoding()
+    head: Head = Head()
+    losses: Losses = Losses()
+    optimizer: Optimizer = Optimizer()
+    batch: int = 128
+    steps: int = 100_000
+    seed: int = 0
+    accumulate: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    log_every: int = 100
+    checkpoint_every: int = 5_000
+    keep_checkpoints: int = 3
+    validate_every: int = 0
+    largest_damaged_share: float = 0.001
+    timeout: int = 45
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "timeout"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)}; give at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON and checkpoints; tuples become lists."""
+        return _plain(asdict(self))
+
+
+# What may change between a run and its continuation, because no result depends on it but by rounding.
+_FREE_TO_CHANGE = {
+    "steps",
+    "accumulate",
+    "head.sharded",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validate_every",
+    "largest_damaged_share",
+    "timeout",
+    "compile",
+    "decoding.prefetch",
+    "decoding.hardware_load",
+}
+
+
+def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to continue a run with other settings.
+
+    A setting that the program did not know yet when the run was begun counts as begun with its default, which
+    always means what was done before.
+
+    Raises:
+        UserError: naming the first setting that differs and both values.
+    """
+    old, new = flat(Config().to_dict()) | flat(begun), flat(wanted)
+    for name in sorted(old.keys() | new.keys()):
+        if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
+            raise UserError(
+                f"the run was begun with {name} {old.get(name)}, now {new.get(name)} is asked for; "
+                "continue with the same settings or choose another --run-dir"
+            )
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their full names, such as optimizer.momentum."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,101 @@
+"""Named runs. Each says what it reaches, where that is known, and on what machine."""
+
+from dataclasses import replace
+
+from pipeline.sampling.degradation import Degradation
+from pipeline.sampling.views import Views
+from shards.command import UserError
+from training.settings.config import Config, Model, Optimizer
+
+PAPER = Config()
+"""The published method to the letter (Lai and Lam, 2021), for VGGFace2 shards at 128 x 128.
+
+The authors report SCface rank-1 79.7 / 95.7 / 98.2 % at d1 / d2 / d3 and LFW 94.8 % with the second photo
+at 8 x 8. This implementation has not yet been run on VGGFace2.
+"""
+
+QUICKSTART = replace(
+    PAPER,
+    model=Model(backbone="spherenet4"),
+    size=64,
+    views=Views(sizes=(64, 8, 12, 16)),
+    optimizer=Optimizer(learning_rate=0.05, milestones=(300, 425)),
+    batch=24,
+    steps=500,
+    log_every=10,
+    checkpoint_every=100,
+)
+"""A small network on the 25 training people of ORL, for two CPU cores."""
+
+TINY = replace(
+    QUICKSTART,
+    size=32,
+    views=Views(sizes=(32, 8, 12, 16)),
+    optimizer=Optimizer(learning_rate=0.02, milestones=(20,)),
+    batch=8,
+    steps=30,
+    log_every=1,
+    checkpoint_every=10,
+)
+"""Thirty steps of seconds, for the tests."""
+
+SURVEILLANCE = replace(
+    PAPER,
+    views=Views(sizes=(128, "8..12", "12..20", "16..32"), degradation=Degradation(probability=0.8)),
+)
+"""The published method for pictures of real cameras: low-resolution views of any side from 8 to 32 pixels, four of
+five of them degraded by light, blur, noise and compression (`pipeline.sampling.degradation`).
+
+This implementation has not yet been run on VGGFace2; no figure is claimed.
+"""
+
+SURVFACE = replace(
+    PAPER,
+    optimizer=Optimizer(learning_rate=0.01, milestones=(6_000, 9_000), backbone_rate=0.1, frozen_steps=500),
+    steps=10_000,
+    checkpoint_every=1_000,
+)
+"""Fine-tuning on the training set of QMUL-SurvFace, alone or mixed with VGGFace2; with --init-from a checkpoint.
+
+The new head is trained alone first, then the backbone with a tenth of its rate. Pictures smaller than a view stay at
+their own size. Not yet run on the real set; no figure is claimed.
+"""
+
+TINYFACE = replace(SURVFACE, optimizer=replace(SURVFACE.optimizer, milestones=(3_000, 4_500)), steps=5_000)
+"""Fine-tuning on the training set of TinyFace, as `survface`, half as long for half the identities.
+
+Not yet run on the real set; no figure is claimed.
+"""
+
+SCFACE50 = replace(
+    SURVFACE,
+    optimizer=replace(SURVFACE.optimizer, learning_rate=0.005, milestones=(1_000, 1_500), frozen_steps=200),
+    batch=48,
+    steps=2_000,
+    checkpoint_every=500,
+)
+"""Fine-tuning on subjects 1 to 50 of SCface, to be tested on the other 80; a batch holds nearly all of them.
+
+Not yet run on the real set; no figure is claimed.
+"""
+
+RECIPES = {
+    "paper": PAPER,
+    "quickstart": QUICKSTART,
+    "tiny": TINY,
+    "surveillance": SURVEILLANCE,
+    "survface": SURVFACE,
+    "tinyface": TINYFACE,
+    "scface50": SCFACE50,
+}
+
+
+def recipe(name: str) -> Config:
+    """Return a named run.
+
+    Raises:
+        UserError: unknown name; lists the valid ones.
+    """
+    if name not in RECIPES:
+        raise UserError(f"no recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
