@@ -16,7 +16,7 @@ from typing import Any
 
 from shards.command import Parser, UserError, run
 from training.settings.config import Config, flat
-from training.settings.recipes import RECIPES, recipe
+from training.settings.recipes import MODES, RECIPES, recipe
 
 VALIDATION = "evaluation.validate:held_out"
 
@@ -37,6 +37,20 @@ def parser(defaults: Config) -> Parser:
         type=Path,
         default=None,
         help="checkpoint, ours or the authors', whose backbone a new run begins with; the head is new (default: none)",
+    )
+    command.add_argument(
+        "--teacher",
+        type=Path,
+        default=None,
+        help="checkpoint of a frozen network to learn from, for --recipe adapt; the run begins with its weights, or "
+        "with those of --init-from (default: none)",
+    )
+    command.add_argument(
+        "--mode",
+        choices=list(MODES),
+        default=None,
+        help="of --recipe adapt: fresh, for galleries that are enrolled again, or compatible, for galleries that stay "
+        "enrolled with the teacher (default: compatible)",
     )
     command.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
     command.add_argument(
@@ -65,8 +79,9 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
     """Return the options and the configuration: the recipe's, with what the command line says anew."""
     first = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?")
-    named = first.parse_known_args(arguments)[0].recipe
-    command = parser(recipe(named) if named else Config())
+    first.add_argument("--mode", nargs="?")
+    named = first.parse_known_args(arguments)[0]
+    command = parser(recipe(named.recipe, named.mode) if named.recipe else Config())
     options = command.parse_args(arguments)
     fields = {name: getattr(command.instantiate(options), name) for name in Config.__dataclass_fields__}
     return options, Config(**{**fields, "mix": tuple(options.mix or ())})
@@ -104,7 +119,7 @@ def main() -> None:
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted
-    job = Run(config, options.recipe, tuple(options.shards), options.run_dir, again, options.init_from)
+    job = Run(config, options.recipe, tuple(options.shards), options.run_dir, again, options.init_from, options.teacher)
     with joined_world(device, config.timeout) as world:
         validate = validation_of_run(job, world, options.validation_shards, options.validation_by)
         steps = train(job, world, validate)

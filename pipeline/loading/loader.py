@@ -116,7 +116,7 @@ class Loader:
         self._reader = PhotoReader(
             corpus,
             seed=seed,
-            one_photo=self._sampler.one_photo,
+            photo_groups=self._sampler.photo_groups,
             quarantine=Quarantine(quarantine, corpus, largest_damaged_share),
             stored_views=not views.degradation.probability,
         )
@@ -125,7 +125,7 @@ class Loader:
         self._next_step = start_step
         self._device = BatchDevice(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
         # Degraded views differ even where they show one photo.
-        self._one_face = self._sampler.one_photo and not views.degradation.probability
+        self._one_face = len(self._sampler.photo_groups) == 1 and not views.degradation.probability
         self._build_graph = partial(self._graph_of, threads=threads, prefetch=prefetch, hardware_load=hardware_load)
         self._drawn: deque[_Drawn] = deque()
         self._failure: UserError | None = None

@@ -43,17 +43,23 @@ class PhotoReader:
     Args:
         corpus: the photos.
         seed: of the run; substitutes are drawn from it.
-        one_photo: all views of a row show one photo.
+        photo_groups: the views of a row that show one photo, group by group.
         quarantine: where damaged photos are named and counted.
         stored_views: use the views stored beside the photos, where there are any.
     """
 
     def __init__(
-        self, corpus: Corpus, *, seed: int, one_photo: bool, quarantine: Quarantine, stored_views: bool = True
+        self,
+        corpus: Corpus,
+        *,
+        seed: int,
+        photo_groups: Sequence[tuple[int, ...]],
+        quarantine: Quarantine,
+        stored_views: bool = True,
     ) -> None:
         self._corpus = corpus
         self._seed = seed
-        self._one_photo = one_photo
+        self._photo_groups = photo_groups
         self._quarantine = quarantine
         self._stored_views = stored_views
         # Photos and stored views are checked apart: one may be sound where the other is not.
@@ -68,7 +74,7 @@ class PhotoReader:
         """
         photos = draw.photos.copy()
         sides, stored = self._seen(photos, draw.sides)
-        for views in self._views_of_one_photo(draw):
+        for views in self._photo_groups:
             bad = np.zeros(len(photos), dtype=np.bool_)
             for view in views:
                 for kind in (False, True):
@@ -96,11 +102,6 @@ class PhotoReader:
         """
         self._checked[False][photo] = True
         self._report(photo, stored=False, reason=reason)
-
-    def _views_of_one_photo(self, draw: Draw) -> Sequence[tuple[int, ...]]:
-        """Return the views that must show the same photo, whatever happens to it."""
-        views = range(draw.photos.shape[1])
-        return [tuple(views)] if self._one_photo else [(view,) for view in views]
 
     def _seen(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the sides to which the photos (B, V) are reduced, and which views are read as they are stored.

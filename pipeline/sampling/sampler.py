@@ -57,7 +57,7 @@ class Sampler:
         first_label: (folders,) int64, the label of each folder's first identity.
         first_photo: (folders,) int64, the number of each folder's first photo.
         views: of each identity.
-        one_photo: all views of a row show one photo.
+        photo_groups: the views of a row that show one photo, group by group.
         global_batch: identities in the batch of all ranks.
         seed: of the run.
     """
@@ -67,7 +67,7 @@ class Sampler:
     first_label: NDArray[np.int64]
     first_photo: NDArray[np.int64]
     views: Views
-    one_photo: bool
+    photo_groups: tuple[tuple[int, ...], ...]
     global_batch: int
     seed: int
 
@@ -100,7 +100,7 @@ class Sampler:
             first_label=np.cumsum([0, *(len(first) - 1 for first in firsts)])[:-1],
             first_photo=np.cumsum([0, *(int(first[-1]) for first in firsts)])[:-1],
             views=views,
-            one_photo=sampling == "photo" or views.photos == "same",
+            photo_groups=photo_groups(views, sampling),
             global_batch=global_batch,
             seed=seed,
         )
@@ -120,9 +120,9 @@ class Sampler:
         labels, starts, ends = self._items(step)
         shape = (self.global_batch, len(self.views.sizes))
         random = generator(self.seed, Stream.PHOTO, step)
-        # (B, 1) against (B, V)
-        chosen = (self.global_batch, 1) if self.one_photo else shape
-        photos = np.broadcast_to(random.integers(starts[:, None], ends[:, None], size=chosen), shape)
+        # (B, groups) -> (B, V)
+        drawn = random.integers(starts[:, None], ends[:, None], size=(self.global_batch, len(self.photo_groups)))
+        photos = drawn[:, self._group_of_view()]
         mirrored = random.random(shape) < np.array(self.views.mirrors)
         return Draw(labels, photos, mirrored, self._sides(step, shape), first_row=0).rows(rank, world)
 
@@ -139,11 +139,21 @@ class Sampler:
         mixed = generator(self.seed, Stream.MIX, step).permutation(self.global_batch)
         return tuple(np.concatenate(part)[mixed] for part in zip(*parts, strict=True))
 
+    def _group_of_view(self) -> NDArray[np.int64]:
+        """Return the group of each view: (V,)."""
+        groups = {view: number for number, group in enumerate(self.photo_groups) for view in group}
+        return np.array([groups[view] for view in range(len(groups))])
+
     def _sides(self, step: int, shape: tuple[int, int]) -> NDArray[np.int64]:
         smallest, largest = np.array(self.views.ranges).T
         if (smallest == largest).all():
             return np.broadcast_to(smallest, shape)
         return generator(self.seed, Stream.SIZE, step).integers(smallest, largest, size=shape, endpoint=True)
+
+
+def photo_groups(views: Views, sampling: Sampling) -> tuple[tuple[int, ...], ...]:
+    """Return the views of an item that show one photo, group by group."""
+    return (tuple(range(len(views.sizes))),) if sampling == "photo" else views.photo_groups
 
 
 def substitutes(first_photo: int, last_photo: int, *, seed: int, step: int, row: int, view: int) -> NDArray[np.int64]:

@@ -25,13 +25,14 @@ class Views:
         mirror: probability 0..1 that a view is mirrored left-right, drawn for each view; one value for all
             views, or one for each.
         photos: different (published): each view draws its photo independently and with replacement; same: all
-            views of an identity show one photo.
+            views of an identity show one photo; paired: each view of the first half draws its photo, and the view at
+            the same place of the second half shows that photo too, as in full and reduced pictures of one photo.
         degradation: what surveillance does to the reduced views; off unless its probability is above 0.
     """
 
     sizes: tuple[int | str, ...] = (128, 8, 12, 16)
     mirror: float | tuple[float, ...] = 0.5
-    photos: Literal["different", "same"] = "different"
+    photos: Literal["different", "same", "paired"] = "different"
     degradation: Degradation = Degradation()
 
     def __post_init__(self) -> None:
@@ -45,11 +46,28 @@ class Views:
             )
         if not all(0 <= probability <= 1 for probability in self.mirrors):
             raise UserError(f"mirror probability {self.mirror}; give a value from 0 to 1")
+        if self.photos == "paired" and len(self.sizes) % 2:
+            raise UserError(f"{len(self.sizes)} views in pairs; give an even number of views.sizes")
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Smallest and largest side of each view in pixels; equal where the side is fixed."""
         return tuple(_range(size) for size in self.sizes)
+
+    @property
+    def photo_groups(self) -> tuple[tuple[int, ...], ...]:
+        """The views that show one photo, group by group.
+
+        >>> Views(sizes=(64, 64, 8, 12), photos="paired").photo_groups
+        ((0, 2), (1, 3))
+        """
+        views = range(len(self.sizes))
+        if self.photos == "same":
+            return (tuple(views),)
+        half = len(views) // 2
+        if self.photos == "paired":
+            return tuple((view, view + half) for view in views[:half])
+        return tuple((view,) for view in views)
 
     @property
     def mirrors(self) -> tuple[float, ...]:

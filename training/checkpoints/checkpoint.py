@@ -37,7 +37,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Initial:
-    """The file that a fine-tuned run began with.
+    """The file of a network that a run began with, or learns from.
 
     Attributes:
         file: its path then.
@@ -65,6 +65,7 @@ class Checkpoint:
         best: validation of the best step so far, None where nothing was validated.
         initial: the file whose weights a fine-tuned backbone began with, None for another.
         validation_due: whether the validation of this step was cut short, and is to be made up for.
+        teacher: the file of the frozen network that the run learns from, None without one.
     """
 
     step: int
@@ -79,12 +80,13 @@ class Checkpoint:
     best: Best | None = None
     initial: Initial | None = None
     validation_due: bool = False
+    teacher: Initial | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically, with a SHA-256 of everything in it."""
     fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
-    fields |= {name: asdict(fields[name]) for name in ("best", "initial") if fields[name] is not None}
+    fields |= {name: asdict(fields[name]) for name in ("best", "initial", "teacher") if fields[name] is not None}
     versions = {"torch": str(torch.__version__)}
     data = {"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}
     write_atomically(path, lambda file: write_data(file, data))
@@ -119,7 +121,8 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
     try:
         data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
         data["best"] = Best(**data["best"]) if data.get("best") else None
-        data["initial"] = Initial(**data["initial"]) if data.get("initial") else None
+        for name in ("initial", "teacher"):
+            data[name] = Initial(**data[name]) if data.get(name) else None
         data.setdefault("validation_due", False)
         checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
         _require_types(checkpoint)

@@ -17,7 +17,7 @@ from pipeline.loading.loader import Loader
 from shards.command import UserError
 from shards.writer import write_atomically
 from training.engine.finite_checks import gradient_norms, listed
-from training.engine.step import StepLosses
+from training.engine.step_losses import StepLosses, loss_names
 from training.engine.training_state import TrainingState
 from training.ranks.world import World, gather_objects, mean_over_ranks, refused_together
 from training.settings.config import Config
@@ -65,7 +65,7 @@ class Guard:
             UserError: a number is not finite; names the first step, what was not finite, and the file of its photos.
         """
         noted, self._noted = self._noted, []
-        # (steps, 5 + V + P)
+        # (steps, 5 + V + T + P)
         steps = mean_over_ranks(torch.stack([one.values for one in noted])).tolist()
         for one, values in zip(noted, steps, strict=True):
             if bad := self._bad(values):
@@ -103,11 +103,3 @@ class Guard:
                 f"{bad} at step {batch.step + 1}; its photos are listed in {path}; lower "
                 "--optimizer.learning_rate or resume from an earlier checkpoint with other data"
             )
-
-
-def loss_names(config: Config) -> list[str]:
-    """Return the names of `StepLosses.values`, one for each view among them."""
-    views = [f"classification/{size}px" for size in config.views.sizes]
-    if len(set(views)) < len(views):
-        views = [f"{name}/view{number}" for number, name in enumerate(views)]
-    return ["loss", "triplet", "hardest_positive", "hardest_negative", "penalty", *views]

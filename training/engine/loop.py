@@ -49,7 +49,7 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
 def _steps(job: Job, world: World, validate: Validate | None) -> int:
     """The loop: one line a deed."""
     config, state = job.config, job.state
-    trained = for_training(state.learner, config, world, state.step)
+    trained = for_training(state.learner, config, world, state.step, job.teacher)
     guard = Guard(config, job.loader, state, job.run_dir, world)
     feed = Feed(job.loader, world.device)
     begun = state.step
@@ -62,7 +62,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 refuse_any(world, feed.mistake)
             while state.step < config.steps and not stopping:
                 if state.step == config.optimizer.frozen_steps > 0:
-                    trained = for_training(state.learner, config, world, state.step)
+                    trained = for_training(state.learner, config, world, state.step, job.teacher)
                 # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
                 with stops.cut_short() if config.compile and state.step == begun else nullcontext():
                     rate = _step(job, trained, feed.take(), guard, world)
@@ -128,7 +128,8 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
     state, backbone = job.state, job.state.learner.backbone
     state.validation_due = True
     if world.is_main:
-        training, started = backbone.training, time.monotonic()
+        # Of each module: where the statistics of batch norm are frozen, those stay in evaluation mode.
+        training, started = {one: one.training for one in backbone.modules()}, time.monotonic()
         try:
             with stops.cut_short():
                 figures = validate(backbone.eval(), state.step)
@@ -138,7 +139,8 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
             _heed(state, figures)
             if log is not None:
                 log.validated(state.step, figures, time.monotonic() - started)
-        backbone.train(training)
+        for module, was_training in training.items():
+            module.training = was_training
     wait_for_all(world)
     state.best, state.validation_due = of_main((state.best, state.validation_due))
     return not state.validation_due and state.best is not None and state.best.step == state.step

@@ -10,8 +10,8 @@ from training.engine.step import Learner
 from training.settings.config import Optimizer
 
 
-def build_optimizer(settings: Optimizer, learner: Learner) -> torch.optim.SGD:
-    """Return stochastic gradient descent over all parameters of a learner.
+def build_optimizer(settings: Optimizer, learner: Learner) -> torch.optim.Optimizer:
+    """Return the optimiser over all parameters of a learner.
 
     Each group of parameters has a `factor` of the learning rate: 1 for the head, `backbone_rate` for the last layer of
     the backbone, and `layer_decay` times the factor of the layer after it for every layer before.
@@ -25,6 +25,8 @@ def build_optimizer(settings: Optimizer, learner: Learner) -> torch.optim.SGD:
         groups = [{"params": [*factors[1.0], *head], "factor": 1.0}]
     elif head:
         groups.append({"params": head, "factor": 1.0})
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(
         groups,
         lr=settings.learning_rate,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from pipeline.loading.loader import Loader
 from shards.command import UserError
@@ -20,7 +21,7 @@ from training.checkpoints.checkpoint import Checkpoint, Initial, latest_checkpoi
 from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.engine.finite_checks import listed
 from training.engine.training_state import Origin, TrainingState, new_state, save
-from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial
+from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
 from training.ranks.world import World, of_main, refused_together
 from training.settings.config import Config, refuse_changes
 
@@ -35,7 +36,9 @@ class Run:
         shards: shard folders.
         run_dir: folder of the run, seen by all processes.
         resume: continue what is there.
-        init_from: checkpoint whose backbone a new run begins with, ours or the authors'.
+        init_from: checkpoint whose backbone a new run begins with, ours or the authors'; the teacher's where there
+            is one and this is None.
+        teacher: checkpoint of the frozen network that the run learns from, None without one.
     """
 
     config: Config
@@ -44,6 +47,7 @@ class Run:
     run_dir: Path
     resume: bool
     init_from: Path | None = None
+    teacher: Path | None = None
 
     @property
     def shards_named(self) -> str:
@@ -61,6 +65,7 @@ class Job:
         loader: stands at the state's step.
         state: what the steps change.
         origin: where its checkpoints come from.
+        teacher: frozen, on the device; None without one.
     """
 
     config: Config
@@ -68,6 +73,7 @@ class Job:
     loader: Loader
     state: TrainingState
     origin: Origin
+    teacher: nn.Module | None = None
 
 
 @contextmanager
@@ -104,10 +110,14 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
     with ExitStack() as open_until_the_end:
         with refused_together(world):
             _refuse_another_beginning(run, begun)
-            initial = load_initial(run.init_from, run.config) if run.init_from and begun is None else None
+            teacher = load_teacher(run.teacher, run.config, begun.teacher if begun else None)
+            first_weights = run.init_from or run.teacher
+            initial = load_initial(first_weights, run.config) if first_weights and begun is None else None
             loader = _open_loader(run, world, begun.step if begun else 0)
             open_until_the_end.callback(loader.close)
             preprocessing = _check_shards(run, loader, begun, initial)
+            if teacher is not None:
+                fine_tuned(teacher.preprocessing, loader.preprocessing, teacher.origin.file, run.shards_named)
         with refused_together(world):
             state = new_state(run.config, loader.identities, world)
             if initial is not None:
@@ -130,13 +140,15 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             identities=loader.identities,
             shards_sha256=manifest_digest(run.shards),
             initial=first,
+            teacher=teacher.origin if teacher else None,
         )
         if begun is not None:
             with refused_together(world):
                 state.restore(begun)
         else:
             save(run.run_dir, state, origin, run.config, world)
-        yield Job(run.config, run.run_dir, loader, state, origin)
+        frozen = teacher.backbone.requires_grad_(False).eval().to(world.device) if teacher else None
+        yield Job(run.config, run.run_dir, loader, state, origin, frozen)
 
 
 def _holds_this_run(run: Run) -> bool:

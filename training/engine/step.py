@@ -10,15 +10,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.loading.batch import Batch
+from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError
 from training.engine.compiling import compiled
+from training.engine.step_losses import LossInputs, StepLosses, losses_of
 from training.networks.backbones import build_backbone
 from training.networks.global_batch_norm import over_global_batch
 from training.objectives.head_loss import Head, HeadLoss
 from training.objectives.heads import build_head
-from training.objectives.losses import cross_resolution_triplet
 from training.objectives.sharded_head import ShardedHead
-from training.ranks.world import ALONE, World, gather_rows
+from training.ranks.world import ALONE, World
 from training.settings.config import Config
 
 
@@ -52,17 +53,28 @@ class Trained:
     Attributes:
         backbone: pictures (N, 3, S, S) to embeddings (N, D); averages its gradients over ranks.
         head: a `HeadLoss`, or one that averages its gradients over ranks.
+        teacher: frozen, pictures (N, 3, S, S) to embeddings (N, D); None without one.
     """
 
     backbone: nn.Module
     head: nn.Module
+    teacher: nn.Module | None = None
 
 
-def for_training(learner: Learner, config: Config, world: World, step: int = 0) -> Trained:
+def for_training(
+    learner: Learner, config: Config, world: World, step: int = 0, teacher: nn.Module | None = None
+) -> Trained:
     """Make a learner ready for the steps from one on by all ranks; its parameters stay the same tensors.
 
     Shards of a class matrix are each rank's own, so that a sharded head is not averaged. To be called anew at step
     `config.optimizer.frozen_steps`, up to which the backbone stays as it is, its batch norm too.
+
+    Args:
+        learner: backbone and head.
+        config: of the run.
+        world: this process among all.
+        step: number of steps done.
+        teacher: frozen, in evaluation mode and on the device; None without one.
 
     Raises:
         UserError: a batch in parts for a backbone with batch norm, whose statistics would be those of the parts.
@@ -70,20 +82,25 @@ def for_training(learner: Learner, config: Config, world: World, step: int = 0) 
     frozen = step < config.optimizer.frozen_steps
     learner.backbone.train(not frozen).requires_grad_(not frozen)
     thaws = config.optimizer.frozen_steps < config.steps
-    if config.accumulate > 1 and thaws and any(isinstance(one, _BatchNorm) for one in learner.backbone.modules()):
+    norms = [one for one in learner.backbone.modules() if isinstance(one, _BatchNorm)]
+    if config.optimizer.frozen_statistics:
+        for norm in norms:
+            norm.eval()
+    elif config.accumulate > 1 and thaws and norms:
         raise UserError(
             f"accumulate {config.accumulate} for {config.model.backbone}, whose batch norm must see the whole batch; "
             "use --accumulate 1 with more processes, or a backbone without batch norm such as spherenet20"
         )
     head = HeadLoss(learner.head, config.losses)
-    if world.size > 1:
+    if world.size > 1 and not config.optimizer.frozen_statistics:
         learner.backbone = over_global_batch(learner.backbone, world.device)
     backbone = compiled(learner.backbone, world.device) if config.compile else learner.backbone
     if world.size == 1:
-        return Trained(backbone, head)
+        return Trained(backbone, head, teacher)
     return Trained(
         _data_parallel(backbone, world),
         head if isinstance(learner.head, ShardedHead) else _data_parallel(head, world),
+        teacher,
     )
 
 
@@ -93,32 +110,6 @@ def _data_parallel(network: nn.Module, world: World) -> nn.Module:
         return network
     gpu_ids = [world.device.index] if world.device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=gpu_ids)
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """The losses of a step; every value still a tensor, so that no device is waited for.
-
-    Attributes:
-        total: scalar with gradient.
-        classification: (V,) mean over each view's samples of this rank.
-        triplet: scalar, mean over this rank's anchors.
-        positive: scalar, mean hardest positive distance.
-        negative: scalar, mean hardest negative distance.
-        penalty: scalar, what the head adds, 0 for most.
-    """
-
-    total: Tensor
-    classification: Tensor
-    triplet: Tensor
-    positive: Tensor
-    negative: Tensor
-    penalty: Tensor
-
-    def values(self) -> Tensor:
-        """Return (5 + V,) detached: total, triplet, positive, negative, penalty, then the views."""
-        scalars = torch.stack([self.total, self.triplet, self.positive, self.negative, self.penalty])
-        return torch.cat([scalars, self.classification]).detach()
 
 
 def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: World) -> StepLosses:
@@ -140,16 +131,17 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
         config: of the run.
         world: this process among all.
     """
-    pictures, labels = batch.network_input(), batch.view_labels().to(world.device)
+    pictures = batch.network_input()
+    inputs = LossInputs.of(batch, config, world, _targets(trained, pictures, config, world))
     if config.accumulate == 1:
-        losses = losses_of(embed(trained, pictures, config, world, batch.step), labels, batch, trained, config, world)
+        losses = losses_of(embed(trained, pictures, config, world, batch.step), inputs, trained.head, config)
         losses.total.backward()
         return losses
     parts = pictures.chunk(config.accumulate)
     with torch.no_grad():
         found = [embed(trained, part, config, world, batch.step, i) for i, part in enumerate(parts)]
     embeddings = torch.cat(found).requires_grad_()
-    losses = losses_of(embeddings, labels, batch, trained, config, world)
+    losses = losses_of(embeddings, inputs, trained.head, config)
     losses.total.backward()
     if not any(parameter.requires_grad for parameter in trained.backbone.parameters()):
         return losses
@@ -175,38 +167,19 @@ def embed(trained: Trained, pictures: Tensor, config: Config, world: World, step
     return embeddings
 
 
-def losses_of(
-    embeddings: Tensor, labels: Tensor, batch: Batch, trained: Trained, config: Config, world: World
-) -> StepLosses:
-    """Compute the losses of a step from its embeddings.
+def _targets(trained: Trained, pictures: Tensor, config: Config, world: World) -> Tensor | None:
+    """Return the teacher's embedding of each view's photo in full, (V b, D); None without a teacher.
 
-    Under the averaging of gradients over ranks the result is that of one process with the global batch:
-    every rank's mean is over its own equal share of samples or anchors, while the candidates of the triplets
-    are the embeddings of all ranks and carry their gradients home.
-
-    Args:
-        embeddings: (V b, D) of this rank.
-        labels: (V b,) int64.
-        batch: this rank's share.
-        trained: from `for_training`.
-        config: of the run.
-        world: this process among all.
+    The first view of the views that show one photo is in full; its embedding is the target of them all.
     """
-    per_sample, penalty = trained.head(embeddings, labels, batch.step)
-    # (V b,) -> (V, b) -> (V,)
-    per_view = per_sample.view(len(batch.views), -1).mean(dim=1)
-    total = per_view.mean() + penalty
-    if not config.losses.triplet_weight:
-        zero = torch.zeros_like(total)
-        return StepLosses(total, per_view, zero, zero, zero, penalty)
-    rows = torch.arange(len(labels), device=world.device) + world.rank * len(labels)
-    triplets = cross_resolution_triplet(
-        embeddings,
-        labels,
-        rows,
-        gather_rows(embeddings),
-        gather_rows(labels),
-        config.losses.triplet_margin,
-    )
-    total = total + config.losses.triplet_weight * triplets.loss
-    return StepLosses(total, per_view, triplets.loss, triplets.positive.mean(), triplets.negative.mean(), penalty)
+    if trained.teacher is None:
+        return None
+    # (V b, 3, S, S) -> (V, b, 3, S, S)
+    by_view = pictures.unflatten(0, (len(config.views.sizes), -1))
+    groups = photo_groups(config.views, config.sampling)
+    autocast = torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    with torch.no_grad(), autocast:
+        by_group = [trained.teacher(by_view[group[0]]) for group in groups]
+    group_of = {view: number for number, group in enumerate(groups) for view in group}
+    # V times (b, D) -> (V b, D)
+    return torch.cat([by_group[group_of[view]] for view in range(len(group_of))])

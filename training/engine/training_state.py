@@ -1,6 +1,6 @@
 """What the steps of a run change, and how it becomes a checkpoint and comes back, on any number of ranks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from training.checkpoints.checkpoint import (
     Checkpoint,
     Initial,
     copy_checkpoint,
+    load_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,
 )
@@ -26,7 +27,10 @@ from training.objectives.sharded_head import ShardedHead
 from training.ranks.world import World, refused_together
 from training.settings.config import Config
 
-_MOMENTUM = "momentum_buffer"
+
+def _is_of_rows(moment: Any) -> bool:
+    """Tell whether a moment of a class matrix has its rows, unlike AdamW's count of steps."""
+    return torch.is_tensor(moment) and moment.dim() > 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Origin:
     identities: int
     shards_sha256: str
     initial: Initial | None = None
+    teacher: Initial | None = None
 
 
 @dataclass
@@ -92,8 +97,10 @@ class TrainingState:
         if isinstance(head, ShardedHead):
             head.load_full_state(checkpoint.head)
             if sharded in saved:
-                momentum = shard_state(saved[sharded][_MOMENTUM], head.world.rank, head.world.size)
-                moments[sharded] = {_MOMENTUM: momentum}
+                moments[sharded] = {
+                    name: shard_state(value, head.world.rank, head.world.size) if _is_of_rows(value) else value
+                    for name, value in saved[sharded].items()
+                }
         else:
             head.load_state_dict(checkpoint.head)
         self.optimizer.load_state_dict({**checkpoint.optimizer, "state": moments})
@@ -106,11 +113,13 @@ class TrainingState:
         head, optimizer = self.learner.head, self.optimizer.state_dict()
         if isinstance(head, ShardedHead):
             head_state = head.full_state()
-            momentum = self.optimizer.state[head.weight].get(_MOMENTUM)
-            if momentum is not None:
-                full = full_state(momentum, head.identities, head.world)
+            if moments := self.optimizer.state[head.weight]:
+                full = {
+                    name: full_state(value, head.identities, head.world) if _is_of_rows(value) else value
+                    for name, value in moments.items()
+                }
                 place = self._place_of(head.weight)
-                optimizer = {**optimizer, "state": {**optimizer["state"], place: {_MOMENTUM: full}}}
+                optimizer = {**optimizer, "state": {**optimizer["state"], place: full}}
             if head_state is None:
                 return None
         else:
@@ -163,8 +172,27 @@ def save(
             checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
             # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
             names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
+            if FINAL in names and config.trained_share < 1:
+                names.remove(FINAL)
+                begun = load_checkpoint(checkpoint_path(run_dir, 0)).backbone
+                mixed = interpolated(begun, checkpoint.backbone, config.trained_share)
+                save_checkpoint(run_dir / FINAL, replace(checkpoint, backbone=mixed))
             first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
             save_checkpoint(first, checkpoint)
             for path in others:
                 copy_checkpoint(first, path)
             remove_old_checkpoints(run_dir, config.keep_checkpoints)
+
+
+def interpolated(begun: dict[str, Any], trained: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return weights between those that a run began with and the trained ones (Wortsman et al., 2022, eq. 1).
+
+    Args:
+        begun: state dict.
+        trained: state dict with the same names and shapes.
+        share: 0..1 of the trained weights; whole numbers, such as counts, are the trained ones.
+    """
+    return {
+        name: torch.lerp(begun[name].to(value), value, share) if value.is_floating_point() else value
+        for name, value in trained.items()
+    }

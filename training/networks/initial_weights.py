@@ -5,10 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
+from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
 from training.checkpoints.checkpoint import Initial
-from training.networks.backbone_file import load_backbone
+from training.networks.backbone_file import LoadedBackbone, load_backbone
 from training.settings.config import Config
 
 
@@ -53,6 +54,44 @@ def load_initial(path: Path, config: Config) -> InitialBackbone:
             f"{path} holds a {loaded.name}, this run is of a {config.model.backbone}; "
             f"give --model.backbone {loaded.name}"
         )
+    return _of_size(path, loaded, config)
+
+
+def load_teacher(path: Path | None, config: Config, begun: Initial | None) -> InitialBackbone | None:
+    """Load the frozen network that a run learns from, None where it has none.
+
+    Args:
+        path: checkpoint, ours or the authors'.
+        config: of the run.
+        begun: the teacher that a continued run was begun with.
+
+    Raises:
+        UserError: no such file, another one than the run was begun with, or one without or against the settings.
+    """
+    if path is None:
+        if config.distillation.is_on:
+            raise UserError("distillation weights without a teacher; name its checkpoint with --teacher")
+        return None
+    if not config.distillation.is_on:
+        raise UserError(f"--teacher {path} with all distillation weights 0; use --recipe adapt or give a weight")
+    groups = photo_groups(config.views, config.sampling)
+    if any(config.views.ranges[group[0]] != (config.size, config.size) for group in groups):
+        raise UserError(
+            f"a teacher needs each photo in full ({config.size} pixels) in the first view that shows it, found sizes "
+            f"{list(config.views.sizes)} with photos {config.views.photos}; "
+            f"give --views.photos paired with a first half of {config.size}"
+        )
+    loaded = load_backbone(path)
+    if begun is not None and begun.sha256 != loaded.sha256:
+        raise UserError(
+            f"the run was begun with the teacher {begun.file}, {path} is another file; "
+            "name the same teacher or choose another --run-dir"
+        )
+    return _of_size(path, loaded, config)
+
+
+def _of_size(path: Path, loaded: LoadedBackbone, config: Config) -> InitialBackbone:
+    """Return a loaded backbone, or refuse one for faces of another size than the run's."""
     if loaded.preprocessing.size != config.size:
         raise UserError(
             f"{path} was trained on faces of {loaded.preprocessing.size} pixels, this run is of {config.size}; "

@@ -44,6 +44,19 @@ class ClassificationHead(nn.Module, ABC):
         return embeddings.new_zeros((), dtype=torch.promote_types(embeddings.dtype, torch.float32))
 
 
+class NoHead(ClassificationHead):
+    """No classes and no parameters, for a run without classification; `HeadLoss` gives 0 for every sample."""
+
+    def __init__(self, identities: int, embedding_size: int, settings: Head) -> None:
+        super().__init__()
+        del identities, embedding_size, settings
+
+    def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return (N, 0)."""
+        del labels
+        return embeddings.new_zeros((len(embeddings), 0))
+
+
 class PlainSoftmax(ClassificationHead):
     """Logits W x + b without normalisation, scale or margin (Wen et al., 2016, eq. 1).
 

@@ -1,8 +1,9 @@
 """A head with the loss of its logits: what a step calls, whether the class matrix is in one piece or in shards."""
 
+import torch
 from torch import Tensor, nn
 
-from training.objectives.cosine_heads import ClassificationHead
+from training.objectives.cosine_heads import ClassificationHead, NoHead
 from training.objectives.losses import cross_entropy_per_sample, focal_of_entropy
 from training.objectives.sharded_head import ShardedHead
 from training.settings.config import Losses
@@ -30,6 +31,9 @@ class HeadLoss(nn.Module):
             labels: (N,) int64.
             step: number of the step, which chooses the classes of a sampled head.
         """
+        if isinstance(self.head, NoHead):
+            nothing = embeddings.new_zeros(len(embeddings), dtype=torch.promote_types(embeddings.dtype, torch.float32))
+            return nothing, nothing.sum()
         if isinstance(self.head, ShardedHead):
             entropy = self.head.entropy(embeddings, labels, step)
             penalty = entropy.new_zeros(())

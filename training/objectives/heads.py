@@ -9,6 +9,7 @@ from training.objectives.cosine_heads import (
     AMSoftmax,
     ArcFace,
     ClassificationHead,
+    NoHead,
     NormFace,
     PlainSoftmax,
     SphereFace,
@@ -17,6 +18,7 @@ from training.objectives.cosine_heads import (
 from training.settings.config import Head
 
 HEADS: dict[str, Callable[[int, int, Head], ClassificationHead]] = {
+    "none": NoHead,
     "softmax": PlainSoftmax,
     "normface": NormFace,
     "am-softmax": AMSoftmax,

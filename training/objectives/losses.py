@@ -31,34 +31,6 @@ def cosine_distances(anchors: Tensor, candidates: Tensor) -> Tensor:
     return 1 - F.normalize(anchors) @ F.normalize(candidates).T
 
 
-def hardest_positive(distances: Tensor, same: Tensor, rows: Tensor) -> Tensor:
-    """Return the distance to the farthest other view of the anchor's identity.
-
-    Args:
-        distances: (A, N).
-        same: (A, N) bool, whether candidate and anchor are of one identity.
-        rows: (A,) int64, the place of each anchor among the candidates; it is not its own positive.
-
-    Returns:
-        (A,); -inf for an anchor without another view.
-    """
-    others = same.scatter(1, rows[:, None], False)
-    return distances.masked_fill(~others, -torch.inf).amax(dim=1)
-
-
-def hardest_negative(distances: Tensor, same: Tensor) -> Tensor:
-    """Return the distance to the nearest view of any other identity.
-
-    Args:
-        distances: (A, N).
-        same: (A, N) bool.
-
-    Returns:
-        (A,); inf for an anchor in a batch of one identity.
-    """
-    return distances.masked_fill(same, torch.inf).amin(dim=1)
-
-
 @dataclass(frozen=True)
 class Triplets:
     """The triplet loss with what it was made of.
@@ -74,6 +46,27 @@ class Triplets:
     negative: Tensor
 
 
+def batch_hard(distances: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Triplets:
+    """Return the batch-hard triplet loss of anchors among candidates (Hermans et al., 2017, eq. 5).
+
+    An anchor's loss is max(0, distance to its farthest positive - distance to its nearest negative + margin). An
+    anchor without a positive or without a negative forms no triplet and counts as zero in the mean.
+
+    Args:
+        distances: (A, N) of the anchors from the candidates.
+        positives: (A, N) bool, which candidates may be an anchor's positive.
+        negatives: (A, N) bool, which may be its negative.
+        margin: in the unit of the distances.
+    """
+    positive = distances.masked_fill(~positives, -torch.inf).amax(dim=1)
+    negative = distances.masked_fill(~negatives, torch.inf).amin(dim=1)
+    complete = torch.isfinite(positive) & torch.isfinite(negative)
+    # Where no triplet exists the difference of infinities must not reach the gradient.
+    gap = torch.where(complete, positive, 0) - torch.where(complete, negative, 0) + margin
+    hinge = torch.where(complete, F.relu(gap), 0)
+    return Triplets(hinge.sum() / max(len(hinge), 1), positive, negative)
+
+
 def cross_resolution_triplet(
     anchors: Tensor,
     anchor_labels: Tensor,
@@ -82,10 +75,7 @@ def cross_resolution_triplet(
     candidate_labels: Tensor,
     margin: float,
 ) -> Triplets:
-    """Return the batch-hard triplet loss across views.
-
-    Every anchor's loss is max(0, hardest positive - hardest negative + margin). An anchor without a positive
-    or without a negative forms no triplet and counts as zero in the mean.
+    """Return the batch-hard triplet loss across views; an anchor is not its own positive.
 
     Args:
         anchors: (A, D) embeddings, for example one rank's.
@@ -101,10 +91,4 @@ def cross_resolution_triplet(
         return Triplets(anchors.to(wide).sum(), nothing, nothing)
     distances = cosine_distances(anchors.to(wide), candidates.to(wide))
     same = anchor_labels[:, None] == candidate_labels[None, :]
-    positive = hardest_positive(distances, same, rows)
-    negative = hardest_negative(distances, same)
-    complete = torch.isfinite(positive) & torch.isfinite(negative)
-    # Where no triplet exists the difference of infinities must not reach the gradient.
-    gap = torch.where(complete, positive, 0) - torch.where(complete, negative, 0) + margin
-    hinge = torch.where(complete, F.relu(gap), 0)
-    return Triplets(hinge.sum() / max(len(hinge), 1), positive, negative)
+    return batch_hard(distances, same.scatter(1, rows[:, None], False), ~same, margin)

@@ -27,7 +27,7 @@ class Head:
 
     Attributes:
         name: am-softmax (also called cosface), arcface, sphereface, normface, softmax, adacos, adacos-fixed,
-            sv-softmax or center-loss.
+            sv-softmax or center-loss; none for a run without classification.
         scale: factor of the logits; softmax, center-loss, sphereface and adacos have none or their own.
         margin: cosine (am-softmax, sv-softmax), radians (arcface), or factor of the angle, a whole number
             (sphereface, 4 in its paper).
@@ -64,19 +64,52 @@ class Losses:
         focal_gamma: focusing parameter of the focal loss, an exponent; 0 is cross entropy.
         triplet_weight: weight (lambda) of the triplet loss; 0 leaves it out.
         triplet_margin: in units of 1 - cosine.
+        triplets: joint: one batch-hard triplet loss over all views (published); octuplet: four, among full and reduced
+            views, where a photo's other views are no positives (Knoche et al., 2023).
     """
 
     classification: Literal["cross-entropy", "focal"] = "cross-entropy"
     focal_gamma: float = 2.0
     triplet_weight: float = 1.0
     triplet_margin: float = 1.0
+    triplets: Literal["joint", "octuplet"] = "joint"
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What holds a network to a frozen teacher (--teacher), which sees every photo in full; all off by default.
+
+    Attributes:
+        full: weight of 1 - cosine between a full view's embedding and the teacher's of the same photo.
+        reduced: weight of the same for the reduced views.
+        full_triplet: weight of the triplet loss of full views among the teacher's embeddings.
+        reduced_triplet: weight of the same for the reduced views.
+        triplet_margin: of both triplet losses, in units of 1 - cosine.
+    """
+
+    full: float = 0.0
+    reduced: float = 0.0
+    full_triplet: float = 0.0
+    reduced_triplet: float = 0.0
+    triplet_margin: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("full", "reduced", "full_triplet", "reduced_triplet"):
+            if getattr(self, name) < 0:
+                raise UserError(f"distillation.{name} {getattr(self, name)}; give at least 0")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any weight is above 0."""
+        return max(self.full, self.reduced, self.full_triplet, self.reduced_triplet) > 0
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Stochastic gradient descent and its schedule.
+    """The optimiser and its schedule.
 
     Attributes:
+        name: sgd, or adamw (Loshchilov and Hutter, 2019), whose weight decay is apart from the gradient.
         learning_rate: factor of the gradient in a step, before the first milestone.
         momentum: of the gradient, 0..1.
         weight_decay: factor of every parameter, added to its gradient.
@@ -86,8 +119,10 @@ class Optimizer:
         backbone_rate: factor of the backbone's learning rate; the head has the full one.
         layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
         frozen_steps: steps for which a backbone from --init-from stays as it is; `steps` or more for good.
+        frozen_statistics: keep the running statistics of batch norm, and normalise by them in training too.
     """
 
+    name: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -97,6 +132,7 @@ class Optimizer:
     backbone_rate: float = 1.0
     layer_decay: float = 1.0
     frozen_steps: int = 0
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         for name in ("backbone_rate", "layer_decay", "frozen_steps"):
@@ -137,9 +173,12 @@ class Config:
         decoding: how photos are decoded.
         head: the classification head.
         losses: the loss terms.
+        distillation: the loss terms against a teacher.
         optimizer: the optimiser and its schedule.
         batch: identities in a batch, over all processes.
         steps: steps of the run, a batch each.
+        trained_share: share 0..1 of the trained weights in final.pt; the rest is the weights that the run began with
+            (Wortsman et al., 2022). Below 1 it keeps more of what a network could do before.
         seed: of the initial weights and of every draw.
         accumulate: parts in which each process embeds its share of a batch, for batches whose activations do not fit
             the memory. Training is the same to rounding; it costs one more forward pass.
@@ -163,9 +202,11 @@ class Config:
     decoding: Decoding = Decoding()
     head: Head = Head()
     losses: Losses = Losses()
+    distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
     batch: int = 128
     steps: int = 100_000
+    trained_share: float = 1.0
     seed: int = 0
     accumulate: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -181,6 +222,8 @@ class Config:
         for name in ("batch", "steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "timeout"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}; give at least 1")
+        if not 0 <= self.trained_share <= 1:
+            raise UserError(f"trained_share {self.trained_share}; give a value from 0 to 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON and checkpoints; tuples become lists."""

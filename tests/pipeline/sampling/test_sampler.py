@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from pipeline.sampling.epoch_order import epoch_order, steps_per_epoch
 from pipeline.sampling.sampler import Draw, Sampler, substitutes
 from pipeline.sampling.views import Views
+from shards.command import UserError
 
 
 def first_photos(identities: int, seed: int = 0) -> np.ndarray:
@@ -103,3 +104,16 @@ def test_substitutes_are_every_photo_once() -> None:
     order = substitutes(30, 41, seed=1, step=2, row=3, view=0)
     assert sorted(order.tolist()) == list(range(30, 41))
     assert order.tolist() != substitutes(30, 41, seed=1, step=2, row=3, view=1).tolist()
+
+
+def test_paired_views_show_the_same_photo_in_full_and_reduced() -> None:
+    views = Views(sizes=(64, 64, 8, "8..12"), photos="paired")
+    sampler = Sampler.of([np.arange(0, 90, 10)], views, seed=0, global_batch=8)
+    draws = [sampler.draw(step) for step in range(40)]
+    photos = np.concatenate([draw.photos for draw in draws])
+    np.testing.assert_array_equal(photos[:, :2], photos[:, 2:])
+    assert (photos[:, 0] != photos[:, 1]).mean() > 0.8
+    parts = [sampler.draw(3, rank, 4).photos for rank in range(4)]
+    np.testing.assert_array_equal(np.concatenate(parts), draws[3].photos)
+    with pytest.raises(UserError, match="even number"):
+        Views(sizes=(64, 8, 12), photos="paired")

@@ -1,0 +1,124 @@
+"""Adaptation of a trained network: held to a frozen teacher, resumed, and equal on any number of processes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.loading.batch import Batch
+from shards.command import UserError
+from tests.training.worlds import on_world
+from training.checkpoints.checkpoint import load_checkpoint
+from training.engine.loop import train
+from training.engine.run import Run
+from training.engine.step import build_learner, for_training, losses_and_gradients
+from training.networks.backbone_file import load_backbone
+from training.ranks.world import ALONE, World
+from training.settings.config import Config, Distillation
+from training.settings.recipes import MODES, TINY, recipe
+
+
+def small(mode: str, steps: int = 4) -> Config:
+    """An adaptation of seconds for the network of the recipe tiny."""
+    chosen = MODES[mode]
+    return replace(
+        chosen,
+        model=TINY.model,
+        size=32,
+        views=replace(chosen.views, sizes=(32, 32, "8..12", "8..12")),
+        optimizer=replace(chosen.optimizer, warmup_steps=0, milestones=()),
+        batch=6,
+        steps=steps,
+        checkpoint_every=2,
+        log_every=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("teacher") / "run"
+    train(Run(replace(TINY, steps=2), "tiny", (shards,), run_dir, False), ALONE)
+    return run_dir / "final.pt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fresh", "compatible"])
+def test_it_begins_as_the_teacher_and_resumes_bit_identically(
+    mode: str, shards: Path, teacher: Path, tmp_path: Path
+) -> None:
+    config = small(mode)
+    job = Run(config, "adapt", (shards,), tmp_path / "whole", False, teacher=teacher)
+    train(job, ALONE)
+    first = load_checkpoint(job.run_dir / "checkpoints" / "step-0000000.pt")
+    for name, value in load_backbone(teacher).backbone.state_dict().items():
+        assert torch.equal(first.backbone[name], value)
+    parted = replace(job, run_dir=tmp_path / "parted", config=small(mode, steps=2))
+    train(parted, ALONE)
+    train(replace(parted, config=config, resume=True), ALONE)
+    last, again = (load_checkpoint(run.run_dir / "checkpoints" / "step-0000004.pt") for run in (job, parted))
+    assert last.teacher == again.teacher
+    for name, value in last.backbone.items():
+        assert torch.equal(value, again.backbone[name])
+    final = load_checkpoint(job.run_dir / "final.pt")
+    for name, value in last.backbone.items():
+        expected = torch.lerp(first.backbone[name], value, config.trained_share)
+        assert torch.equal(final.backbone[name], expected)
+    assert load_backbone(job.run_dir / "final.pt").name == TINY.model.backbone
+
+
+@pytest.mark.slow
+def test_another_teacher_is_refused_on_resumption(shards: Path, teacher: Path, tmp_path: Path) -> None:
+    job = Run(small("fresh", steps=2), "adapt", (shards,), tmp_path / "run", False, teacher=teacher)
+    train(job, ALONE)
+    other = tmp_path / "run" / "final.pt"
+    with pytest.raises(UserError, match="is another file"):
+        train(replace(job, resume=True, teacher=other, config=small("fresh", steps=4)), ALONE)
+
+
+def test_a_teacher_and_its_weights_come_together(teacher: Path, shards: Path, tmp_path: Path) -> None:
+    def job(config: Config, path: Path | None) -> Run:
+        return Run(config, "adapt", (shards,), tmp_path / "run", False, teacher=path)
+
+    with pytest.raises(UserError, match="name its checkpoint with --teacher"):
+        train(job(small("fresh"), None), ALONE)
+    with pytest.raises(UserError, match="all distillation weights 0"):
+        train(job(replace(small("fresh"), distillation=Distillation()), teacher), ALONE)
+    unpaired = replace(small("fresh"), views=replace(small("fresh").views, photos="different"))
+    with pytest.raises(UserError, match="in full"):
+        train(job(unpaired, teacher), ALONE)
+    with pytest.raises(UserError, match="no mode"):
+        recipe("tiny", "fresh")
+
+
+def share_of_batch(world: World) -> Batch:
+    """Six people in two photos each, in full and reduced; this rank's share."""
+    generator = torch.Generator().manual_seed(3)
+    share = slice(world.rank * 6 // world.size, (world.rank + 1) * 6 // world.size)
+    views = tuple(
+        torch.randint(0, 256, (6, side, side, 3), generator=generator, dtype=torch.uint8)[share]
+        for side in (32, 32, 8, 8)
+    )
+    photos = torch.arange(12).view(6, 2).repeat(1, 2)
+    return Batch(0, torch.arange(6)[share], views, photos[share], 32)
+
+
+def step_of(world: World) -> dict[str, Tensor]:
+    config = small("compatible")
+    learner = build_learner(config, 6, world)
+    frozen = build_learner(replace(config, seed=5), 6, world).backbone.eval().requires_grad_(False)
+    trained = for_training(learner, config, world, teacher=frozen)
+    losses = losses_and_gradients(trained, share_of_batch(world), config, world)
+    found = {name: one.grad for name, one in learner.named_parameters() if one.grad is not None}
+    return {**found, "losses": losses.values()}
+
+
+@pytest.mark.slow
+def test_losses_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
+    expected = step_of(ALONE)
+    parts = on_world(2, step_of, tmp_path)
+    for name, value in expected.items():
+        found = torch.stack([part[name] for part in parts]).mean(dim=0) if name == "losses" else parts[0][name]
+        rows = slice(0, 1) if name == "losses" else slice(None)
+        assert torch.allclose(found[rows], value[rows], rtol=1e-4, atol=1e-6), name
