@@ -18,7 +18,6 @@ from training.objectives.cosine_heads import (
 from training.settings.config import Head
 
 HEADS: dict[str, Callable[[int, int, Head], ClassificationHead]] = {
-    "none": NoHead,
     "softmax": PlainSoftmax,
     "normface": NormFace,
     "am-softmax": AMSoftmax,
@@ -43,6 +42,8 @@ def build_head(settings: Head, identities: int, embedding_size: int) -> Classifi
     Raises:
         UserError: unknown name, or settings that the head cannot have.
     """
+    if settings.name == "none":
+        return NoHead(identities, embedding_size, settings)
     if settings.name not in HEADS:
-        raise UserError(f"no head {settings.name!r}; choose one of {', '.join(HEADS)}")
+        raise UserError(f"no head {settings.name!r}; choose one of {', '.join(HEADS)} or none")
     return HEADS[settings.name](identities, embedding_size, settings)
