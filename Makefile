@@ -7,7 +7,7 @@ QUICKSTART := runs/quickstart
 # Processes of the quickstart's training; the global batch is the same for any number that divides it.
 PROCESSES ?= 2
 
-.PHONY: quickstart test lint unit format gpu clean
+.PHONY: quickstart check test lint quick unit format gpu clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -26,6 +26,10 @@ quickstart: $(VENV)/installed
 	@echo "preview     $(QUICKSTART)/preview.png"
 	@echo "checkpoint  $(QUICKSTART)/run/final.pt"
 
+# Format, lint, types and every test that starts no process.
+check: lint quick
+
+# The same, and the tests that start processes or train: about ten minutes on two cores.
 test: lint unit
 
 lint: $(VENV)/installed-dev
@@ -33,7 +37,12 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+quick: $(VENV)/installed-dev
+	@echo "check: format, lint, types and the tests that start no process; see the closing line for the time"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
 unit: $(VENV)/installed-dev
+	@echo "test: all tests; about ten minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/installed-dev

@@ -1,4 +1,4 @@
-"""Best published figures known to us, to read ours against; shares, with the method that reached them.
+"""The best published figures we know, to compare with; shares, with the method that reached them.
 
 Without fine-tuning on the data set unless the source says so.
 """

@@ -1,4 +1,4 @@
-"""Whether tensors are finite: what a step can tell without a wait for the device, and what a checkpoint must know."""
+"""Tell whether tensors are finite: gradients without waiting for the device, and the tensors of a checkpoint."""
 
 import math
 from collections.abc import Iterable, Mapping

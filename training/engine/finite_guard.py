@@ -1,4 +1,4 @@
-"""The guard over losses, gradients and weights.
+"""Stop a run whose losses, gradients or weights are not finite.
 
 Losses and gradients are read from the device every few steps only, yet the first bad step is the one that is named.
 """

@@ -47,7 +47,7 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
 
 
 def _steps(job: Job, world: World, validate: Validate | None) -> int:
-    """The loop: one line a deed."""
+    """Run the steps, and log, validate and save when each is due."""
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step, job.teacher)
     guard = Guard(config, job.loader, state, job.run_dir, world)

@@ -1,4 +1,4 @@
-"""The batches of a run, each fetched while all processes still agree on the step before."""
+"""Fetch the next batch, and keep a mistake in the data until all processes know of it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the steps of a run change, and how it becomes a checkpoint and comes back, on any number of ranks."""
+"""The training state: how it is saved to a checkpoint and restored, on any number of ranks."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run says while it goes: metrics.jsonl, TensorBoard scalars, and a line or a bar on the screen."""
+"""Log a run: metrics.jsonl, TensorBoard scalars, and a line or a bar on the screen."""
 
 import json
 import os

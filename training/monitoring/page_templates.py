@@ -1,4 +1,4 @@
-"""How templates become pages: escaped by default, and a name that is not given is an error."""
+"""Render HTML templates: escaped by default, and a missing name is an error."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The machine under a run: arithmetic that repeats itself, and memory of the host that is used again."""
+"""Device choice, deterministic arithmetic and the reuse of host memory."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Everything a training run can be told, as frozen data; no torch here, so that --help is quick."""
+"""The settings of a training run, as frozen data; no torch here, so that --help is quick."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
