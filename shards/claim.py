@@ -1,4 +1,4 @@
-"""A folder or file that one command at a time may write."""
+"""A lock that lets only one command at a time write to a folder or file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

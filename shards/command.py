@@ -1,4 +1,4 @@
-"""What every command of the project shares: its parser, and how a user's mistake ends."""
+"""The argument parser and error handling shared by all commands."""
 
 import errno
 import sys

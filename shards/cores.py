@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""The number of CPU cores available to this process."""
 
 import math
 import os

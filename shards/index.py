@@ -1,4 +1,4 @@
-"""Identity -> (tar, offset, size): random access into the tars without reading them through."""
+"""The shard index, identity -> (tar, offset, size): random access without scanning the tars."""
 
 import mmap
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""A file that one process at a time may hold."""
+"""A file lock that one process at a time can hold."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and tars that look the same whoever writes them."""
+"""Atomic file writing and reproducible tar files."""
 
 import hashlib
 import os

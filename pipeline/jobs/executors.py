@@ -1,4 +1,4 @@
-"""Where the units of a run are worked on: processes of this machine, or a Dask cluster."""
+"""Executors that run tasks in local processes or on a Dask cluster."""
 
 import os
 import signal

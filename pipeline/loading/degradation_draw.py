@@ -1,4 +1,4 @@
-"""The random numbers of a degradation, drawn on the host: arithmetic, like the order of the photos.
+"""The random parameters of a degradation, drawn on the host.
 
 A step's numbers are a pure function of (seed, step, view) and the row in the global batch, so neither the number
 of processes nor a resumed run changes a picture. DALI's operators get them as inputs, sample by sample; none of

@@ -1,4 +1,4 @@
-"""What may be asked of a loader; every impossible wish ends in one line."""
+"""Checks of the loader's arguments."""
 
 from collections.abc import Sequence
 

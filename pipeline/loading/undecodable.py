@@ -1,4 +1,4 @@
-"""Which photos does the decoder refuse? Asked one by one, once a batch has failed as a whole.
+"""Search for the photos that made the decoding of a batch fail.
 
 DALI names no photo of a batch that it cannot decode, and its pipeline is of no use afterwards. The answer comes from
 the same decoder on the same device, so that it is never another than in the batch.

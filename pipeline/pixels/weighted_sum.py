@@ -1,4 +1,4 @@
-"""The inner loop of every resampling on a CPU: a weighted sum of RGB pixels, in the machine's vectors.
+"""Weighted sum of RGB pixels in SIMD vectors: the inner loop of resampling on a CPU.
 
 A compiler makes no vectors of three channels by itself. Here four pixels x three channels are one vector of integers,
 which is several times as fast, and, being integers, the same on every processor.

@@ -1,4 +1,4 @@
-"""Encoded photos out of the shards, every one checked before it reaches the decoder.
+"""Reader of encoded photos from shards, with a check of each photo before it is decoded.
 
 One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
 decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch

@@ -1,4 +1,4 @@
-"""Damaged photos: named in a file beside the run, counted, and too many of them end it."""
+"""Quarantine of damaged photos: lists them in a file and stops the run if there are too many."""
 
 import csv
 import math

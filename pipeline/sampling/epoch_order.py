@@ -1,4 +1,4 @@
-"""In which order an epoch visits one folder's identities or photos: arithmetic, without state.
+"""The order in which an epoch visits the identities or photos of one folder, computed without state.
 
 Both orders answer the same question: which items form batch number `batch` of an epoch. What an answer costs does
 not depend on the size of the data set.

@@ -1,4 +1,4 @@
-"""How many identities of a batch come from which shard folder: arithmetic, exact over many steps."""
+"""The number of identities that each shard folder gives to a batch; exact over many steps."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Permutations that are evaluated only where they are asked for, at a cost that does not depend on their length.
+"""Random permutations with constant-time lookup of any position.
 
 A Feistel network permutes the numbers below a power of four; places beyond the wanted length are walked on along
 their cycle (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).

@@ -1,4 +1,4 @@
-"""Which photos form a batch: arithmetic, without state.
+"""The stateless sampler: which photos form a batch.
 
 Everything is a pure function of (seed, step): a run resumes from one integer, and the batches of all ranks
 put together are the same global batch for every world size. The cost of a step does not depend on the size

@@ -1,4 +1,4 @@
-"""Several shard folders as one row of labels and photos; those of a folder follow those of the folders before it."""
+"""Several shard folders as one data set; labels and photos are numbered folder after folder."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence

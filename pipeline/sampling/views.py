@@ -1,4 +1,4 @@
-"""What is asked of a batch: which views of each identity."""
+"""The views of each identity in a batch: their number and side lengths."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The run over all tars: claims the folder, deals units to processes, continues what was begun."""
+"""The sharding run: locks the folder, writes all tars in parallel and resumes an interrupted run."""
 
 import json
 import secrets

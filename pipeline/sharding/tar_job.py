@@ -1,4 +1,4 @@
-"""The work of one tar, done by one process: photos in, a finished tar and its record out."""
+"""The job that writes one tar of faces and its record."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""What is known of a finished tar, kept beside the others until the whole folder is finished."""
+"""The record of a finished tar, kept until the whole folder is finished."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How a photo of a rendered person is taken."""
+"""Pose, light and camera settings of one rendered photo."""
 
 from dataclasses import dataclass
 
