@@ -202,7 +202,7 @@ class ShardIndex:
                 raise UserError(
                     f"{path} cannot be read ({error}); run `python -m shards.verify {self.folder}`"
                 ) from error
-            # Photos are drawn at random: reading ahead would fetch neighbours nobody asked for.
+            # Photos are drawn at random: reading ahead would fetch neighbours that are not needed.
             mapped.madvise(mmap.MADV_RANDOM)
             self._tars[number] = np.frombuffer(mapped, dtype=np.uint8)
         return self._tars[number]
