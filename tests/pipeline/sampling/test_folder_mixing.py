@@ -158,5 +158,5 @@ def test_folders_that_do_not_go_together_are_refused(
     for mix, says in (([1], "1 mix shares for 2"), ([1, 0], "a positive number"), ([1, float("nan")], "a positive")):
         with pytest.raises(UserError, match=says):
             batches([shards, whole_pictures], 1, views, mix=mix)
-    with pytest.raises(UserError, match=r"a batch of 13 identities asked of .*vggface2, .* or a smaller share"):
+    with pytest.raises(UserError, match=r"a batch of 13 identities needed from .*vggface2, .* or a smaller share"):
         batches([shards, whole_pictures], 1, views, global_batch=14, mix=[13, 1])
