@@ -1,8 +1,8 @@
 """The stateless sampler: which photos form a batch.
 
-Everything is a pure function of (seed, step): a run resumes from one integer, and the batches of all ranks
-put together are the same global batch for every world size. The cost of a step does not depend on the size
-of the data set (`pipeline.sampling.permutation`).
+A batch is a pure function of (seed, step). So a run resumes from one integer, and the batches of all ranks form the
+same global batch for every world size. The cost of a step does not depend on the size of the data set
+(`pipeline.sampling.permutation`).
 """
 
 from collections.abc import Sequence

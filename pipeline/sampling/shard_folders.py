@@ -46,7 +46,7 @@ class Corpus:
         return Corpus(indexes, common_preprocessing(indexes))
 
     def check_tars(self) -> None:
-        """Look at every tar's size, so that a missing or truncated one is told before work begins.
+        """Check the size of every tar, so that a missing or truncated tar is reported before work begins.
 
         Raises:
             UserError: a tar is missing or shorter than the index says.
