@@ -86,13 +86,13 @@ def work_through(
     *,
     kept: str,
 ) -> None:
-    """Call a function for every task at a workplace; only as many tasks as keep it busy are in memory.
+    """Call a function for every task on a workplace's workers; only as many tasks as keep them busy are in memory.
 
     Args:
         workplace: where.
         function: what; it keeps its result on disk.
         tasks: the arguments of each call.
-        done: told what each call returns, in the order in which they end.
+        done: called with the result of each call, in the order in which they end.
         kept: what stays on disk when a worker dies, for the message.
 
     Raises:

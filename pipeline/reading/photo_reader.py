@@ -1,10 +1,9 @@
 """Reader of encoded photos from shards, with a check of each photo before it is decoded.
 
-One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
-decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch
-is found here, named, and another photo of the identity stands in, chosen by arithmetic. Where another program
-wrote the folder, a photo may be undecodable from the start: its header tells, or the loader finds it and reports it
-here.
+One damaged JPEG stops a whole DALI pipeline with an unclear message. Every photo was decodable when its shard was
+written, so a photo whose CRC-32 still matches can be decoded. On a mismatch the reader reports the photo and replaces
+it with another photo of the same identity, chosen deterministically. If another program wrote the shards, a photo may
+have been undecodable from the start: the check of its header or the loader finds it, and it is reported here too.
 """
 
 import zlib

@@ -86,7 +86,7 @@ def refuse_unusable(out: Path) -> None:
 
 
 def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
-    """Do every unit whose record is not there yet."""
+    """Write every tar that has no record yet."""
     left = [number for number in range(plan.tars) if not is_done(out, number)]
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
