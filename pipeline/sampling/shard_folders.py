@@ -15,11 +15,11 @@ _NOTHING = np.empty(0, dtype=np.uint8)
 
 
 class Corpus:
-    """The photos and identities of shard folders. `Corpus.open` makes one.
+    """The photos and identities of several shard folders; create it with `Corpus.open`.
 
     Attributes:
-        indexes: of the folders.
-        preprocessing: what all photos went through.
+        indexes: the index of each folder.
+        preprocessing: the preprocessing of all photos.
         identities: number of labels.
         photos: number of photos.
     """
