@@ -10,7 +10,7 @@ from shards.lock import locked
 
 @contextmanager
 def claimed(lock: Path, out: Path) -> Iterator[None]:
-    """Hold an output against a second command, see `shards.lock`, that might finish it in between.
+    """Lock an output (see `shards.lock`), and check that no other command has finished it in the meantime.
 
     Args:
         lock: file that is locked; its folder exists.

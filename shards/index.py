@@ -38,7 +38,7 @@ NUMPY_DAMAGE = (
 
 
 class ShardIndex:
-    """The photos of a shard folder by identity. `ShardIndex.open` makes one.
+    """The photos of a shard folder by identity; create it with `ShardIndex.open`.
 
     Attributes:
         folder: the shard folder.
