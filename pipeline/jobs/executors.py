@@ -35,7 +35,7 @@ def prepare_processes() -> None:
 
 
 def _prepare_worker() -> None:
-    """Make a worker process end with its parent, which alone hears Ctrl-C."""
+    """Make a worker process end with its parent, and ignore Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:

@@ -111,7 +111,7 @@ def is_done(out: Path, number: int) -> bool:
 
 
 def _claim_parameters(plan: Plan, out: Path) -> None:
-    """Note the parameters in a new folder; in a begun one, refuse others."""
+    """Save the parameters in a new folder; in a folder already begun, refuse different ones."""
     path = out / WORK / _PLAN
     wanted = {**plan.parameters(), **plan.circumstances()}
     if not path.is_file():
@@ -154,7 +154,7 @@ def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> 
 
 
 def _first_difference(name: str, begun: Any, wanted: Any) -> tuple[str, Any, Any]:
-    """Follow two values that differ to where they do; return what is there, and both values."""
+    """Find the first difference inside two nested values; return its name and both values."""
     if isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
         pairs: Any = zip((f"{name} {number + 1}" for number in range(len(wanted))), begun, wanted, strict=True)
     elif isinstance(begun, dict) and isinstance(wanted, dict):

@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Job:
-    """What every unit of a run shares: where from, where to, and how.
+    """The sources, output folder and settings that all tars of a run share.
 
     Attributes:
         origins: of the photos, by the number of their source.

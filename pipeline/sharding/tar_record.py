@@ -20,7 +20,7 @@ WORK = ".work"
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What is known of a finished tar.
+    """The record of a finished tar.
 
     Attributes:
         photos: (N,) `PHOTO_DTYPE`, in the tar's order.
