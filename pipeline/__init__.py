@@ -1,1 +1,1 @@
-"""Offline, photos to shards; online, shards to batches."""
+"""Photos to shards (offline), and shards to training batches (online)."""

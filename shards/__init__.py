@@ -1,1 +1,1 @@
-"""The on-disk contract between the offline stage and everything online."""
+"""The shard format, shared by the code that writes shards and the code that reads them."""

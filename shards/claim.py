@@ -1,4 +1,4 @@
-"""A folder or file that one command at a time may write."""
+"""A lock that lets only one command at a time write to a folder or file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from shards.lock import locked
 
 @contextmanager
 def claimed(lock: Path, out: Path) -> Iterator[None]:
-    """Hold an output against a second command, see `shards.lock`, that might finish it in between.
+    """Lock an output (see `shards.lock`), and check that no other command has finished it in the meantime.
 
     Args:
         lock: file that is locked; its folder exists.

@@ -1,4 +1,4 @@
-"""What every command of the project shares: its parser, and how a user's mistake ends."""
+"""The argument parser and error handling shared by all commands."""
 
 import errno
 import sys
@@ -14,7 +14,7 @@ _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one line: what was found, what was expected, what to do."""
+    """A mistake of the user, reported in one line: what was found, what was expected, what to do."""
 
 
 class _Help(DefaultHelpFormatter):
@@ -68,7 +68,7 @@ def storage_mistake(error: OSError) -> UserError | None:
 
 
 def _overlook_full_disk(failed: threading.ExceptHookArgs) -> None:
-    """Print what ended a thread, but for a full disk: whoever waits for the thread's work meets and tells that."""
+    """Print the exception that ended a thread, except a full disk, which the thread's caller reports."""
     if not (isinstance(failed.exc_value, OSError) and storage_mistake(failed.exc_value)):
         threading.__excepthook__(failed)
 

@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""The number of CPU cores available to this process."""
 
 import math
 import os
@@ -22,7 +22,7 @@ def usable_cores() -> int:
 
 
 def _own_group() -> str:
-    """Return the path of this process in the hierarchy of control groups (version 2), "/" where it is not told."""
+    """Return the path of this process in the hierarchy of control groups (version 2), or "/" if unknown."""
     try:
         lines = _OWN_GROUP.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -38,7 +38,7 @@ def time_share(groups: Path, own: str) -> float:
         own: path of the group in it.
     """
     inner = groups / own.strip("/")
-    # A container sees its own group as the root, whatever path it is told.
+    # A container sees its own group as the root, whatever path the kernel reports.
     places = [place for place in (inner, *inner.parents) if place == groups or groups in place.parents]
     return min(map(_limit, places), default=math.inf)
 

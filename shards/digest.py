@@ -1,4 +1,4 @@
-"""What tells files and shard folders from all others: the SHA-256 of what is in them."""
+"""SHA-256 digests that identify files and shard folders by content."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Identity -> (tar, offset, size): random access into the tars without reading them through."""
+"""The shard index, identity -> (tar, offset, size): random access without scanning the tars."""
 
 import mmap
 from functools import cached_property
@@ -38,7 +38,7 @@ NUMPY_DAMAGE = (
 
 
 class ShardIndex:
-    """The photos of a shard folder by identity. `ShardIndex.open` makes one.
+    """The photos of a shard folder by identity; create it with `ShardIndex.open`.
 
     Attributes:
         folder: the shard folder.
@@ -202,7 +202,7 @@ class ShardIndex:
                 raise UserError(
                     f"{path} cannot be read ({error}); run `python -m shards.verify {self.folder}`"
                 ) from error
-            # Photos are drawn at random: reading ahead would fetch neighbours nobody asked for.
+            # Photos are drawn at random: reading ahead would fetch neighbours that are not needed.
             mapped.madvise(mmap.MADV_RANDOM)
             self._tars[number] = np.frombuffer(mapped, dtype=np.uint8)
         return self._tars[number]

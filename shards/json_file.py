@@ -1,4 +1,4 @@
-"""JSON files that a disk or an editor may have damaged: read as an object, or refused with one kind of error."""
+"""Reading of JSON objects from files that may be damaged."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A file that one process at a time may hold."""
+"""A file lock that one process at a time can hold."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from shards.command import UserError
 
 @contextmanager
 def locked(lock: Path, held: Path, advice: str) -> Iterator[None]:
-    """Hold an output against other commands; the system lets go of it when the process ends, however it does.
+    """Lock an output against other commands; the system releases the lock when the process ends, even if killed.
 
     Args:
         lock: file that is locked, and says who holds it; its folder exists.

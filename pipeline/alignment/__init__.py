@@ -1,1 +1,1 @@
-"""From a photo to an aligned face."""
+"""Face detection and alignment: photos to aligned faces."""

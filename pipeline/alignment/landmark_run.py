@@ -1,4 +1,4 @@
-"""The run that measures landmarks over a folder: parts of a few photos each, kept as they are done."""
+"""Resumable landmark detection over a folder of photos, in parts of a few photos each."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""One photo to one encoded face: read, decode, align, encode; every way it can fail has a name."""
+"""One photo to one encoded face: read, decode, align and encode, with a named reason for each failure."""
 
 import errno
 import threading

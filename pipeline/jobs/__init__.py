@@ -1,1 +1,1 @@
-"""Work shared among processes, with its progress shown."""
+"""Parallel jobs and their progress bar."""

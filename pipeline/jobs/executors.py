@@ -1,4 +1,4 @@
-"""Where the units of a run are worked on: processes of this machine, or a Dask cluster."""
+"""Executors that run tasks in local processes or on a Dask cluster."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def prepare_processes() -> None:
 
 
 def _prepare_worker() -> None:
-    """Make a worker process end with its parent, which alone hears Ctrl-C."""
+    """Make a worker process end with its parent, and ignore Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -86,13 +86,13 @@ def work_through(
     *,
     kept: str,
 ) -> None:
-    """Call a function for every task at a workplace; only as many tasks as keep it busy are in memory.
+    """Call a function for every task on a workplace's workers; only as many tasks as keep them busy are in memory.
 
     Args:
         workplace: where.
         function: what; it keeps its result on disk.
         tasks: the arguments of each call.
-        done: told what each call returns, in the order in which they end.
+        done: called with the result of each call, in the order in which they end.
         kept: what stays on disk when a worker dies, for the message.
 
     Raises:

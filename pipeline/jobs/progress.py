@@ -1,4 +1,4 @@
-"""How far a long run over photos is: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of a run over photos: a bar on a terminal, otherwise a line every few seconds."""
 
 import sys
 import time

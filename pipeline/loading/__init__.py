@@ -1,1 +1,1 @@
-"""From bytes to batches of views on the device."""
+"""The loader: encoded photos to batches on the device."""

@@ -1,4 +1,4 @@
-"""A batch and its shapes; nothing here knows how it was read."""
+"""The batch type and the shapes of its tensors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

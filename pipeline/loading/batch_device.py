@@ -1,4 +1,4 @@
-"""Where batches are made: on a CPU, or on a GPU in a stream beside that of the training."""
+"""The device that batches are made on: a CPU, or a GPU with a CUDA stream of its own."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
-"""The pixels of whole batches, reduced, mirrored, enlarged and scaled, on whatever device they are.
+"""Resizing, mirroring and scaling of whole batches, on a CPU or a GPU.
 
-A CPU and a GPU go different ways to the same numbers: Pillow's (`resample`).
+The CPU and the GPU use different algorithms with the same result, Pillow's (`pipeline.pixels.resample`).
 """
 
 import cv2

@@ -1,8 +1,8 @@
-"""The random numbers of a degradation, drawn on the host: arithmetic, like the order of the photos.
+"""The random parameters of a degradation, drawn on the host.
 
-A step's numbers are a pure function of (seed, step, view) and the row in the global batch, so neither the number
-of processes nor a resumed run changes a picture. DALI's operators get them as inputs, sample by sample; none of
-its own random operators is used, for their state is a count of batches.
+The numbers are a pure function of (seed, step, view) and the row in the global batch, so a picture depends neither
+on the number of processes nor on whether the run was resumed. DALI's operators get the numbers as inputs. DALI's own
+random operators are not used, because their state depends on how many batches have run.
 """
 
 import math

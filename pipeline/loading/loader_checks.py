@@ -1,4 +1,4 @@
-"""What may be asked of a loader; every impossible wish ends in one line."""
+"""Checks of the loader's arguments."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def check_request(
         seed: of the run.
 
     Raises:
-        UserError: what was asked for, what there is and what to do.
+        UserError: an argument does not fit the shard folders or the machine.
     """
     if global_batch < 1:
         raise UserError(f"a batch of {global_batch} identities; give at least 1")
@@ -36,15 +36,15 @@ def check_request(
     for index, count in zip(corpus.indexes, most, strict=True):
         if count > index.identities:
             raise UserError(
-                f"a batch of {count} identities asked of {index.folder}, which holds {index.identities}; "
+                f"a batch of {count} identities needed from {index.folder}, which holds {index.identities}; "
                 f"set a batch of at most {index.identities}"
                 + ("" if len(most) == 1 else ", or a smaller share of this folder")
             )
     size = corpus.preprocessing.size
     if too_large := [side for _, side in views.ranges if side > size]:
         raise UserError(
-            f"a view of {too_large[0]} pixels asked of {corpus.indexes[0].folder}, whose faces are {size} x {size}; "
-            f"ask for views of at most {size} or write the folder with a larger --size"
+            f"a view of {too_large[0]} pixels requested, but {corpus.indexes[0].folder} holds {size} x {size} faces; "
+            f"request views of at most {size} pixels or write the folder with a larger --size"
         )
     if seed < 0:
         raise UserError(f"seed {seed}; give 0 or more")
@@ -58,4 +58,4 @@ def refuse_absent_gpu(device: str) -> None:
         UserError: torch finds no GPU.
     """
     if device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device gpu asked for, but torch finds no GPU; use --device cpu")
+        raise UserError("device gpu requested, but torch finds no GPU; use --device cpu")

@@ -1,7 +1,7 @@
-"""Which photos does the decoder refuse? Asked one by one, once a batch has failed as a whole.
+"""Search for the photos that made the decoding of a batch fail.
 
-DALI names no photo of a batch that it cannot decode, and its pipeline is of no use afterwards. The answer comes from
-the same decoder on the same device, so that it is never another than in the batch.
+DALI does not say which photo of a batch it failed to decode, and its pipeline is unusable after an error. The search
+uses the same decoder on the same device, so it always agrees with the batch.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Decoded faces to views: reduced, mirrored, grouped by side."""
+"""Decoded faces to views: resized, mirrored and grouped by side length."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

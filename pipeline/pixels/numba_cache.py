@@ -1,4 +1,4 @@
-"""Functions compiled to the machine's own code when first called, and kept on disk for the next process."""
+"""Numba compilation on first call, cached on disk for later processes."""
 
 from collections.abc import Callable
 from contextlib import suppress

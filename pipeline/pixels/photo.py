@@ -1,4 +1,4 @@
-"""A photo as the alignment reads it: all of its pixels, or a rectangle of them."""
+"""A decoded photo, or a rectangle of it, as input to alignment."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

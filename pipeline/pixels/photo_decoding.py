@@ -1,4 +1,4 @@
-"""From the bytes of a photo to its pixels: to all of them, or to no more than a face needs."""
+"""Photo decoding: the whole photo, or only the part that a face needs."""
 
 import io
 import threading

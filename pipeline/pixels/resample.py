@@ -1,4 +1,4 @@
-"""The one definition of reduce and enlarge: Pillow's antialiased bicubic, with every detail named.
+"""Pillow's antialiased bicubic resampling: the definition that all resizing follows.
 
 Pillow resamples in two passes, along the rows first, and rounds to 8 bits after each. The kernel is the cubic
 of Keys (1981) with a = -0.5, widened by the reduction factor; samples outside the picture are left out and

@@ -1,7 +1,7 @@
-"""Reduce and enlarge whole batches on a CPU, bit by bit as Pillow does.
+"""Bicubic resizing of whole batches on a CPU, bit for bit equal to Pillow's.
 
-The integers are Pillow's (`resample.kernel_weights`), so every level equals Pillow's. On a GPU `device_resample`
-reaches the same levels by products of matrices, which on a CPU take several times as long.
+The integer weights are Pillow's (`resample.kernel_weights`), so every pixel value equals Pillow's. `resample_on_gpu`
+computes the same values by matrix products, which would take several times as long on a CPU.
 """
 
 from collections.abc import Callable

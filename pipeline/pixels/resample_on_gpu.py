@@ -1,9 +1,8 @@
-"""Resample whole batches by products of matrices, as a GPU likes it, bit by bit as Pillow does.
+"""Bicubic resizing of whole batches by matrix products, for a GPU, bit for bit equal to Pillow's.
 
 Resampling along an axis is a product with a small matrix of weights that are multiples of 2**-22
-(`resample.kernel_weights`). Sums of their products with levels 0..255 need fewer than 53 bits, so float64
-holds them exactly: the result does not depend on the device, on the order of summation or on a matrix unit's
-reduced precision, and equals Pillow's.
+(`resample.kernel_weights`). Sums of their products with pixel values 0..255 need fewer than 53 bits, so float64
+holds them exactly: the result equals Pillow's on every device and for every order of summation.
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
-"""The inner loop of every resampling on a CPU: a weighted sum of RGB pixels, in the machine's vectors.
+"""Weighted sum of RGB pixels in SIMD vectors: the inner loop of resampling on a CPU.
 
-A compiler makes no vectors of three channels by itself. Here four pixels x three channels are one vector of integers,
-which is several times as fast, and, being integers, the same on every processor.
+Compilers do not vectorise loops over three channels. Here four pixels x three channels form one vector, which is
+several times as fast. The arithmetic is in integers, so the result is the same on every processor.
 """
 
 from typing import Any, TypeVar

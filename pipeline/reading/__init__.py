@@ -1,1 +1,1 @@
-"""The bytes of photos, checked."""
+"""Checked reading of encoded photos from shards."""

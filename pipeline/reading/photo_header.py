@@ -1,7 +1,7 @@
-"""What the first bytes of an encoded photo promise, read by the decoder's own parser.
+"""Check of an encoded photo's header, made with the decoder's own parser.
 
-Where DALI's decoder cannot read the header of one photo of a batch, it may crash the process instead of failing: what
-it is given must be known to begin as a photo does. Errors behind the header it reports as it should.
+If DALI's decoder cannot read the header of a photo, it may crash the process instead of raising an error, so headers
+are checked first. It reports errors after the header correctly.
 """
 
 import numpy as np

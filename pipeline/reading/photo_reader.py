@@ -1,10 +1,9 @@
-"""Encoded photos out of the shards, every one checked before it reaches the decoder.
+"""Reader of encoded photos from shards, with a check of each photo before it is decoded.
 
-One damaged JPEG stops a whole DALI pipeline with an opaque message. All photos of a shard folder could be
-decoded when they were written, so bytes whose CRC-32 is still the written one can be decoded now: a mismatch
-is found here, named, and another photo of the identity stands in, chosen by arithmetic. Where another program
-wrote the folder, a photo may be undecodable from the start: its header tells, or the loader finds it and reports it
-here.
+One damaged JPEG stops a whole DALI pipeline with an unclear message. Every photo was decodable when its shard was
+written, so a photo whose CRC-32 still matches can be decoded. On a mismatch the reader reports the photo and replaces
+it with another photo of the same identity, chosen deterministically. If another program wrote the shards, a photo may
+have been undecodable from the start: the check of its header or the loader finds it, and it is reported here too.
 """
 
 import zlib
@@ -24,12 +23,12 @@ from shards.command import UserError
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is read for a draw.
+    """The photos and stored views to read for a draw.
 
     Attributes:
-        photos: (B, V) int64, the photos really used.
+        photos: (B, V) int64, the photos to use, after replacement of damaged ones.
         sides: (B, V) int64, the sides in pixels to which they are reduced.
-        stored: (B, V) bool, whether the view is read as it is stored, or made from the decoded photo.
+        stored: (B, V) bool, True if the view is read as stored, False if it is made from the decoded photo.
     """
 
     photos: NDArray[np.int64]
@@ -62,7 +61,7 @@ class PhotoReader:
         self._photo_groups = photo_groups
         self._quarantine = quarantine
         self._stored_views = stored_views
-        # Photos and stored views are checked apart: one may be sound where the other is not.
+        # Photos and stored views are checked separately, because only one of them may be damaged.
         self._checked = {stored: np.zeros(corpus.photos, dtype=np.bool_) for stored in (False, True)}
         self._damaged: dict[bool, set[int]] = {False: set(), True: set()}
 
@@ -73,8 +72,8 @@ class PhotoReader:
             UserError: an identity has no usable photo left, or too many photos are damaged.
         """
         photos = draw.photos.copy()
-        sides, stored = self._seen(photos, draw.sides)
-        for views in self._photo_groups:
+        sides, stored = self._sides_and_stored(photos, draw.sides)
+        for views in self._views_of_one_photo(draw):
             bad = np.zeros(len(photos), dtype=np.bool_)
             for view in views:
                 for kind in (False, True):
@@ -83,7 +82,7 @@ class PhotoReader:
             for row in np.flatnonzero(bad):
                 photos[row, list(views)] = self._substitute(draw, step, int(row), views)
         if (photos != draw.photos).any():
-            sides, stored = self._seen(photos, draw.sides)
+            sides, stored = self._sides_and_stored(photos, draw.sides)
         return Chosen(photos, sides, stored)
 
     def photos(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
@@ -95,7 +94,7 @@ class PhotoReader:
         return self._corpus.read_stored(photos, side)
 
     def condemn(self, photo: int, reason: str) -> None:
-        """Report a photo that the decoder cannot decode; from now on another stands in for it.
+        """Report a photo that the decoder cannot decode; from now on it is replaced by another.
 
         Raises:
             UserError: too many photos are damaged.
@@ -103,15 +102,22 @@ class PhotoReader:
         self._checked[False][photo] = True
         self._report(photo, stored=False, reason=reason)
 
-    def _seen(self, photos: NDArray[np.int64], asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _views_of_one_photo(self, draw: Draw) -> Sequence[tuple[int, ...]]:
+        """Return the views that must show the same photo, whatever happens to it."""
+        views = range(draw.photos.shape[1])
+        return [tuple(views)] if self._one_photo else [(view,) for view in views]
+
+    def _sides_and_stored(
+        self, photos: NDArray[np.int64], requested: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the sides to which the photos (B, V) are reduced, and which views are read as they are stored.
 
-        No view is made larger than its photo knew, but the full size stays: a natively small photo serves as it is.
+        No reduced view has more pixels than its face had in the original photo; full-size views are left as they are.
         The first view is never stored, so that all batches decode.
         """
         natives = self._corpus.natives(photos)
-        known = np.where(natives > 0, natives, asked)
-        sides = np.where(asked == self._corpus.preprocessing.size, asked, np.minimum(asked, known))
+        known = np.where(natives > 0, natives, requested)
+        sides = np.where(requested == self._corpus.preprocessing.size, requested, np.minimum(requested, known))
         if not self._stored_views:
             return sides, np.zeros(photos.shape, dtype=np.bool_)
         stored = self._corpus.stores(photos, sides)
@@ -152,7 +158,7 @@ class PhotoReader:
         first, last = self._corpus.photos_of(label)
         place = draw.first_row + row
         for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
-            _, stored = self._seen(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
+            _, stored = self._sides_and_stored(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
             if all(self._usable(np.array([photo]), bool(stored[0, view]))[0] for view in views):
                 return int(photo)
         folder = self._corpus.locate(first)[0].folder

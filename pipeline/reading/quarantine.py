@@ -1,4 +1,4 @@
-"""Damaged photos: named in a file beside the run, counted, and too many of them end it."""
+"""Quarantine of damaged photos: lists them in a file and stops the run if there are too many."""
 
 import csv
 import math
@@ -10,13 +10,13 @@ from shards.command import UserError
 
 
 class Quarantine:
-    """Names every damaged photo once.
+    """Reports each damaged photo once, and stops the run if there are too many.
 
     Args:
-        path: CSV file to which each damaged photo is appended (tar, key, reason), or None to name it on stderr. A
-            continued run does not name a photo again.
+        path: CSV file to which each damaged photo is appended (tar, key, reason), or None to print it to stderr. A
+            resumed run does not report a photo again.
         corpus: the photos of the run.
-        largest_share: of them; more damaged ones end the run with a message.
+        largest_share: largest share of damaged photos, 0..1; more than that end the run with a message.
     """
 
     def __init__(self, path: Path | None, corpus: Corpus, largest_share: float) -> None:
@@ -26,10 +26,10 @@ class Quarantine:
         self._named = _read(path) if path is not None else set()
 
     def add(self, photo: int, reason: str, count: int) -> None:
-        """Name a damaged photo, the `count`-th of the run.
+        """Report a damaged photo, the `count`-th of the run.
 
         Raises:
-            UserError: it is one too many.
+            UserError: `count` exceeds the largest allowed number.
         """
         index, row = self._corpus.locate(photo)
         tar, key = index.key(row)

@@ -1,1 +1,1 @@
-"""Which photos form a step on a rank."""
+"""Sampling: which photos each rank gets at each step."""

@@ -1,4 +1,4 @@
-"""What surveillance does to a face: the settings of a second-order degradation.
+"""Settings of the second-order degradation that imitates surveillance cameras.
 
 A degraded view passes, each step with a probability of its own: light (brightness, contrast) and grey; blur,
 resizing to the camera's resolution, sensor noise, JPEG; and once more blur, reduction to the view, noise, JPEG.

@@ -1,4 +1,4 @@
-"""How many identities of a batch come from which shard folder: arithmetic, exact over many steps."""
+"""The number of identities that each shard folder gives to a batch; exact over many steps."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def read_shares(mix: Sequence[float], folders: int) -> tuple[Fraction, ...]:
     return tuple(share / sum(exact) for share in exact)
 
 
-def taken(shares: Sequence[Fraction], batch: int, step: int) -> list[int]:
+def identities_before_step(shares: Sequence[Fraction], batch: int, step: int) -> list[int]:
     """Return how many identities each folder has given before a step.
 
     The first folder has given its share rounded down, the second its share of what is left, and so on, so that
@@ -35,7 +35,7 @@ def taken(shares: Sequence[Fraction], batch: int, step: int) -> list[int]:
     itself of its exact share.
 
     >>> third = (Fraction(1, 3), Fraction(2, 3))
-    >>> [taken(third, 4, step) for step in range(4)]
+    >>> [identities_before_step(third, 4, step) for step in range(4)]
     [[0, 0], [1, 3], [2, 6], [4, 8]]
     """
     left, share_left = batch * step, Fraction(1)
@@ -53,7 +53,7 @@ def most_in_a_batch(shares: Sequence[Fraction], batch: int) -> list[int]:
     most = []
     for share in shares:
         most.append(math.ceil(left * share / share_left))
-        # All that the folder leaves when it gives least.
+        # What remains for later folders if this one gives its minimum.
         left -= math.floor(left * share / share_left) if share < share_left else left
         share_left -= share
     return most

@@ -1,4 +1,4 @@
-"""Permutations that are evaluated only where they are asked for, at a cost that does not depend on their length.
+"""Random permutations with constant-time lookup of any position.
 
 A Feistel network permutes the numbers below a power of four; places beyond the wanted length are walked on along
 their cycle (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002).
@@ -11,11 +11,11 @@ ROUNDS = 8
 
 
 def permute(places: NDArray[np.int64], lengths: NDArray[np.int64] | int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return what stands at places of keyed permutations.
+    """Look up values in keyed permutations.
 
     Args:
         places: (N,), each in 0..length - 1 of its permutation.
-        lengths: of the permutation of each place, (N,), or one for all.
+        lengths: length of the permutation of each place, (N,), or one length for all.
         keys: (`ROUNDS`,) for one permutation, or (`ROUNDS`, N) for one of each place's own.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Random numbers by name: every purpose has a stream of its own under one seed, so that none disturbs another."""
+"""Independent random streams under one seed, one for each purpose."""
 
 from enum import IntEnum
 

@@ -1,8 +1,8 @@
-"""Which photos form a batch: arithmetic, without state.
+"""The stateless sampler: which photos form a batch.
 
-Everything is a pure function of (seed, step): a run resumes from one integer, and the batches of all ranks
-put together are the same global batch for every world size. The cost of a step does not depend on the size
-of the data set (`pipeline.sampling.permutation`).
+A batch is a pure function of (seed, step). So a run resumes from one integer, and the batches of all ranks form the
+same global batch for every world size. The cost of a step does not depend on the size of the data set
+(`pipeline.sampling.permutation`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sampling.epoch_order import IdentityOrder, Order, PhotoOrder
-from pipeline.sampling.folder_mixing import most_in_a_batch, taken
+from pipeline.sampling.folder_mixing import identities_before_step, most_in_a_batch
 from pipeline.sampling.random_streams import Stream, generator
 from pipeline.sampling.views import Views
 
@@ -128,7 +128,7 @@ class Sampler:
 
     def _items(self, step: int) -> tuple[NDArray[np.int64], ...]:
         """Return the labels of the global batch, and the first and one past the last photo that each may show."""
-        before, after = (taken(self.shares, self.global_batch, s) for s in (step, step + 1))
+        before, after = (identities_before_step(self.shares, self.global_batch, s) for s in (step, step + 1))
         parts = []
         for k, order in enumerate(self.orders):
             labels, starts, ends = order.items(step, after[k] - before[k])

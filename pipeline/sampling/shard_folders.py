@@ -1,4 +1,4 @@
-"""Several shard folders as one row of labels and photos; those of a folder follow those of the folders before it."""
+"""Several shard folders as one data set; labels and photos are numbered folder after folder."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,11 @@ _NOTHING = np.empty(0, dtype=np.uint8)
 
 
 class Corpus:
-    """The photos and identities of shard folders. `Corpus.open` makes one.
+    """The photos and identities of several shard folders; create it with `Corpus.open`.
 
     Attributes:
-        indexes: of the folders.
-        preprocessing: what all photos went through.
+        indexes: the index of each folder.
+        preprocessing: the preprocessing of all photos.
         identities: number of labels.
         photos: number of photos.
     """
@@ -46,7 +46,7 @@ class Corpus:
         return Corpus(indexes, common_preprocessing(indexes))
 
     def check_tars(self) -> None:
-        """Look at every tar's size, so that a missing or truncated one is told before work begins.
+        """Check the size of every tar, so that a missing or truncated tar is reported before work begins.
 
         Raises:
             UserError: a tar is missing or shorter than the index says.

@@ -1,4 +1,4 @@
-"""What is asked of a batch: which views of each identity."""
+"""The views of each identity in a batch: their number and side lengths."""
 
 import re
 from dataclasses import dataclass
@@ -14,20 +14,19 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 class Views:
     """The views of one identity.
 
-    A view is never reduced to more pixels than its photo knew. A photo whose face stood natively at n pixels is
-    reduced to min(s, n) where a view of s pixels is asked for; at the full stored size it serves as it is. So a
-    surveillance picture of 22 pixels is a full view like any other, is reduced to 8 or 16 pixels as any other,
-    and is left at its own 22 where 32 are asked for. For photos with n >= s this is the published method.
+    A reduced view never has more pixels than the face had in its original photo. If the face was n pixels wide there,
+    a view of s pixels is reduced to min(s, n); a view of the full stored size is left as it is. For example, a
+    surveillance picture of 22 pixels can be a full view, is reduced to 8 or 16 pixels like any other face, and is
+    reduced to 22 pixels if 32 are requested. For photos with n >= s this is the published method.
 
     Attributes:
         sizes: side of each view in pixels, or a range such as 8..32 from which every sample draws its own,
-            uniformly. The stored size stays as it is; a smaller one is reduced to and enlarged back.
+            uniformly. A view smaller than the stored size is reduced to its side and enlarged back.
         mirror: probability 0..1 that a view is mirrored left-right, drawn for each view; one value for all
             views, or one for each.
         photos: different (published): each view draws its photo independently and with replacement; same: all
-            views of an identity show one photo; paired: each view of the first half draws its photo, and the view at
-            the same place of the second half shows that photo too, as in full and reduced pictures of one photo.
-        degradation: what surveillance does to the reduced views; off unless its probability is above 0.
+            views of an identity show one photo.
+        degradation: settings of the degradation of reduced views; off unless its probability is above 0.
     """
 
     sizes: tuple[int | str, ...] = (128, 8, 12, 16)

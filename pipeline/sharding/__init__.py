@@ -1,1 +1,1 @@
-"""From faces to tar shards."""
+"""Sharding: aligned faces to tar shards."""

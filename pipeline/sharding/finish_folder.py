@@ -1,4 +1,4 @@
-"""The end of a sharding run: labels close up, the index, the rejects, and last the manifest."""
+"""The end of a sharding run: renumbers labels and writes the index, the rejects and the manifest."""
 
 import csv
 import io

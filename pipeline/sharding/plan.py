@@ -184,7 +184,7 @@ class Plan:
         tars = min(wanted, len(counts))
         before = np.cumsum(counts[order]) - counts[order]
         dealt = (before * tars) // counts.sum()
-        # A tar that a very large identity would leave empty gets none: the numbers close up.
+        # A tar that a very large identity would leave empty is left out, and the later tars are renumbered.
         _, dealt = np.unique(dealt, return_inverse=True)
         return order, _at_least(dealt, fewest)
 

@@ -1,4 +1,4 @@
-"""The run over all tars: claims the folder, deals units to processes, continues what was begun."""
+"""The sharding run: locks the folder, writes all tars in parallel and resumes an interrupted run."""
 
 import json
 import secrets
@@ -86,7 +86,7 @@ def refuse_unusable(out: Path) -> None:
 
 
 def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
-    """Do every unit whose record is not there yet."""
+    """Write every tar that has no record yet."""
     left = [number for number in range(plan.tars) if not is_done(out, number)]
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
@@ -111,7 +111,7 @@ def is_done(out: Path, number: int) -> bool:
 
 
 def _claim_parameters(plan: Plan, out: Path) -> None:
-    """Note the parameters in a new folder; in a begun one, refuse others."""
+    """Save the parameters in a new folder; in a folder already begun, refuse different ones."""
     path = out / WORK / _PLAN
     wanted = {**plan.parameters(), **plan.circumstances()}
     if not path.is_file():
@@ -154,7 +154,7 @@ def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> 
 
 
 def _first_difference(name: str, begun: Any, wanted: Any) -> tuple[str, Any, Any]:
-    """Follow two values that differ to where they do; return what is there, and both values."""
+    """Find the first difference inside two nested values; return its name and both values."""
     if isinstance(begun, list) and isinstance(wanted, list) and len(begun) == len(wanted):
         pairs: Any = zip((f"{name} {number + 1}" for number in range(len(wanted))), begun, wanted, strict=True)
     elif isinstance(begun, dict) and isinstance(wanted, dict):

@@ -1,4 +1,4 @@
-"""What the command line or a file says of the sources of a run."""
+"""The data sources of a run, read from the command line or a TOML file."""
 
 import tomllib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The work of one tar, done by one process: photos in, a finished tar and its record out."""
+"""The job that writes one tar of faces and its record."""
 
 import json
 import zlib
@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Job:
-    """What every unit of a run shares: where from, where to, and how.
+    """The sources, output folder and settings that all tars of a run share.
 
     Attributes:
         origins: of the photos, by the number of their source.

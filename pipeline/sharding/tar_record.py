@@ -1,4 +1,4 @@
-"""What is known of a finished tar, kept beside the others until the whole folder is finished."""
+"""The record of a finished tar, kept until the whole folder is finished."""
 
 import io
 import json
@@ -20,7 +20,7 @@ WORK = ".work"
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What is known of a finished tar.
+    """The record of a finished tar.
 
     Attributes:
         photos: (N,) `PHOTO_DTYPE`, in the tar's order.

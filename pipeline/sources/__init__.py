@@ -1,1 +1,1 @@
-"""Where photos and landmarks come from."""
+"""Readers for data sets, photo folders and landmark lists."""

@@ -1,4 +1,4 @@
-"""Data set layouts: what a data set lists, what of it lies on disk, and how its photos become faces.
+"""Data set layouts: their lists, their photos on disk, and how their faces are aligned.
 
 Every source is read piece by piece: three million rows are never in memory together.
 """

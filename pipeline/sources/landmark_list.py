@@ -1,4 +1,4 @@
-"""Landmark lists: a name and x, y of five points in a row, read piece by piece."""
+"""Reader of landmark lists; a row holds a name and x, y of five points."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What pictures lie below a folder, whatever their names and however deep."""
+"""Search for picture files in a folder and all its subfolders."""
 
 import os
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Rendered people whom a network can learn to tell apart, in the layouts of the real data sets."""
+"""Synthetic faces, written in the layouts of the real data sets."""

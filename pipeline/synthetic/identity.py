@@ -1,4 +1,4 @@
-"""What belongs to a rendered person: the geometry and the colours of the face, drawn once per identity."""
+"""The geometry and colours of a rendered face, drawn once per identity."""
 
 from dataclasses import dataclass
 

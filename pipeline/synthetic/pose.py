@@ -1,4 +1,4 @@
-"""Where a head is and how it is turned: face coordinates to pixels."""
+"""Head pose: the mapping from face coordinates to pixels."""
 
 from dataclasses import dataclass
 

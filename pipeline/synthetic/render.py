@@ -1,4 +1,4 @@
-"""A photo of a rendered person, with the true places of its five landmarks."""
+"""Renderer of a person's photo and its five true landmarks."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""How a photo of a rendered person is taken."""
+"""Pose, light and camera settings of one rendered photo."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,14 @@ class Shot:
     """How a photo is taken.
 
     Attributes:
-        width: of the picture in pixels.
-        height: of the picture in pixels.
-        eye_distance: between the eyes of a frontal face, in pixels.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        eye_distance: distance between the eyes of a frontal face, in pixels.
         centre: x, y of the point between the eyes, in pixels.
         roll_sd: standard deviation of the head's roll in degrees.
-        turn: of yaw and pitch; 0 a frontal portrait, 1 everyday photos.
-        wear: of light, colour, blur and noise; 0 a studio, 1 everyday photos, 2 surveillance.
+        turn: strength of yaw and pitch; 0 for a frontal portrait, 1 for everyday photos.
+        wear: strength of light and colour changes, blur and noise; 0 for a studio, 1 for everyday photos, 2 for
+            surveillance.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Renders a layout's pictures over all cores and writes its lists."""
+"""Writer of a synthetic data set: renders its photos on all cores and writes its lists."""
 
 import multiprocessing
 import shutil

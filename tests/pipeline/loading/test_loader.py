@@ -97,7 +97,7 @@ def test_shapes_types_and_ranges(shards: Path) -> None:
 @pytest.mark.parametrize(
     ("views", "settings", "says"),
     [
-        (VIEWS, {"global_batch": 26}, "26 identities asked of .* holds 25"),
+        (VIEWS, {"global_batch": 26}, "26 identities needed from .* holds 25"),
         (VIEWS, {"global_batch": 10, "world": 4}, "10 identities for 4 processes"),
         (Views(sizes=(128, 8)), {}, "a view of 128 pixels .* 64 x 64"),
         pytest.param(

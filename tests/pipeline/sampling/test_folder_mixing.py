@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.loading.batch import Batch
 from pipeline.loading.loader import Loader
-from pipeline.sampling.folder_mixing import most_in_a_batch, read_shares, taken
+from pipeline.sampling.folder_mixing import identities_before_step, most_in_a_batch, read_shares
 from pipeline.sampling.sampler import Sampler
 from pipeline.sampling.views import Views
 from pipeline.sharding.plan import Plan, Settings
@@ -31,9 +31,9 @@ def test_shares_are_exact_over_steps(mix: list[int], batch: int, start: int) -> 
     shares = read_shares(mix, len(mix))
     assert sum(shares) == 1
     most = most_in_a_batch(shares, batch)
-    before = taken(shares, batch, start)
+    before = identities_before_step(shares, batch, start)
     for step in range(start + 1, start + 6):
-        after = taken(shares, batch, step)
+        after = identities_before_step(shares, batch, step)
         counts = [b - a for a, b in zip(before, after, strict=True)]
         assert sum(counts) == batch
         assert all(0 <= count <= limit for count, limit in zip(counts, most, strict=True))
@@ -44,8 +44,14 @@ def test_shares_are_exact_over_steps(mix: list[int], batch: int, start: int) -> 
 def test_shares_that_divide_the_batch_are_the_same_in_every_step() -> None:
     shares = read_shares([0.7, 0.3], 2)
     assert shares == (Fraction(7, 10), Fraction(3, 10))
-    assert {tuple(np.subtract(taken(shares, 10, s + 1), taken(shares, 10, s))) for s in range(100)} == {(7, 3)}
-    assert [b - a for a, b in zip(taken(shares, 128, 0), taken(shares, 128, 1000), strict=True)] == [89_600, 38_400]
+    assert {
+        tuple(np.subtract(identities_before_step(shares, 10, s + 1), identities_before_step(shares, 10, s)))
+        for s in range(100)
+    } == {(7, 3)}
+    assert [
+        b - a
+        for a, b in zip(identities_before_step(shares, 128, 0), identities_before_step(shares, 128, 1000), strict=True)
+    ] == [89_600, 38_400]
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,11 +78,11 @@ def test_every_batch_is_one_global_batch_of_different_identities(
     )
     first_label = np.cumsum([0, *identities])
     first_photo = np.cumsum([0, *(int(first[-1]) for first in firsts)])
-    before = taken(shares, share * world, 0)
+    before = identities_before_step(shares, share * world, 0)
     for step in range(12):
         whole = sampler.draw(step)
         assert len(np.unique(whole.identities)) == share * world
-        after = taken(shares, share * world, step + 1)
+        after = identities_before_step(shares, share * world, step + 1)
         folder = np.searchsorted(first_label, whole.identities, side="right") - 1
         assert np.bincount(folder, minlength=len(shares)).tolist() == np.subtract(after, before).tolist()
         for label, photos, k in zip(whole.identities, whole.photos, folder, strict=True):
@@ -158,5 +164,5 @@ def test_folders_that_do_not_go_together_are_refused(
     for mix, says in (([1], "1 mix shares for 2"), ([1, 0], "a positive number"), ([1, float("nan")], "a positive")):
         with pytest.raises(UserError, match=says):
             batches([shards, whole_pictures], 1, views, mix=mix)
-    with pytest.raises(UserError, match=r"a batch of 13 identities asked of .*vggface2, .* or a smaller share"):
+    with pytest.raises(UserError, match=r"a batch of 13 identities needed from .*vggface2, .* or a smaller share"):
         batches([shards, whole_pictures], 1, views, global_batch=14, mix=[13, 1])
