@@ -73,7 +73,7 @@ class PhotoReader:
         """
         photos = draw.photos.copy()
         sides, stored = self._sides_and_stored(photos, draw.sides)
-        for views in self._views_of_one_photo(draw):
+        for views in self._photo_groups:
             bad = np.zeros(len(photos), dtype=np.bool_)
             for view in views:
                 for kind in (False, True):
@@ -101,11 +101,6 @@ class PhotoReader:
         """
         self._checked[False][photo] = True
         self._report(photo, stored=False, reason=reason)
-
-    def _views_of_one_photo(self, draw: Draw) -> Sequence[tuple[int, ...]]:
-        """Return the views that must show the same photo, whatever happens to it."""
-        views = range(draw.photos.shape[1])
-        return [tuple(views)] if self._one_photo else [(view,) for view in views]
 
     def _sides_and_stored(
         self, photos: NDArray[np.int64], requested: NDArray[np.int64]

@@ -25,7 +25,8 @@ class Views:
         mirror: probability 0..1 that a view is mirrored left-right, drawn for each view; one value for all
             views, or one for each.
         photos: different (published): each view draws its photo independently and with replacement; same: all
-            views of an identity show one photo.
+            views of an identity show one photo; paired: each view of the first half draws its photo, and the view at
+            the same place of the second half shows that photo too, as in full and reduced pictures of one photo.
         degradation: settings of the degradation of reduced views; off unless its probability is above 0.
     """
 
