@@ -230,11 +230,15 @@ def _read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 
 
 def _read_property(path: Path) -> dict[str, int]:
-    """Read `identities,height,width`; what it says goes into the manifest, nothing depends on it."""
+    """Read `identities,height,width`; what it says goes into the manifest, nothing depends on it.
+
+    The insightface package's own builder adds a second line, the number of photos, which is not needed.
+    """
     if not path.is_file():
         return {}
     try:
-        identities, height, width = (int(part) for part in path.read_text(encoding="ascii").strip().split(","))
-    except (ValueError, UnicodeDecodeError) as error:
+        first = path.read_text(encoding="ascii").strip().partition("\n")[0]
+        identities, height, width = (int(part) for part in first.split(","))
+    except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}); expected identities,height,width") from error
     return {"listed_identities": identities, "height": height, "width": width}

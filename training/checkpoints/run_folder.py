@@ -33,4 +33,5 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 
 def numbered_checkpoints(run_dir: Path) -> list[Path]:
     """Return the checkpoints of steps that are there, the earliest first."""
-    return sorted((run_dir / CHECKPOINTS).glob("step-*.pt"))
+    # By the length of the name first: beyond 9,999,999 steps a number has more digits.
+    return sorted((run_dir / CHECKPOINTS).glob("step-*.pt"), key=lambda path: (len(path.name), path.name))

@@ -1,12 +1,15 @@
 """Compiled functions where their code can, and cannot, be kept."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.campaigns.small_disk import PAGE
+
+ROOT = Path(__file__).parents[3]
 
 WARP = """
 import numpy as np
@@ -16,9 +19,11 @@ print(sum(_warp.stats.cache_hits.values()), sum(_warp.stats.cache_misses.values(
 """
 
 
-def hits_and_misses(kept: Path) -> str:
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(kept)}
-    done = subprocess.run([sys.executable, "-c", WARP], env=environment, capture_output=True, text=True, check=False)
+def hits_and_misses(kept: Path, project: Path = ROOT) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": str(project)}
+    done = subprocess.run(
+        [sys.executable, "-c", WARP], env=environment, cwd=project, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()
@@ -35,3 +40,13 @@ def test_on_a_full_disk_it_works_without_being_kept(small_disk: Callable[[str], 
     (disk / "file").write_bytes(bytes(PAGE))
     for _ in range(2):
         assert hits_and_misses(disk) == "0 1"
+
+
+def test_code_of_an_older_kernel_is_not_used_again(tmp_path: Path) -> None:
+    for package in ("shards", "pipeline"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    kept = tmp_path / "kept"
+    assert [hits_and_misses(kept, tmp_path) for _ in range(2)] == ["0 1", "1 0"]
+    kernel = tmp_path / "pipeline" / "pixels" / "weighted_sum.py"
+    kernel.write_text(kernel.read_text() + "\n_CHANGED = True\n")
+    assert [hits_and_misses(kept, tmp_path) for _ in range(2)] == ["0 1", "1 0"]

@@ -167,6 +167,13 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
         Records([recordio(tmp_path / "c")])
 
 
+def test_a_property_of_two_lines_is_read(tmp_path: Path) -> None:
+    """As the insightface package's own builder writes it."""
+    write_set(tmp_path)
+    (tmp_path / "property").write_text("5,112,112\n20\n")
+    assert recordio(tmp_path).choice["listed_identities"] == 5
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=6),

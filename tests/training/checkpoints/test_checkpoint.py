@@ -17,7 +17,7 @@ from training.checkpoints.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
-from training.checkpoints.run_folder import checkpoint_path
+from training.checkpoints.run_folder import checkpoint_path, numbered_checkpoints
 from training.engine.step import build_learner
 from training.networks.backbone_file import load_backbone
 from training.networks.backbones import build_backbone
@@ -192,3 +192,14 @@ def test_a_backbone_with_batch_norm_comes_back_with_its_statistics(name: str, tm
     save_checkpoint(tmp_path / "b.pt", other)
     with pytest.raises(UserError, match=f"does not fit the backbone {name}"):
         load_backbone(tmp_path / "b.pt")
+
+
+def test_steps_of_eight_digits_come_after_those_of_seven(tmp_path: Path) -> None:
+    steps = [10_000_000, 9_999_999, 0]
+    for step in steps:
+        path = checkpoint_path(tmp_path, step)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert numbered_checkpoints(tmp_path) == [checkpoint_path(tmp_path, step) for step in sorted(steps)]
+    remove_old_checkpoints(tmp_path, 1)
+    assert numbered_checkpoints(tmp_path) == [checkpoint_path(tmp_path, step) for step in (0, 10_000_000)]
