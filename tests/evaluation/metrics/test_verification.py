@@ -128,3 +128,9 @@ def test_nothing_to_measure_is_nan_or_an_error() -> None:
         threshold_at_rate([], 0.1)
     with pytest.raises(ValueError, match="two"):
         ten_fold_decisions([0.1], [True], [0])
+
+
+def test_a_score_equal_to_the_threshold_does_not_pass() -> None:
+    negatives = [0.5, 0.5, 0.1]
+    assert tar_at_far([0.6, 0.5, 0.5, 0.2], negatives, 0.0) == 0.25
+    assert tar_at_far([0.6, 0.5, 0.5, 0.2], negatives, 0.7) == 1.0

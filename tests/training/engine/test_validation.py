@@ -1,15 +1,21 @@
 """Validation by a function that training is only told of."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from shards.command import UserError
+from training.engine.loop import train
+from training.engine.run import Run
 from training.engine.validation import HeldOut, Validate, open_validation
+from training.ranks.world import ALONE
+from training.settings.recipes import TINY
 
 REQUEST = HeldOut(Path("held-out"), (Path("trained"),), (8,), torch.device("cpu"))
 
@@ -48,3 +54,25 @@ def test_what_it_draws_changes_nothing() -> None:
 def test_a_wrong_path_is_one_line(path: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_validation(path, REQUEST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen_statistics", [False, True])
+def test_after_a_validation_every_module_is_in_its_mode_again(
+    shards: Path, tmp_path: Path, frozen_statistics: bool
+) -> None:
+    """Batch norm with frozen statistics stays in evaluation mode; all else goes back to training."""
+    seen: list[nn.Module] = []
+
+    def validate(backbone: nn.Module, step: int) -> dict[str, float]:
+        assert not any(module.training for module in backbone.modules())
+        seen.append(backbone)
+        return {"figure": float(step)}
+
+    optimizer = replace(TINY.optimizer, frozen_statistics=frozen_statistics)
+    model = replace(TINY.model, backbone="ir50", embedding_size=16)
+    config = replace(TINY, model=model, optimizer=optimizer, batch=4, steps=1, validate_every=1)
+    train(Run(config, "tiny", (shards,), tmp_path / "run", False), ALONE, validate)
+    (backbone,) = seen
+    for module in backbone.modules():
+        assert module.training is not (frozen_statistics and isinstance(module, _BatchNorm))
