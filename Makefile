@@ -26,10 +26,10 @@ quickstart: $(VENV)/installed
 	@echo "preview     $(QUICKSTART)/preview.png"
 	@echo "checkpoint  $(QUICKSTART)/run/final.pt"
 
-# Format, lint, types and every test that starts no process.
+# Format, lint, types and the tests that are not marked slow.
 check: lint quick
 
-# The same, and the tests that start processes or train: about ten minutes on two cores.
+# The same, and the tests that are marked slow, which start many processes or train: about 14 minutes on two cores.
 test: lint unit
 
 lint: $(VENV)/installed-dev
@@ -38,11 +38,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 quick: $(VENV)/installed-dev
-	@echo "check: format, lint, types and the tests that start no process; see the closing line for the time"
+	@echo "check: format, lint, types and the tests that are not marked slow; about five minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 unit: $(VENV)/installed-dev
-	@echo "test: all tests; about ten minutes on two cores"
+	@echo "test: format, lint, types and all tests; about 14 minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/installed-dev
