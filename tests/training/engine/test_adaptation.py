@@ -16,7 +16,7 @@ from training.engine.run import Run
 from training.engine.step import build_learner, for_training, losses_and_gradients
 from training.networks.backbone_file import load_backbone
 from training.ranks.world import ALONE, World
-from training.settings.config import Config, Distillation
+from training.settings.config import Config, Distillation, Head
 from training.settings.recipes import MODES, TINY, recipe
 
 
@@ -122,3 +122,20 @@ def test_losses_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
         found = torch.stack([part[name] for part in parts]).mean(dim=0) if name == "losses" else parts[0][name]
         rows = slice(0, 1) if name == "losses" else slice(None)
         assert torch.allclose(found[rows], value[rows], rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.slow
+def test_adamw_with_a_sharded_head_resumes_bit_identically(shards: Path, tmp_path: Path) -> None:
+    optimizer = replace(TINY.optimizer, name="adamw", learning_rate=1e-3, milestones=())
+    config = replace(TINY, optimizer=optimizer, head=Head(sharded=True), steps=4, checkpoint_every=2)
+    whole = Run(config, "tiny", (shards,), tmp_path / "whole", False)
+    train(whole, ALONE)
+    parted = replace(whole, run_dir=tmp_path / "parted", config=replace(config, steps=2))
+    train(parted, ALONE)
+    train(replace(parted, config=config, resume=True), ALONE)
+    one, other = (load_checkpoint(run.run_dir / "final.pt") for run in (whole, parted))
+    for name, value in {**one.backbone, **one.head}.items():
+        assert torch.equal(value, {**other.backbone, **other.head}[name]), name
+    for place, moments in one.optimizer["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(value, other.optimizer["state"][place][name])
