@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evaluation.lists.text_lists import PictureFolder
 from evaluation.models.pictures import Picture, Preparation
 from pipeline.alignment.align import TEMPLATES, WARP, WARPS
-from pipeline.sources.picture_files import PICTURE_SUFFIXES
+from pipeline.sources.picture_files import PICTURE_SUFFIXES, is_hidden
 from shards.command import UserError
 from shards.format import Preprocessing
 
@@ -68,10 +68,15 @@ def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: P
     return [whole(f"{folder.root.name}/{name}", folder.path(name), preprocessing) for name in names]
 
 
-def picture_names(folder: Path) -> list[str]:
-    """Return the names of the pictures in a folder, sorted; none where there is no folder."""
-    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone, of a hundred thousand files
-    return sorted(name for name in names if name.lower().endswith(PICTURE_SUFFIXES))
+def picture_names(folder: Path) -> tuple[list[str], int]:
+    """Return the names of the pictures in a folder, sorted, and the number of hidden ones, which are no pictures.
+
+    Nothing where there is no folder.
+    """
+    listed = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone, of a hundred thousand files
+    pictures = [name for name in listed if name.lower().endswith(PICTURE_SUFFIXES)]
+    names = sorted(name for name in pictures if not is_hidden(name))
+    return names, len(pictures) - len(names)
 
 
 def _warp(preprocessing: Preprocessing) -> str:

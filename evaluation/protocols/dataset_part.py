@@ -22,10 +22,12 @@ class Part:
     Attributes:
         folder: where they lie.
         named: name and identity of each, `NOBODY` where no list gives one.
+        hidden: hidden files that were passed over.
     """
 
     folder: PictureFolder
     named: list[tuple[str, str]]
+    hidden: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ def embed_part(part: Part, model: Embeds) -> EmbeddedPart:
 def faults_of(parts: Sequence[EmbeddedPart]) -> tuple[tuple[str, str], ...]:
     """Return name and reason of every picture that cannot be used."""
     return tuple(sorted(fault for part in parts for fault in part.faults.items()))
+
+
+def of_hidden_files(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Tell how many hidden files were passed over, if there were any."""
+    return tuple(
+        f"{part.hidden:,} hidden files of {part.folder.root.name}, such as `._1.jpg`, are no pictures: passed over."
+        for part in parts
+        if part.hidden
+    )
 
 
 def of_empty_parts(usable: dict[str, int]) -> tuple[str, ...]:

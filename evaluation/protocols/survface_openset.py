@@ -31,7 +31,7 @@ from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import picture_names
-from evaluation.protocols.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts
+from evaluation.protocols.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts, of_hidden_files
 from evaluation.protocols.mistakes import worst_false_alarms, worst_identifications
 from evaluation.protocols.pairs import person_in_name
 
@@ -71,9 +71,12 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     mated = read_named_identities(
         find_list("mated_probe_img_ID_pairs.mat", places), "mated_probe_set", "mated_probe_ids"
     )
-    unmated = [(name, person_in_name(name)) for name in picture_names(folder / "unmated_probe")]
-    named = {"gallery": gallery, "mated_probe": mated, "unmated_probe": unmated}
-    return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
+    names, hidden = picture_names(folder / "unmated_probe")
+    return Data(
+        Part(PictureFolder(folder / "gallery"), gallery),
+        Part(PictureFolder(folder / "mated_probe"), mated),
+        Part(PictureFolder(folder / "unmated_probe"), [(name, person_in_name(name)) for name in names], hidden),
+    )
 
 
 def measure(data: Data, embedder: Embeds) -> Outcome:
@@ -101,7 +104,11 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
             "mated probes of people who are not in the gallery": absent,
         },
         faults,
-        (*((told,) if absent else ()), *of_empty_parts({part.name: len(part.people) for part in parts})),
+        (
+            *((told,) if absent else ()),
+            *of_empty_parts({part.name: len(part.people) for part in parts}),
+            *of_hidden_files([data.unmated]),
+        ),
         incomplete=bool(faults) or not unmated.listed,
         mistakes=tuple(_mistakes(_Found(gallery, mated, unmated, names), ranked, best, best_rows)),
     )

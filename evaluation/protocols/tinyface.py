@@ -17,7 +17,15 @@ from evaluation.metrics.identification import average_precisions, mated_ranks, r
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embeds
 from evaluation.models.preparation import picture_names
-from evaluation.protocols.dataset_part import NOBODY, EmbeddedPart, Part, embed_part, faults_of, of_empty_parts
+from evaluation.protocols.dataset_part import (
+    NOBODY,
+    EmbeddedPart,
+    Part,
+    embed_part,
+    faults_of,
+    of_empty_parts,
+    of_hidden_files,
+)
 from evaluation.protocols.mistakes import worst_identifications
 from evaluation.protocols.native_sides import by_side, native_sides
 
@@ -49,9 +57,12 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     places = [*lists, folder, root, Path("data")]
     match = read_named_identities(find_list("gallery_match_img_ID_pairs.mat", places), "gallery_set", "gallery_ids")
     probes = read_named_identities(find_list("probe_img_ID_pairs.mat", places), "probe_set", "probe_ids")
-    distractors = [(name, NOBODY) for name in picture_names(folder / "Gallery_Distractor")]
-    named = {"Gallery_Match": match, "Gallery_Distractor": distractors, "Probe": probes}
-    return Data(*(Part(PictureFolder(folder / part), own) for part, own in named.items()))
+    names, hidden = picture_names(folder / "Gallery_Distractor")
+    return Data(
+        Part(PictureFolder(folder / "Gallery_Match"), match),
+        Part(PictureFolder(folder / "Gallery_Distractor"), [(name, NOBODY) for name in names], hidden),
+        Part(PictureFolder(folder / "Probe"), probes),
+    )
 
 
 def measure(data: Data, embedder: Embeds) -> Outcome:
@@ -83,7 +94,7 @@ def measure(data: Data, embedder: Embeds) -> Outcome:
         (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked), *line),
         {"probes": parts[2].listed, "mated gallery": match.listed, "distractors": others.listed},
         faults,
-        _notes(parts, int((ranked.ranks == 0).sum())),
+        (*_notes(parts, int((ranked.ranks == 0).sum())), *of_hidden_files([data.distractors])),
         incomplete=bool(faults) or not others.listed,
         mistakes=tuple(
             worst_identifications(

@@ -6,6 +6,20 @@ from pathlib import Path
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff")
 
+_SYSTEM_FOLDERS = ("__macosx", "@eadir", "#recycle", "$recycle.bin")
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is an operating system's or a tool's own, whatever its suffix; no picture.
+
+    A Mac puts `._1.jpg` beside `1.jpg` and `__MACOSX` into archives, a Synology makes `@eaDir`, Jupyter
+    `.ipynb_checkpoints`. Only names below the folder that a user gives are judged so, never that folder's own path.
+
+    >>> [name for name in ("1.jpg", "._1.jpg", ".DS_Store", "__MACOSX", "@eaDir", "s1") if is_hidden(name)]
+    ['._1.jpg', '.DS_Store', '__MACOSX', '@eaDir']
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
 
 def walk_pictures(root: Path) -> Iterator[tuple[str, str]]:
     """Yield identity and path of every picture below a folder, both relative to it; one folder in memory at a time.

@@ -53,5 +53,16 @@ def test_distractors_of_every_kind_of_file_are_found(rendered: Path, tmp_path: P
     (path,) = sorted((rendered / "TinyFace" / "Testing_Set" / "Probe").iterdir())[:1]
     Image.open(path).convert("RGB").save(tmp_path / f"a{suffix.upper()}")
     (tmp_path / "a.txt").touch()
-    assert picture_names(tmp_path) == [f"a{suffix.upper()}"]
+    assert picture_names(tmp_path) == ([f"a{suffix.upper()}"], 0)
     assert read_picture(tmp_path / f"a{suffix.upper()}").shape == (*cv2.imread(str(path)).shape[:2], 3)
+
+
+def test_hidden_files_among_the_distractors_are_passed_over_and_counted(copy: Path, embedder: Embedder) -> None:
+    clean = tinyface.measure(tinyface.read(copy / "TinyFace", []), embedder)
+    distractors = copy / "TinyFace" / "Testing_Set" / "Gallery_Distractor"
+    for name in ("._1.jpg", "._2.JPG", ".DS_Store"):
+        (distractors / name).write_bytes(b"no picture")
+    outcome = tinyface.measure(tinyface.read(copy / "TinyFace", []), embedder)
+    assert figures(outcome) == figures(clean)
+    assert not outcome.incomplete
+    assert any(note.startswith("2 hidden files of Gallery_Distractor") for note in outcome.notes)

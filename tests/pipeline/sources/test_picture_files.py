@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pipeline.sources.picture_files import walk_pictures
+from pipeline.sources.picture_files import is_hidden, walk_pictures
 
 
 def touch(root: Path, *names: str) -> None:
@@ -37,3 +37,9 @@ def test_a_name_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Path(os.fsdecode(bytes(tmp_path / "a") + b"/x\xff.jpg")).touch()
     assert list(walk_pictures(tmp_path)) == [("a", "a/x\\xff.jpg")]
+
+
+def test_what_systems_put_beside_pictures_is_hidden() -> None:
+    hidden = ("._1.jpg", ".DS_Store", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")
+    assert all(is_hidden(name) for name in hidden)
+    assert not any(is_hidden(name) for name in ("1.jpg", "_1.jpg", "s1", "@home", "a.b.jpg", "#1", "__init__"))
