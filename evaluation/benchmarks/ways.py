@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from evaluation.models.embedder import Embedder
 from evaluation.models.preparation import whole
-from evaluation.protocols.pairs import score_pairs
+from evaluation.scoring.pairs import score_pairs
 from pipeline.alignment.align import preprocessing
 from training.networks.backbone_file import LoadedBackbone
 from training.networks.backbones import build_backbone

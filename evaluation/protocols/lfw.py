@@ -28,11 +28,11 @@ from evaluation.metrics.verification import fold_accuracies, ten_fold_decisions
 from evaluation.models.embedder import Embedded, Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
-from evaluation.protocols.mistakes import worst_pairs
-from evaluation.protocols.pairs import PairScores, score_pairs
-from evaluation.protocols.published import LFW as PUBLISHED
-from evaluation.protocols.published import LFW_FULL as PUBLISHED_FULL
-from evaluation.protocols.sizes import reduced_sizes
+from evaluation.scoring.mistakes import worst_pairs
+from evaluation.scoring.pairs import PairScores, score_pairs
+from evaluation.scoring.published import LFW as PUBLISHED
+from evaluation.scoring.published import LFW_FULL as PUBLISHED_FULL
+from evaluation.scoring.sizes import reduced_sizes
 from shards.command import UserError
 from shards.format import Preprocessing
 

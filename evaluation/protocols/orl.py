@@ -18,9 +18,9 @@ from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
-from evaluation.protocols.mistakes import worst_identifications
-from evaluation.protocols.pairs import verification_figures
-from evaluation.protocols.sizes import reduced_sizes
+from evaluation.scoring.mistakes import worst_identifications
+from evaluation.scoring.pairs import verification_figures
+from evaluation.scoring.sizes import reduced_sizes
 from pipeline.sources.datasets import ORL_HELD_OUT_PEOPLE, orl_photos
 from shards.command import UserError
 

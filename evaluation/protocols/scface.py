@@ -19,9 +19,9 @@ from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, aligned_at_native_size, require_template
-from evaluation.protocols.dataset_part import of_empty_parts
-from evaluation.protocols.mistakes import worst_identifications
-from evaluation.protocols.published import SCFACE as PUBLISHED
+from evaluation.scoring.dataset_part import of_empty_parts
+from evaluation.scoring.mistakes import worst_identifications
+from evaluation.scoring.published import SCFACE as PUBLISHED
 from pipeline.alignment.align import native_size
 from shards.command import UserError
 

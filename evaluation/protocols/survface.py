@@ -18,10 +18,10 @@ from evaluation.metrics.figures import Outcome
 from evaluation.metrics.verification import best_decisions
 from evaluation.models.embedder import Embeds
 from evaluation.models.preparation import whole
-from evaluation.protocols.mistakes import worst_pairs
-from evaluation.protocols.native_sides import by_side, native_sides
-from evaluation.protocols.pairs import people_of_pairs, score_pairs, verification_figures
-from evaluation.protocols.published import SURVFACE_AUC, SURVFACE_TAR
+from evaluation.scoring.mistakes import worst_pairs
+from evaluation.scoring.native_sides import by_side, native_sides
+from evaluation.scoring.pairs import people_of_pairs, score_pairs, verification_figures
+from evaluation.scoring.published import SURVFACE_AUC, SURVFACE_TAR
 
 PROTOCOL = "QMUL-SurvFace verification"
 FARS = (0.3, 0.1, 0.01, 0.001)

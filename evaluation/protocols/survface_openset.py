@@ -31,9 +31,9 @@ from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import picture_names
-from evaluation.protocols.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts, of_hidden_files
-from evaluation.protocols.mistakes import worst_false_alarms, worst_identifications
-from evaluation.protocols.pairs import person_in_name
+from evaluation.scoring.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts, of_hidden_files
+from evaluation.scoring.mistakes import worst_false_alarms, worst_identifications
+from evaluation.scoring.pairs import person_in_name
 
 PROTOCOL = "QMUL-SurvFace open-set identification"
 FPIRS = (0.3, 0.2, 0.1, 0.01)

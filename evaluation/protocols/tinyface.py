@@ -17,7 +17,7 @@ from evaluation.metrics.identification import average_precisions, mated_ranks, r
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embeds
 from evaluation.models.preparation import picture_names
-from evaluation.protocols.dataset_part import (
+from evaluation.scoring.dataset_part import (
     NOBODY,
     EmbeddedPart,
     Part,
@@ -26,8 +26,8 @@ from evaluation.protocols.dataset_part import (
     of_empty_parts,
     of_hidden_files,
 )
-from evaluation.protocols.mistakes import worst_identifications
-from evaluation.protocols.native_sides import by_side, native_sides
+from evaluation.scoring.mistakes import worst_identifications
+from evaluation.scoring.native_sides import by_side, native_sides
 
 PROTOCOL = "TinyFace"
 RANKS = (1, 5, 10, 20)

@@ -12,7 +12,7 @@ from evaluation.metrics.figures import Figure
 from evaluation.metrics.identification import pair_cosines
 from evaluation.metrics.verification import auc, best_accuracy, equal_error_rate, tar_at_far, threshold_at_rate
 from evaluation.models.embedder import Embedded
-from evaluation.protocols.published import Published
+from evaluation.scoring.published import Published
 
 _SURELY_TOLD = 0.99
 """Share of pairs of one person whose two names must name the same one."""

@@ -1,0 +1,1 @@
+"""What protocols share: parts, pairs, sizes, published figures and mistakes."""
