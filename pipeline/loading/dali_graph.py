@@ -100,11 +100,11 @@ def degraded_samples(photos: Samples, drawn: DegradationDraw) -> DegradedSamples
 def decode(photo: DataNode, device: str, hardware_load: float) -> DataNode:
     """Decode JPEG, PNG or WebP bytes to (H, W, 3) uint8 RGB on the device.
 
-    The GPU's decoder is told to interpolate colour as the host's does, so that both see the same face.
+    The GPU's decoder is told to interpolate colour as the host's always does, so that both see the same face.
     """
     rgb = types.DALIImageType.RGB
     if device == "cpu":
-        return fn.decoders.image(photo, device="cpu", output_type=rgb, jpeg_fancy_upsampling=True)
+        return fn.decoders.image(photo, device="cpu", output_type=rgb)
     return fn.decoders.image(
         photo, device="mixed", output_type=rgb, jpeg_fancy_upsampling=True, hw_decoder_load=hardware_load
     )

@@ -142,46 +142,6 @@ def test_low_precision_and_no_samples() -> None:
     assert head.entropy(low[:0], labels[:0], 0).shape == (0,)
 
 
-def train(world: World, first: int, last: int, state: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    """Steps first..last - 1 from a state; the state afterwards at rank 0, with the losses."""
-    torch.manual_seed(5)
-    head = ShardedHead(Head(), CLASSES, LENGTH, world, sampling=0.5).double()
-    optimizer = torch.optim.SGD([head.weight], lr=0.5, momentum=0.9, weight_decay=1e-3)
-    if state is not None:
-        head.load_full_state(state)
-        momentum = shard_state(state["momentum"], world.rank, world.size)
-        optimizer.state[head.weight]["momentum_buffer"] = momentum
-    losses = []
-    for step in range(first, last):
-        embeddings, labels = (share(rows, world) for rows in batch(step))
-        loss = head.entropy(embeddings[:, :LENGTH], labels, step).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    weights = head.full_state()
-    momentum_of_all = full_state(optimizer.state[head.weight]["momentum_buffer"], CLASSES, world)
-    found = {"losses": torch.stack(losses)}
-    if weights is None or momentum_of_all is None:
-        assert not world.is_main
-        return found
-    return {**found, **weights, "momentum": momentum_of_all}
-
-
-@pytest.mark.slow
-def test_it_resumes_on_another_number_of_ranks(tmp_path: Path) -> None:
-    (whole,) = on_world(1, train, tmp_path, 0, 9, None)
-    state, losses = None, []
-    for size, first in ((2, 0), (4, 3), (1, 6)):
-        parts = on_world(size, train, tmp_path, first, first + 3, state)
-        state = parts[0]
-        losses.append(torch.stack([part["losses"] for part in parts]).mean(dim=0))
-    assert state is not None
-    torch.testing.assert_close(torch.cat(losses), whole["losses"])
-    torch.testing.assert_close(state["weight"], whole["weight"])
-    torch.testing.assert_close(state["momentum"], whole["momentum"])
-
-
 def there_and_back(world: World) -> dict[str, Tensor]:
     """Many rows to rank 0, in several blocks each."""
     rows = torch.arange(300_001.0)[:, None] * torch.tensor([1.0, -1.0])
