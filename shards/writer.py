@@ -12,7 +12,13 @@ from typing import BinaryIO
 from shards.format import TAR_BLOCK, next_member
 
 
-def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], staging: Path | None = None) -> None:
+def write_atomically(
+    path: Path,
+    content: bytes | Callable[[BinaryIO], object],
+    staging: Path | None = None,
+    *,
+    private: bool = False,
+) -> None:
     """Write a file under a temporary name, force it to disk, then give it its name.
 
     Args:
@@ -20,13 +26,14 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], 
         content: its bytes, or a function that writes them to an open file.
         staging: folder of the temporary file, on the same file system; by default the file's own. Once somebody
             has removed it, nothing written there can appear any more.
+        private: only the owner may read the file.
 
     Raises:
         OSError: the disk is full or the folder cannot be written, with the file's own name; no temporary file is left.
     """
     temporary = (staging or path.parent) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=_private if private else None) as file:
             if callable(content):
                 content(file)
             else:
@@ -40,6 +47,10 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object], 
             error.filename = str(path)
         raise
     _sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

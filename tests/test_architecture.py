@@ -21,7 +21,7 @@ ROOMS = {
     "training": [
         ["settings", "ranks", "checkpoints", "networks", "objectives", "monitoring", "engine", "benchmarks"],
     ],
-    "evaluation": [["metrics", "lists", "models", "scoring", "protocols", "reporting", "benchmarks"]],
+    "evaluation": [["metrics", "lists", "models", "scoring", "protocols", "reporting", "decisions", "benchmarks"]],
 }
 """Rooms of each package in groups: a room imports from earlier rooms of its own group, and from `OPEN` groups."""
 OPEN = {"pipeline": {1: [0], 2: [0], 3: [0, 1, 2]}}

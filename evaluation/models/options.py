@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 CHECKPOINT_HELP = "ours, the authors' .pth, a safetensors or ONNX file, or package.module:callable"
 
 
-def add_model_options(command: Parser) -> None:
-    """Add the options that say how a model's pictures are prepared, what embeds them and what is kept."""
+def add_model_options(command: Parser, *, kept: bool = True) -> None:
+    """Add the options that say how a model's pictures are prepared, what embeds them and what is kept.
+
+    Args:
+        command: the parser.
+        kept: embeddings are kept for the next time; those of somebody's own people are not.
+    """
     add = command.add_argument
     add(
         "--template",
@@ -30,8 +35,9 @@ def add_model_options(command: Parser) -> None:
         help="of the network; bfloat16 takes half the time where the processor knows it, and moves scores a little",
     )
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
-    add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
-    add("--no-cache", action="store_true", help="neither use nor keep embeddings")
+    if kept:
+        add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
+        add("--no-cache", action="store_true", help="neither use nor keep embeddings")
 
 
 def device_of(options: Any) -> str:
@@ -62,7 +68,8 @@ def open_embedder(
 
     if options.size is not None and options.size < 1:
         raise UserError(f"--size {options.size}; give at least 1 pixel")
-    cache = None if options.no_cache else usable_folder(options.cache)
+    # Without the options nothing is kept.
+    cache = None if options.get("no_cache", True) else usable_folder(options.cache)
     loaded = load_model(name, template=options.template, size=options.size, beside_others=beside_others)
     if options.precision != "float32" and isinstance(loaded.backbone, OnnxBackbone):
         raise UserError(f"--precision {options.precision} for {name}; an ONNX file computes as it was written")

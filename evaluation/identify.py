@@ -1,0 +1,95 @@
+"""Who is this?: `python -m evaluation.identify --model MODEL --gallery PEOPLE --photos PHOTOS --out DIR`.
+
+--gallery is a folder of people, PEOPLE/NAME/PHOTO.jpg, which is enrolled once into DIR/gallery.safetensors, or such a
+file. The faces in every photo of --photos are compared with it. Writes decisions.csv, decisions.json and
+identify.html into DIR: for each face the five people most alike, with pictures and scores, and the decision. Files are
+readable by their owner alone: embeddings and faces are personal data. The command may be killed at any moment: the
+same command continues.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.decisions.options import add_face_options, open_measuring, private_folder
+from shards.command import Parser, UserError, run
+
+if TYPE_CHECKING:
+    from evaluation.decisions.enrolment import Enrolled
+    from evaluation.decisions.measuring import Measuring
+
+
+def parser() -> Parser:
+    """Return the command's parser."""
+    command = Parser(prog="python -m evaluation.identify", description=__doc__)
+    add = command.add_argument
+    add("--gallery", type=Path, required=True, metavar="DIR|FILE", help="a folder of people, or an enrolment file")
+    add("--photos", type=Path, metavar="DIR", help="folder of photos to identify the faces of (default: none)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the tables, the page and the enrolment")
+    add("--add", type=Path, metavar="DIR", help="folder of people to add to the enrolment (default: none)")
+    add("--remove", nargs="+", default=[], metavar="NAME", help="people to remove from the enrolment (default: none)")
+    add("--re-enrol", action="store_true", help="enrol the kept photos again where the file is of another model")
+    add("--leave-out", type=Path, metavar="FILE", help="photos not to compare with, one a line (default: none)")
+    add_face_options(command)
+    return command
+
+
+def main() -> None:
+    """Enrol people, and identify the faces in photos."""
+    options = parser().parse_args()
+    if not (options.photos or options.add or options.remove or options.gallery.is_dir()):
+        raise UserError("nothing to do; give --photos DIR, --add DIR or --remove NAME")
+    if options.remove and options.gallery.is_dir():
+        raise UserError(f"--remove takes people from an enrolment file, {options.gallery} is a folder: name the file")
+    how = open_measuring(options)
+    out = private_folder(options.out)
+    from evaluation.decisions.enrolment import left_out
+
+    file, enrolled = _enrolled(options, out, how)
+    table, notes = enrolled.table, list(enrolled.notes)
+    if options.leave_out:
+        table, unknown = left_out(table, options.leave_out)
+        notes.append(f"{len(enrolled.table) - len(table):,} photos are left out as {options.leave_out} says")
+        notes += [f"{options.leave_out}: {name} is no photo of the gallery" for name in unknown]
+    for photo, reason in enrolled.faults.items():
+        print(f"not enrolled: {photo}: {reason}", file=sys.stderr)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"enrolled    {len(set(table.people)):,} people, {len(table):,} photos: {file}")
+    if options.photos:
+        _identify(options, table, how, out, notes)
+
+
+def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolled]":
+    """Return the enrolment file and what it holds, after people were added and removed."""
+    from evaluation.decisions.enrolment import add_people, gallery_of, in_use, remove_people
+
+    file, enrolled = gallery_of(options.gallery, out, how, again=options.re_enrol)
+    faults, notes = dict(enrolled.faults), list(enrolled.notes)
+    with in_use(file):
+        for change in [lambda: remove_people(options.remove, file)] * bool(options.remove) + [
+            lambda: add_people(options.add, file, how)
+        ] * bool(options.add):
+            enrolled = change()
+            faults.update(enrolled.faults)
+            notes += enrolled.notes
+    return file, type(enrolled)(enrolled.table, faults, tuple(notes))
+
+
+def _identify(options: Any, table: Any, how: "Measuring", out: Path, notes: list[str]) -> None:
+    from evaluation.decisions.identification import identify_folder
+
+    done = identify_folder(options.photos, table, how, out, notes)
+    for photo, reason in done.faults.items():
+        print(f"no face: {photo}: {reason}", file=sys.stderr)
+    for verdict, count in Counter(decision.verdict for decision in done.decisions).items():
+        print(f"{verdict:<20}{count:,}")
+    if done.faults:
+        print(f"{'without a face':<20}{len(done.faults):,} photos")
+    print(f"page        {done.page}")
+    print(f"table       {out / 'decisions.csv'}")
+
+
+if __name__ == "__main__":
+    run(main)
