@@ -8,8 +8,18 @@ own; reading the lists, opening the model and a warm-up are not counted.
 
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from pipeline.benchmarks.runner import (
+    in_fresh_process,
+    in_rounds,
+    print_table,
+    ratios,
+    require_at_least,
+    spread,
+    write_figures,
+)
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
@@ -37,13 +47,11 @@ def parser() -> Parser:
 def main() -> None:
     """Render, measure and report."""
     options = parser().parse_args()
-    for name, least in {"pictures": 38, "pairs": 2, "sample": 1, "rounds": 1, "size": 16, "threads": 1}.items():
-        if getattr(options, name) < least:
-            raise UserError(f"--{name} {getattr(options, name)}; give at least {least}")
+    require_at_least(options, {"pictures": 38, "pairs": 2, "sample": 1, "rounds": 1, "size": 16, "threads": 1})
     if options.pairs < options.pictures:
         raise UserError(f"{options.pairs} pairs of {options.pictures} pictures; give as many pairs as pictures or more")
     from evaluation.benchmarks.data import rendered_verification_set
-    from evaluation.benchmarks.ways import Task
+    from evaluation.benchmarks.ways import WAYS, Task, measure
     from training.networks.backbones import BACKBONES
 
     if options.backbone not in BACKBONES:
@@ -61,52 +69,34 @@ def main() -> None:
             options.device,
             Path(scratch) / "cache",
         )
-        runs = _rounds(task, options.rounds)
+        runs = in_rounds(
+            WAYS,
+            options.rounds,
+            lambda way, number: in_fresh_process(measure, way, task, number),
+            lambda run: f"{run.pairs_per_second:,.2f} pairs/s",
+        )
     _report(task, options, runs)
 
 
-def _rounds(task: "Task", rounds: int) -> "dict[str, list[Measured]]":
-    """Run every way once a round, each in a fresh process."""
-    from evaluation.benchmarks.ways import WAYS, measure
-    from pipeline.benchmarks.runner import in_fresh_process
-
-    runs: dict[str, list[Measured]] = {way: [] for way in WAYS}
-    for number in range(rounds):
-        for way in WAYS:
-            measured = in_fresh_process(measure, way, task, number)
-            runs[way].append(measured)
-            print(f"round {number + 1}: {way}: {measured.pairs_per_second:,.2f} pairs/s", flush=True)
-    return runs
-
-
 def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> None:
-    from statistics import median
-
-    from rich.console import Console
-    from rich.table import Table
-
     from evaluation.benchmarks.ways import BFLOAT16, OURS
-    from pipeline.benchmarks.runner import write_figures
 
-    table = Table()
-    for column in ("", "pairs/s", "all pairs, s", "MiB", f"{OURS} / this: median (min to max)"):
-        table.add_column(column, justify="right" if column else "left")
+    rows = []
     ways: dict[str, Any] = {}
     for way, measured in runs.items():
         rates = [one.pairs_per_second for one in measured]
-        ratios = [own.pairs_per_second / rate for own, rate in zip(runs[OURS], rates, strict=True)]
+        gains = ratios([own.pairs_per_second for own in runs[OURS]], rates)
         peak = max(one.peak_mib for one in measured)
-        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         rate = median(rates)
-        table.add_row(way, f"{rate:,.2f}", f"{len(task.pairs) / rate:,.0f}", f"{peak:,.0f}", spread)
+        rows.append((way, f"{rate:,.2f}", f"{len(task.pairs) / rate:,.0f}", f"{peak:,.0f}", str(spread(gains))))
         ways[way] = {
             "pairs_per_second": rates,
             "pairs_measured": measured[0].pairs,
-            "ratios": ratios,
+            "ratios": gains,
             "peak_mib": peak,
             "largest_difference": max(one.largest_difference for one in measured),
         }
-    Console(width=120).print(table)
+    print_table(("", "pairs/s", "all pairs, s", "MiB", f"{OURS} / this: median (min to max)"), rows)
     about = {
         "pictures": options.pictures,
         "pairs": len(task.pairs),

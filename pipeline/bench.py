@@ -9,7 +9,8 @@ run is in a process of its own; ways are measured in turn, round by round, and r
 
 from pathlib import Path
 
-from shards.command import Parser, UserError, run
+from pipeline.benchmarks.runner import require_at_least
+from shards.command import Parser, run
 from shards.cores import usable_cores
 
 
@@ -42,9 +43,8 @@ def parser() -> Parser:
 def main() -> None:
     """Measure and report."""
     options = parser().parse_args()
-    for name in ("identities", "photos", "around", "size", "rounds", "batches", "soak_batches", "batch", "workers"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
+    counts = ("identities", "photos", "around", "size", "rounds", "batches", "soak_batches", "batch", "workers")
+    require_at_least(options, dict.fromkeys(counts, 1))
     if options.what == "loader":
         from pipeline.benchmarks.loader import bench_loader as bench
     elif options.what == "decoding":

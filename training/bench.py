@@ -9,6 +9,7 @@ tells the share of the time that goes into waiting for data.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.benchmarks.runner import require_at_least, write_figures
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
@@ -39,14 +40,12 @@ def parser() -> Parser:
 def main() -> None:
     """Measure and report."""
     options = parser().parse_args()
-    for name in ("batch", "identities", "rounds", "steps", "waiting_steps", "threads"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}; give at least 1")
+    counts = ("batch", "identities", "rounds", "steps", "waiting_steps", "threads")
+    require_at_least(options, dict.fromkeys(counts, 1))
     if options.batch < 2:
         raise UserError("--batch 1; the triplet loss needs at least 2 identities")
     import torch
 
-    from pipeline.benchmarks.runner import write_figures
     from training.ranks.machine import chosen_device, prepare_machine
 
     device = chosen_device(options.device)

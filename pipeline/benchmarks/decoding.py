@@ -13,11 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.benchmarks.rendered import render_shards
-from pipeline.benchmarks.runner import cpu_seconds, family, in_fresh_process, write_figures
+from pipeline.benchmarks.runner import cpu_seconds, family, in_fresh_process, in_rounds, print_table, write_figures
 from pipeline.loading.dali_graph import Samples, build_graph
 from shards.index import ShardIndex
 
@@ -43,21 +40,20 @@ def bench_decoding(options: Any) -> None:
         if folder is None:
             identities, size = options.identities, options.size
             (folder,) = render_shards(Path(scratch), identities=identities, size=size, stored=[()])
-        runs: dict[str, list[Decoded]] = {way: [] for way in ways}
-        for _ in range(options.rounds):
-            for way in ways:
-                settings = (folder, way, options.batch, options.batches, options.workers)
-                runs[way].append(in_fresh_process(decode_photos, *settings))
-    table = Table()
-    for head in ("decoder", "photos/s", "host core-us/photo", "of the cpu's"):
-        table.add_column(head, justify="left" if head == "decoder" else "right")
-    figures = {}
+        given = (options.batch, options.batches, options.workers)
+        runs = in_rounds(
+            ways,
+            options.rounds,
+            lambda way, _: in_fresh_process(decode_photos, folder, way, *given),
+            lambda run: f"{run.photos_per_second:,.0f} photos/s",
+        )
+    figures, rows = {}, []
     for way, measured in runs.items():
         rate, cost = median(one.photos_per_second for one in measured), host_cost(measured)
         share = cost / max(host_cost(runs[HOST]), 1e-9)
-        table.add_row(way, f"{rate:,.0f}", f"{cost:,.0f}", f"{share:.0%}")
+        rows.append((way, f"{rate:,.0f}", f"{cost:,.0f}", f"{share:.0%}"))
         figures[way] = {"photos_per_second": rate, "host_us_per_photo": cost, "share_of_cpu": share}
-    Console(width=120).print(table)
+    print_table(("decoder", "photos/s", "host core-us/photo", "of the cpu's"), rows)
     write_figures(options.out, "decoding.json", {"batch": options.batch, "ways": figures})
 
 

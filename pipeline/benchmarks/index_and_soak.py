@@ -9,11 +9,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.benchmarks.rendered import LOW_SIDES, render_shards, write_large_index
-from pipeline.benchmarks.runner import in_fresh_process, peak_mib, resident_mib, write_figures
+from pipeline.benchmarks.runner import in_fresh_process, peak_mib, print_table, resident_mib, write_figures
 from shards.command import UserError
 
 # VGGFace2 without its overlaps, and WebFace42M.
@@ -55,16 +53,14 @@ def bench_index(options: Any) -> None:
             folder = Path(scratch) / "index"
             write_large_index(Path(scratch), folder, identities=identities, photos=photos)
             runs.append(in_fresh_process(load_index, folder, options.batch, options.workers))
-    table = Table(title=f"batches of {options.batch} identities")
     heads = ("photos", "identities", "open, s", "loader, s", "first batch, s", "MiB", "all names, s")
-    for head in (*heads, "draw, us", "draw by photo, us"):
-        table.add_column(head, justify="right")
+    rows = []
     for one in runs:
         times = [f"{value:.2f}" for value in (one.open_s, one.loader_s, one.first_batch_s)]
         draws = [f"{value:,.0f}" for value in (one.draw_us, one.photo_draw_us)]
         counts = [f"{one.photos:,}", f"{one.identities:,}"]
-        table.add_row(*counts, *times, f"{one.index_mib:,.0f}", f"{one.names_s:.2f}", *draws)
-    Console(width=140).print(table)
+        rows.append([*counts, *times, f"{one.index_mib:,.0f}", f"{one.names_s:.2f}", *draws])
+    print_table((*heads, "draw, us", "draw by photo, us"), rows, title=f"batches of {options.batch} identities")
     write_figures(options.out, "index.json", {"batch": options.batch, "runs": [vars(one) for one in runs]})
 
 

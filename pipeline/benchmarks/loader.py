@@ -5,9 +5,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.benchmarks.loader_ways import (
     BOUND,
     DATALOADER,
@@ -20,7 +17,7 @@ from pipeline.benchmarks.loader_ways import (
     measure,
 )
 from pipeline.benchmarks.rendered import LOW_SIDES, render_shards
-from pipeline.benchmarks.runner import in_fresh_process, write_figures
+from pipeline.benchmarks.runner import Spread, in_fresh_process, in_rounds, print_table, ratios, spread, write_figures
 from shards.command import UserError
 from shards.cores import usable_cores
 from shards.index import ShardIndex
@@ -90,15 +87,14 @@ def write_loose(index: ShardIndex, folder: Path) -> None:
 
 def _rounds(tasks: dict[str, Task], rounds: int) -> dict[str, Runs]:
     """Run every way once a round, each in a fresh process."""
-    runs: dict[str, Runs] = {name: {way: [] for way in WAYS} for name in tasks}
-    for number in range(rounds):
-        for name, task in tasks.items():
-            for way in WAYS:
-                measured = in_fresh_process(measure, way, task)
-                runs[name][way].append(measured)
-                rate = f"{measured.identities_per_second:,.0f} identities/s"
-                print(f"round {number + 1}: {name}: {way}: {rate}", flush=True)
-    return runs
+    ways = {f"{name}: {way}": (way, task) for name, task in tasks.items() for way in WAYS}
+    runs = in_rounds(
+        ways,
+        rounds,
+        lambda name, _: in_fresh_process(measure, *ways[name]),
+        lambda run: f"{run.identities_per_second:,.0f} identities/s",
+    )
+    return {name: {way: runs[f"{name}: {way}"] for way in WAYS} for name in tasks}
 
 
 def _figures(task: Task, runs: Runs) -> dict[str, Any]:
@@ -106,7 +102,7 @@ def _figures(task: Task, runs: Runs) -> dict[str, Any]:
     views = len(task.sizes)
     figures: dict[str, Any] = {}
     for way, measured in runs.items():
-        rates = [one.identities_per_second for one in measured]
+        rates = _rates(measured)
         decoded = decoded_views(task) if way not in (DATALOADER, WEBDATASET) else views
         cost = 1e6 * median(one.core_seconds / one.identities for one in measured)
         figures[way] = {
@@ -116,34 +112,30 @@ def _figures(task: Task, runs: Runs) -> dict[str, Any]:
             "core_us_per_photo": cost / decoded,
             "core_us_per_view": cost / views,
             "peak_mib": max(one.peak_mib for one in measured),
-            "this_loader_over_it": _ratios(runs[OURS], measured),
-            "it_over_decoding_alone": _ratios(measured, runs[BOUND]),
+            "this_loader_over_it": vars(spread(ratios(_rates(runs[OURS]), rates))),
+            "it_over_decoding_alone": vars(spread(ratios(rates, _rates(runs[BOUND])))),
             "runs": [vars(one) for one in measured],
         }
     return {"views": task.sizes, "batches": task.batches, "ways": figures}
 
 
-def _ratios(ours: list[Measured], theirs: list[Measured]) -> dict[str, float]:
-    """Return median, least and largest of the ratios of runs in the same round."""
-    ratios = [a.identities_per_second / b.identities_per_second for a, b in zip(ours, theirs, strict=True)]
-    return {"median": median(ratios), "least": min(ratios), "largest": max(ratios)}
+def _rates(runs: list[Measured]) -> list[float]:
+    return [run.identities_per_second for run in runs]
 
 
 def _print_table(name: str, task: Task, figures: dict[str, Any]) -> None:
-    table = Table(title=f"{name}: {len(task.sizes)} views of {', '.join(map(str, task.sizes))} pixels")
     heads = ["", "identities/s", "photos decoded/s", "core-us/photo", "core-us/view", "peak MiB"]
-    for head in [*heads, f"{OURS} / this", "this / decoding alone"]:
-        table.add_column(head, justify="right" if head else "left")
-    for way, one in figures["ways"].items():
-        rates = [f"{one[key]:,.0f}" for key in ("identities_per_second", "photos_decoded_per_second")]
-        costs = [f"{one[key]:,.0f}" for key in ("core_us_per_photo", "core_us_per_view", "peak_mib")]
-        ratios = [_spread(one[key]) for key in ("this_loader_over_it", "it_over_decoding_alone")]
-        table.add_row(way, *rates, *costs, *ratios)
-    Console(width=160).print(table)
-
-
-def _spread(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['largest']:.2f})"
+    keys = ["identities_per_second", "photos_decoded_per_second", "core_us_per_photo", "core_us_per_view", "peak_mib"]
+    rows = [
+        [
+            way,
+            *(f"{one[key]:,.0f}" for key in keys),
+            *(str(Spread(**one[key])) for key in ("this_loader_over_it", "it_over_decoding_alone")),
+        ]
+        for way, one in figures["ways"].items()
+    ]
+    title = f"{name}: {len(task.sizes)} views of {', '.join(map(str, task.sizes))} pixels"
+    print_table([*heads, f"{OURS} / this", "this / decoding alone"], rows, title=title)
 
 
 def _draw(figures: dict[str, Any], path: Path) -> None:

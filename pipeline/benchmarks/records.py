@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from pipeline.benchmarks.runner import in_fresh_process, write_figures
+from pipeline.benchmarks.runner import in_fresh_process, print_table, write_figures
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sources.datasets import Source, vggface2
 from pipeline.sources.landmark_list import HEADER, LANDMARK_COLUMNS
@@ -21,15 +18,14 @@ _PHOTOS_OF_A_PERSON = 100
 
 def bench_records(options: Any) -> None:
     """Measure the peak memory and the time of reading a landmark list, planning, and dealing out the work."""
-    table = Table()
-    for column in ("records", "peak MiB", "list read, s", "whole plan, s"):
-        table.add_column(column, justify="right")
     measured = []
     for records in _RECORDS:
         measured.append(one := in_fresh_process(_plan_records, records))
         print(f"{records:,} records: planned in {one.plan_s:.1f} s", flush=True)
-        table.add_row(f"{one.records:,}", f"{one.peak_mib:,.0f}", f"{one.list_s:.1f}", f"{one.plan_s:.1f}")
-    Console(width=120).print(table)
+    print_table(
+        ("records", "peak MiB", "list read, s", "whole plan, s"),
+        [(f"{one.records:,}", f"{one.peak_mib:,.0f}", f"{one.list_s:.1f}", f"{one.plan_s:.1f}") for one in measured],
+    )
     write_figures(options.out, "records.json", {"runs": [vars(one) for one in measured]})
 
 

@@ -5,10 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from pipeline.benchmarks.runner import in_fresh_process, write_figures
+from pipeline.benchmarks.runner import in_fresh_process, in_rounds, print_table, ratios, spread, write_figures
 from pipeline.benchmarks.shard_ways import OURS, WAYS, ShardTask, measure, repeat_photos, surround_photos, time_by_part
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
@@ -26,27 +23,25 @@ def bench_shard(options: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         root, landmarks = _photos(options, Path(scratch))
         task = ShardTask(root, landmarks, options.size, options.workers)
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
-        for number in range(options.rounds):
-            for way in WAYS:
-                rates[way].append(in_fresh_process(measure, way, task))
-                print(f"round {number + 1}: {way}: {rates[way][-1]:,.0f} photos/s", flush=True)
+        rates = in_rounds(
+            WAYS,
+            options.rounds,
+            lambda way, _: in_fresh_process(measure, way, task),
+            lambda rate: f"{rate:,.0f} photos/s",
+        )
         parts = in_fresh_process(time_by_part, task)
-    table = Table()
-    for column in ("", "photos/s", f"{OURS} / this: median (min to max)"):
-        table.add_column(column, justify="right" if column else "left")
-    for way, measured in rates.items():
-        ratios = [own / other for own, other in zip(rates[OURS], measured, strict=True)]
-        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        table.add_row(way, f"{median(measured):,.0f}", spread)
-    where = Table()
-    for column in ("one worker's time", "us/photo", "%"):
-        where.add_column(column, justify="right" if column != "one worker's time" else "left")
-    for part, cost in parts.items():
-        where.add_row(part, f"{cost:,.0f}", f"{100 * cost / sum(parts.values()):.0f}")
-    console = Console(width=120)
-    console.print(table)
-    console.print(where)
+    print_table(
+        ("", "photos/s", f"{OURS} / this: median (min to max)"),
+        [
+            (way, f"{median(measured):,.0f}", str(spread(ratios(rates[OURS], measured))))
+            for way, measured in rates.items()
+        ],
+    )
+    whole = sum(parts.values())
+    print_table(
+        ("one worker's time", "us/photo", "%"),
+        [(part, f"{cost:,.0f}", f"{100 * cost / whole:.0f}") for part, cost in parts.items()],
+    )
     about = {
         "photos": options.photos,
         "times VGGFace2's side": options.around,

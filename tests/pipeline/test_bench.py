@@ -14,7 +14,7 @@ from pipeline.benchmarks.index_and_soak import Soak, load_index
 from pipeline.benchmarks.loader import write_loose
 from pipeline.benchmarks.loader_ways import WAYS, Task
 from pipeline.benchmarks.rendered import write_large_index
-from pipeline.benchmarks.runner import in_fresh_process
+from pipeline.benchmarks.runner import in_fresh_process, in_rounds, ratios, spread
 from shards.index import ShardIndex
 
 
@@ -94,6 +94,22 @@ def test_decoding_is_measured_on_a_gpu(shards: Path, way: str) -> None:
     decoded = decode_photos(shards, way, 8, 40, 1)
     assert decoded.photos_per_second > 0
     assert decoded.host_us_per_photo > 0
+
+
+def test_ways_are_measured_in_turn_and_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    order = []
+
+    def measure(way: str, number: int) -> float:
+        order.append((way, number))
+        return 10.0 * number + len(way)
+
+    assert in_rounds(["a", "bb"], 2, measure, "{:.0f} m/s".format) == {"a": [1, 11], "bb": [2, 12]}
+    assert order == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
+    assert capsys.readouterr().out.splitlines()[2] == "round 2: a: 11 m/s"
+
+
+def test_the_spread_of_ratios_is_their_median_least_and_largest() -> None:
+    assert str(spread(ratios([3.0, 2.0, 8.0], [2.0, 2.0, 4.0]))) == "1.50 (1.00 to 2.00)"
 
 
 def test_numbers_below_one_are_refused(refused: Callable[..., str]) -> None:

@@ -5,9 +5,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from pipeline.benchmarks.runner import print_table, ratios, spread
 from training.benchmarks.steps import STRAIGHTFORWARD, TRAINER, Arithmetic
 
 
@@ -33,9 +32,9 @@ class Measured:
     waiting: float
     arithmetic: Arithmetic
 
-    def ratios(self, way: str, other: str) -> list[float]:
-        """Return the step time of a way divided by that of another, round by round."""
-        return [mine / theirs for mine, theirs in zip(self.seconds[way], self.seconds[other], strict=True)]
+    def ratio(self, way: str, other: str) -> str:
+        """Return the step time of a way divided by that of another in the same round: median (least to largest)."""
+        return str(spread(ratios(self.seconds[way], self.seconds[other])))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -44,19 +43,18 @@ class Measured:
 
 def report(measured: Measured) -> None:
     """Print the figures."""
-    table = Table(caption_justify="left")
-    for column in ("", "s/step", "images/s", "of straightforward: median (min to max)", "of the way it adds to"):
-        table.add_column(column, justify="right" if column else "left")
+    rows = []
     pictures = measured.identities * measured.views
     before = STRAIGHTFORWARD.name
     for way, seconds in measured.seconds.items():
         base = before if way.startswith("+") or way == TRAINER.name else TRAINER.name
         step = median(seconds)
-        gain = "" if way == STRAIGHTFORWARD.name else _spread(measured.ratios(way, base))
-        whole = _spread(measured.ratios(way, STRAIGHTFORWARD.name))
-        table.add_row(way, f"{step:.3f}", f"{pictures / step:,.1f}", whole, gain)
+        gain = "" if way == STRAIGHTFORWARD.name else measured.ratio(way, base)
+        whole = measured.ratio(way, STRAIGHTFORWARD.name)
+        rows.append((way, f"{step:.3f}", f"{pictures / step:,.1f}", whole, gain))
         before = way
-    Console(width=120).print(table)
+    columns = ("", "s/step", "images/s", "of straightforward: median (min to max)", "of the way it adds to")
+    print_table(columns, rows)
     print(
         f"{measured.device} ({processor(measured.device)}), {measured.threads} threads, torch {torch.__version__}; "
         f"batches of {measured.identities} identities x {measured.views} views"
@@ -73,7 +71,3 @@ def report(measured: Measured) -> None:
 def processor(device: str) -> str:
     """Return the name of the GPU, or what the CPU can do."""
     return torch.cuda.get_device_name() if device == "gpu" else torch.backends.cpu.get_cpu_capability()
-
-
-def _spread(ratios: list[float]) -> str:
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

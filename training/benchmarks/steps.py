@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.benchmarks.runner import in_rounds
 from pipeline.loading.batch import Batch
 from pipeline.loading.loader import Loader
 from training.engine.compiling import compiler_fault
@@ -155,16 +156,18 @@ def measure_rounds(options: Any, config: Config, batch: Batch) -> dict[str, list
     steps = {
         way: build_step(way, config, identities, options.device) for way in ways(not options.no_compile and not fault)
     }
-    seconds: dict[str, list[float]] = {way.name: [] for way in steps}
-    for number in range(options.rounds + 1):
-        for way, step in steps.items():
-            (keep_freed_memory if way.keeps_memory else return_freed_memory)()
-            if number == 0 or way.keeps_memory:
-                step(batch)  # the first compiles, allocates, and settles what is kept
-            took = _timed(partial(step, batch), options.steps, device)
-            if number:
-                seconds[way.name].append(took)
-                print(f"round {number}: {way.name}: {took:.3f} s a step", flush=True)
+    by_name = {way.name: way for way in steps}
+
+    def timed(name: str, _round: int) -> float:
+        way = by_name[name]
+        (keep_freed_memory if way.keeps_memory else return_freed_memory)()
+        if way.keeps_memory:
+            steps[way](batch)  # settles what is kept
+        return _timed(partial(steps[way], batch), options.steps, device)
+
+    for step in steps.values():
+        step(batch)  # compiles and allocates
+    seconds = in_rounds(by_name, options.rounds, timed, lambda took: f"{took:.3f} s a step")
     return_freed_memory()
     return seconds
 
