@@ -58,7 +58,7 @@ def main() -> None:
             raise UserError(f"no picture {path}; name two picture files")
     embedder, loaded = open_embedder(options.checkpoint, options, device_of(options), watched=False)
     from evaluation.metrics.identification import pair_cosines
-    from evaluation.reporting.stored_thresholds import thresholds_of
+    from evaluation.reporting.results import thresholds_of
 
     thresholds = thresholds_of(options.results, loaded, flip=options.flip) if options.results else []
 

@@ -43,7 +43,7 @@ def main() -> None:
     from experiments.campaign import complete_results, prepare, run_trials
     from experiments.settings import sized
     from experiments.variants import chosen
-    from shards.claim import claimed
+    from shards.lock import claimed
 
     variants = chosen(options.variants)
     ablation = sized(options.size, options.seeds, options.people)

@@ -1,4 +1,4 @@
-"""A file lock that one process at a time can hold."""
+"""A file lock, which lets only one command at a time write to a folder or file."""
 
 import fcntl
 import os
@@ -38,4 +38,21 @@ def locked(lock: Path, held: Path, advice: str) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
+        yield
+
+
+@contextmanager
+def claimed(lock: Path, out: Path) -> Iterator[None]:
+    """Lock an output (see `shards.lock`), and check that no other command has finished it in the meantime.
+
+    Args:
+        lock: file that is locked; its folder exists.
+        out: what the command writes, for the message.
+
+    Raises:
+        UserError: another command holds it, or has just removed the lock with the rest of its work.
+    """
+    with locked(lock, out, "choose another --out"):
+        if not lock.is_file():
+            raise UserError(f"{out} was just finished by another command; run the same command again to see it")
         yield

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
-from evaluation.models.photo_groups import Shown, chunks, grouped
-from evaluation.models.pictures import Picture, PictureError, decode, read_bytes, reduced
+from evaluation.models.pictures import Picture, PictureError, Shown, chunks, decode, grouped, read_bytes, reduced
 from pipeline.jobs.progress import progress
 from pipeline.loading.batch_pixels import to_network_range
 from shards.command import UserError

@@ -29,10 +29,9 @@ from evaluation.models.embedder import Embedded, Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.mistakes import worst_pairs
-from evaluation.scoring.pairs import PairScores, score_pairs
+from evaluation.scoring.pairs import PairScores, reduced_sizes, score_pairs
 from evaluation.scoring.published import LFW as PUBLISHED
 from evaluation.scoring.published import LFW_FULL as PUBLISHED_FULL
-from evaluation.scoring.sizes import reduced_sizes
 from shards.command import UserError
 from shards.format import Preprocessing
 

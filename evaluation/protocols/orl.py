@@ -19,8 +19,7 @@ from evaluation.models.embedder import Embedded, Embeds
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.mistakes import worst_identifications
-from evaluation.scoring.pairs import verification_figures
-from evaluation.scoring.sizes import reduced_sizes
+from evaluation.scoring.pairs import reduced_sizes, verification_figures
 from pipeline.sources.datasets import ORL_HELD_OUT_PEOPLE, orl_photos
 from shards.command import UserError
 

@@ -11,7 +11,9 @@ import numpy as np
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.models.stored_embeddings import Origin
 from evaluation.reporting.best_known import best_known
+from shards.command import UserError
 from shards.format import Preprocessing
+from shards.json_file import read_object
 from shards.writer import write_atomically
 from training.networks.backbone_file import LoadedBackbone
 
@@ -159,3 +161,36 @@ def _figure(protocol: str, figure: Figure) -> dict[str, Any]:
         "best_source": best.source if best else None,
     }
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}
+
+
+def thresholds_of(path: Path, loaded: LoadedBackbone, *, flip: bool) -> list[tuple[str, str, float]]:
+    """Return protocol, figure and threshold of every figure of a model that has one.
+
+    Args:
+        path: results.json of an evaluation.
+        loaded: the model.
+        flip: whether its embeddings are the mean over the picture and its mirror image.
+
+    Raises:
+        UserError: no such file, or it is of another model or other settings, or holds no thresholds.
+    """
+    try:
+        data = read_object(path)
+        models = [model["label"] for model in data["models"] if model["sha256"] == loaded.sha256 and loaded.sha256]
+        if not models:
+            raise UserError(f"{path} is of another model; evaluate {loaded.name} and name that results.json")
+        if bool(data["settings"]["flip"]) != flip:
+            raise UserError(f"{path} was made {'with' if not flip else 'without'} --flip; compare the same way")
+        found = [
+            (str(protocol["protocol"]), str(figure["name"]), float(figure["threshold"]))
+            for protocol in data["protocols"]
+            for result in protocol["results"]
+            if result["model"] == models[0]
+            for figure in result["figures"]
+            if figure.get("threshold") is not None
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is no results.json of an evaluation: {error!r}") from error
+    if not found:
+        raise UserError(f"{path} holds no threshold; evaluate a verification protocol, such as with --survface")
+    return found

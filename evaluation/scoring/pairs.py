@@ -133,3 +133,14 @@ def _accepted(negatives: NDArray[np.float64], far: float) -> str:
     """Say how many pairs a FAR rests on: 0.1 % of 5,320 is five."""
     accepted = int((negatives > threshold_at_rate(negatives, far)).sum()) if len(negatives) else 0
     return f"FAR rests on {accepted:,} accepted of {len(negatives):,} negative pairs"
+
+
+def reduced_sizes(sizes: Sequence[int], full: int) -> tuple[list[int], tuple[str, ...]]:
+    """Return the sizes below the network's own, each once, and a note on those that are not.
+
+    >>> reduced_sizes([8, 12, 8, 64], 32)
+    ([8, 12], ('64 px is not below the 32 px of the network and is left out.',))
+    """
+    kept = [size for size in dict.fromkeys(sizes) if size < full]
+    beyond = ", ".join(f"{size} px" for size in dict.fromkeys(sizes) if size > full)
+    return kept, (f"{beyond} is not below the {full} px of the network and is left out.",) if beyond else ()

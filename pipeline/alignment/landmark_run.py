@@ -26,10 +26,10 @@ from pipeline.alignment.face_detector import (
 from pipeline.alignment.photo_to_face import read_photo
 from pipeline.jobs.executors import local_processes, work_through
 from pipeline.jobs.progress import progress
-from pipeline.pixels.photo_decoding import UnusablePhoto, decode
+from pipeline.pixels.photo import UnusablePhoto, decode
 from pipeline.sources.picture_files import walk_pictures
-from shards.claim import claimed
 from shards.command import UserError
+from shards.lock import claimed
 from shards.writer import write_atomically
 
 TAKEN = "taken"

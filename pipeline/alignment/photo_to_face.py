@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alignment.align import WARPS, DegenerateLandmarks, cut_by, native_size
-from pipeline.pixels.photo import Photo, whole
-from pipeline.pixels.photo_decoding import UnusablePhoto, decode, decode_needed
+from pipeline.pixels.photo import Photo, UnusablePhoto, decode, decode_needed, whole
 from pipeline.pixels.resample import resize
 from pipeline.sources.datasets import Framing
 from pipeline.sources.recordio import DamagedRecord, read_record

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.alignment.align import WARP, align, cut_by, similarity, template_points
 from pipeline.jobs.executors import prepare_processes
-from pipeline.pixels.photo_decoding import decode_needed
+from pipeline.pixels.photo import decode_needed
 from pipeline.sharding.plan import Plan, Settings, Unit
 from pipeline.sharding.run import shard
 from pipeline.sharding.tar_job import Job, Origin, do_unit

@@ -1,10 +1,21 @@
-"""A decoded photo, or a rectangle of it, as input to alignment."""
+"""Photos: decoded whole, or only the rectangle of them that a face needs."""
 
+import io
+import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from nvidia import nvimgcodec  # type: ignore[attr-defined]
+from PIL import Image
+
+# The share of a photo's pixels up to which decoding a part takes less time than the whole: the bits above the part are
+# read all the same.
+_WORTH_WHILE = 0.6
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Rectangle(NamedTuple):
@@ -47,3 +58,90 @@ def whole(pixels: NDArray[np.uint8]) -> Photo:
     """Return a photo of which every pixel is there: (H, W, 3) uint8."""
     height, width = pixels.shape[:2]
     return Photo(pixels, width, height)
+
+
+class UnusablePhoto(Exception):  # noqa: N818 - it names a state of the data
+    """A photo that cannot become a face; the message is the reason in the rejects table."""
+
+
+def decode_needed(data: bytes, needed: Rectangle) -> Photo:
+    """Decode a photo, or where that takes less time only the pixels that are needed.
+
+    The pixels are the same: both decoders are libjpeg-turbo with its exact transform. Damage below the part is not
+    seen, and does no harm.
+
+    Args:
+        data: the encoded photo.
+        needed: the pixels that must be there, as far as they lie in the photo.
+
+    Raises:
+        UnusablePhoto: it is truncated or no picture.
+    """
+    if data[:2] == _JPEG and not truncation(data):
+        part = _decoded_part(data, needed)
+        if part is not None:
+            return part
+    return whole(decode(data))
+
+
+def _decoded_part(data: bytes, needed: Rectangle) -> Photo | None:
+    """Decode a part of a JPEG; None where it is better decoded whole, which also finds out what is wrong with it."""
+    try:
+        stream = nvimgcodec.CodeStream(data)
+        width, height = stream.width, stream.height
+        part = needed.within(width, height)
+        # Four inks are turned into colours by each decoder in its own way.
+        few = 0 < part.pixels() <= _WORTH_WHILE * width * height
+        if not few or stream.num_channels not in (1, 3) or stream.precision != 8:
+            return None
+        region = nvimgcodec.Region(part.top, part.left, part.bottom, part.right)
+        decoder, params = _decoder(threading.get_ident())
+        picture = decoder.decode(stream.get_sub_code_stream(region=region), params=params)
+    except (RuntimeError, ValueError):
+        return None
+    return None if picture is None else Photo(np.asarray(picture), width, height, part.left, part.top)
+
+
+@lru_cache(maxsize=64)
+def _decoder(thread: int) -> tuple[nvimgcodec.Decoder, nvimgcodec.DecodeParams]:
+    """Return a thread's decoder of parts, which works on the CPU in that thread."""
+    host = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY
+    backends = [nvimgcodec.Backend(nvimgcodec.CPU_ONLY)]
+    decoder = nvimgcodec.Decoder(device_id=host, max_num_cpu_threads=1, backends=backends)
+    form = nvimgcodec.SampleFormat.I_BGR
+    return decoder, nvimgcodec.DecodeParams(apply_exif_orientation=False, sample_format=form)
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode a picture file to (H, W, 3) uint8 BGR, its pixels as stored (an EXIF rotation is not applied).
+
+    Raises:
+        UnusablePhoto: it is truncated or no picture.
+    """
+    if fault := truncation(data):
+        raise UnusablePhoto(fault)
+    try:
+        buffer = np.frombuffer(data, dtype=np.uint8)
+        photo = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        raise UnusablePhoto("unreadable") from error
+    if photo is None:
+        raise UnusablePhoto("unreadable")
+    return photo.astype(np.uint8, copy=False)
+
+
+def truncation(data: bytes | NDArray[np.uint8]) -> str:
+    """Return "truncated" or "unreadable" for a JPEG that ends before its end; nothing for any other picture.
+
+    Decoders such as OpenCV's fill what is missing with grey and say nothing, so a JPEG that does not end as one should
+    is decoded again by Pillow, which complains.
+    """
+    if bytes(data[:2]) != _JPEG or _JPEG_END in bytes(data[-64:]):
+        return ""
+    try:
+        Image.open(io.BytesIO(bytes(data))).load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return "truncated" if "truncated" in str(error) else "unreadable"
+    return ""

@@ -12,7 +12,7 @@ from nvidia import nvimgcodec  # type: ignore[attr-defined]
 
 from pipeline.alignment.align import TEMPLATES, preprocessing
 from pipeline.alignment.photo_to_face import FaceFormat, make_face, read_photo
-from pipeline.pixels.photo_decoding import UnusablePhoto
+from pipeline.pixels.photo import UnusablePhoto
 from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
 from pipeline.sources.photo_table import Records

@@ -13,9 +13,9 @@ from pipeline.sharding.finish_folder import finish
 from pipeline.sharding.plan import Plan, Settings, plain_settings
 from pipeline.sharding.tar_job import Job, Origin, do_unit
 from pipeline.sharding.tar_record import WORK, read_record, record_path
-from shards.claim import claimed
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
+from shards.lock import claimed
 from shards.writer import write_atomically
 
 _PLAN = "plan.json"

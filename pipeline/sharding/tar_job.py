@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alignment.photo_to_face import Face, FaceFormat, make_face, read_photo
-from pipeline.pixels.photo_decoding import UnusablePhoto
+from pipeline.pixels.photo import UnusablePhoto
 from pipeline.sharding.plan import Unit, library_versions, too_few_reason
 from pipeline.sharding.tar_record import UnitRecord, record_path, write_record
 from pipeline.sources.datasets import Framing

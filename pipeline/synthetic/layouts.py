@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.synthetic.shot import Shot
+from pipeline.synthetic.pose import Shot
 
 # People of different sets are numbered apart.
 _PEOPLE = {

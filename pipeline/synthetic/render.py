@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.synthetic.face import Painter
 from pipeline.synthetic.identity import PHOTO_STREAM, Identity
-from pipeline.synthetic.pose import Pose
-from pipeline.synthetic.shot import Shot
+from pipeline.synthetic.pose import Pose, Shot
 
 # A face is drawn with at least this many pixels between the eyes and then reduced as a camera would.
 _SMALLEST_DRAWN_EYE_DISTANCE = 36.0

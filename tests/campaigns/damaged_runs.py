@@ -45,8 +45,7 @@ def result_files(scratch: Path) -> dict[str, Reader]:
 
     from evaluation.metrics.figures import Figure, Outcome
     from evaluation.models.stored_embeddings import StoredEmbeddings, write_embeddings
-    from evaluation.reporting.results import Model, Report, Settings, write_results
-    from evaluation.reporting.stored_thresholds import thresholds_of
+    from evaluation.reporting.results import Model, Report, Settings, thresholds_of, write_results
     from training.networks.backbone_file import load_backbone
 
     ours, vectors, results = scratch / "ours.pt", scratch / "vectors.npz", scratch / "results.json"

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.alignment.photo_to_face import FaceFormat, make_face
-from pipeline.pixels.photo_decoding import UnusablePhoto, decode
+from pipeline.pixels.photo import UnusablePhoto, decode
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import is_done, shard
 from pipeline.sharding.source_options import read_source_file

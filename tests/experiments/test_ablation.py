@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.page import BEGIN, END
-from shards.claim import claimed
+from shards.lock import claimed
 
 
 @pytest.mark.slow

@@ -1,11 +1,10 @@
-"""The optimiser of a run, and its rate as the schedule has it."""
+"""The optimiser of a run, and its learning rate as a function of the step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
-from training.engine.schedule import learning_rate
 from training.engine.step import Learner
 from training.settings.config import Optimizer
 
@@ -77,3 +76,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, settings: Optimizer, ste
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
     return rate
+
+
+def learning_rate(step: int, *, base: float, milestones: Sequence[int], factor: float, warmup_steps: int = 0) -> float:
+    """Return the learning rate of a step, counted from 0.
+
+    >>> [learning_rate(s, base=0.1, milestones=(4, 6), factor=0.1) for s in (0, 3, 4, 6)]
+    [0.1, 0.1, 0.010000000000000002, 0.0010000000000000002]
+
+    Args:
+        step: number of the step.
+        base: rate before the first milestone.
+        milestones: steps from which on the rate is multiplied by `factor`, once each.
+        factor: of each milestone.
+        warmup_steps: steps over which the rate rises linearly from base / warmup_steps.
+    """
+    rate = base * factor ** sum(step >= milestone for milestone in milestones)
+    return rate * min(1.0, (step + 1) / warmup_steps) if warmup_steps else rate

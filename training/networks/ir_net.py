@@ -12,8 +12,6 @@ them. The paper keeps the scale of the last batch norm at 1; here it is learnt.
 
 from torch import Tensor, nn
 
-from training.networks.embedding_layer import embedding_output
-
 IR_UNITS = {"50": (3, 4, 14, 3), "101": (3, 13, 30, 3), "152": (3, 8, 36, 3)}
 """Units in each of the four stages, by the number in the name."""
 
@@ -88,3 +86,23 @@ def build_ir_net(name: str, size: int, embedding_size: int) -> nn.Sequential:
             layers.append(IRUnit(channels, width, 1 if unit else 2, squeeze))
             channels = width
     return nn.Sequential(nn.Sequential(*layers), embedding_output(channels, size // 16, embedding_size))
+
+
+def embedding_output(channels: int, side: int, embedding_size: int) -> nn.Sequential:
+    """Return BN - flatten - linear - BN: (N, channels, side, side) -> (N, embedding_size).
+
+    The output of Deng et al., 2019, section 3.2.2 ("option E"), which keeps the places of the map where an average
+    over it would not: in an aligned face they mean something. Its dropout is left out: what is dropped would depend on
+    the number of processes.
+
+    Args:
+        channels: of the feature map.
+        side: of the feature map, in cells.
+        embedding_size: length of the embedding.
+    """
+    return nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.Flatten(),
+        nn.Linear(channels * side * side, embedding_size),
+        nn.BatchNorm1d(embedding_size),
+    )

@@ -10,7 +10,7 @@ The weights start as PyTorch initialises them.
 
 from torch import Tensor, nn
 
-from training.networks.embedding_layer import embedding_output
+from training.networks.ir_net import embedding_output
 
 RESNET_UNITS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 """Bottleneck units in each of the four stages."""

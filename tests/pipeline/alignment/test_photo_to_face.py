@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.alignment.align import WARPS, align
 from pipeline.alignment.photo_to_face import FaceFormat, make_face, read_photo
-from pipeline.pixels.photo_decoding import UnusablePhoto, decode
+from pipeline.pixels.photo import UnusablePhoto, decode
 from tests.pipeline.alignment.test_align import mugshot
 
 PLAIN = FaceFormat("paper", 64, "png", 95)

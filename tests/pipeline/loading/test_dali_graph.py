@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pipeline.loading.dali_graph import build_graph
-from pipeline.pixels.photo_decoding import decode
+from pipeline.pixels.photo import decode
 
 SIDE = 48
 RED, BLUE, GREEN = (230, 20, 20), (20, 20, 230), (10, 220, 60)

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.loading.batch import Batch
 from pipeline.loading.loader import Loader
-from pipeline.reading.photo_header import picture_size
+from pipeline.reading.photo_reader import picture_size
 from pipeline.sampling.views import Views
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard

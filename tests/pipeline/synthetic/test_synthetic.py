@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.alignment.align import align
 from pipeline.synthetic.identity import make_identity
+from pipeline.synthetic.pose import Shot
 from pipeline.synthetic.render import Photo, photo_generator, render
-from pipeline.synthetic.shot import Shot
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 

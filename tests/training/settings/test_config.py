@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.sampling.views import Views
 from shards.command import UserError
-from training.engine.schedule import learning_rate
+from training.engine.optimizer import learning_rate
 from training.main import read_command_line
 from training.settings.config import Config, Decoding, refuse_changes
 from training.settings.recipes import PAPER, RECIPES, recipe

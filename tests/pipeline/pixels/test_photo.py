@@ -12,8 +12,7 @@ from PIL import Image
 
 from pipeline.alignment.align import WARPS, align, template_points
 from pipeline.alignment.photo_to_face import FaceFormat, make_face
-from pipeline.pixels.photo import Rectangle
-from pipeline.pixels.photo_decoding import UnusablePhoto, decode, decode_needed
+from pipeline.pixels.photo import Rectangle, UnusablePhoto, decode, decode_needed
 
 HEIGHT, WIDTH = 203, 262
 _Y, _X = np.indices((HEIGHT, WIDTH))
