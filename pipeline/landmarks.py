@@ -29,6 +29,7 @@ def parser() -> Parser:
         help="which face of several is taken: the largest, the one nearest to the middle of the photo, or none",
     )
     add("--score", type=float, default=0.9, help="how sure the detector must be of a face, 0 to 1")
+    add("--smallest", type=float, default=10.0, help="width in pixels of the smallest face that is looked for")
     add("--workers", type=int, default=usable_cores(), help="processes")
     return command
 
@@ -42,6 +43,8 @@ def main() -> None:
         raise UserError(f"{options.workers} workers; give at least 1")
     if not 0 <= options.score <= 1:
         raise UserError(f"score {options.score}; give a value from 0 to 1")
+    if not 4 <= options.smallest <= 10_000:
+        raise UserError(f"--smallest {options.smallest}; give pixels from 4 to 10000")
     if options.out.suffix != ".csv":
         raise UserError(f"--out {options.out}; give a name that ends in .csv")
     found = measure_folder(
@@ -50,6 +53,7 @@ def main() -> None:
         several=options.several,
         least_score=options.score,
         workers=options.workers,
+        smallest=options.smallest,
     )
     _summary(found, options.out)
 

