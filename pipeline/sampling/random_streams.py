@@ -16,6 +16,8 @@ class Stream(IntEnum):
     MIX = 4
     PHOTO_ORDER = 5
     DEGRADATION = 6
+    MARGIN = 7
+    AUGMENTATION = 8
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

@@ -41,7 +41,7 @@ def build_learner(config: Config, identities: int, world: World = ALONE) -> Lear
         torch.manual_seed(config.seed)
         backbone = build_backbone(config.model.backbone, config.size, size)
         if not settings.sharded:
-            return Learner(backbone, build_head(settings, identities, size))
+            return Learner(backbone, build_head(settings, identities, size, config.seed))
         head = ShardedHead(settings, identities, size, world, seed=config.seed, sampling=settings.sampling)
         return Learner(backbone, head)
 

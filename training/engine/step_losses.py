@@ -58,7 +58,8 @@ class LossInputs:
         labels: (V b,) int64.
         photos: (V b,) int64, the photo that each view shows.
         reduced: (V b,) bool, whether the view is reduced.
-        rows: (V b,) int64, places in the global batch.
+        rows: (V b,) int64, places in the gathered batch, rank after rank.
+        places: (V b,) int64 on the CPU, places in the global batch by view, the same for every number of ranks.
         step: number of the step.
         targets: (V b, D), the teacher's embeddings of the views' photos in full; None without a teacher.
     """
@@ -67,6 +68,7 @@ class LossInputs:
     photos: Tensor
     reduced: Tensor
     rows: Tensor
+    places: Tensor
     step: int
     targets: Tensor | None
 
@@ -77,9 +79,12 @@ class LossInputs:
         full = [largest >= config.size for _, largest in config.views.ranges]
         reduced = torch.tensor([not one for one in full], device=world.device).repeat_interleave(len(batch.labels))
         rows = torch.arange(len(labels), device=world.device) + world.rank * len(labels)
+        share, views = len(batch.labels), torch.arange(len(config.views.sizes))
+        # (V, 1) + (b,) -> (V, b) -> (V b,)
+        places = (views[:, None] * world.size * share + torch.arange(share) + world.rank * share).flatten()
         # (b, V) -> (V b,)
         photos = batch.photos.T.reshape(-1).to(world.device)
-        return LossInputs(labels, photos, reduced, rows, batch.step, targets)
+        return LossInputs(labels, photos, reduced, rows, places, batch.step, targets)
 
 
 def losses_of(embeddings: Tensor, inputs: LossInputs, head: nn.Module, config: Config) -> StepLosses:
@@ -95,7 +100,7 @@ def losses_of(embeddings: Tensor, inputs: LossInputs, head: nn.Module, config: C
         head: a `HeadLoss`, perhaps data-parallel.
         config: of the run.
     """
-    per_sample, penalty = head(embeddings, inputs.labels, inputs.step)
+    per_sample, penalty = head(embeddings, inputs.labels, inputs.step, inputs.places)
     # (V b,) -> (V, b) -> (V,)
     per_view = per_sample.view(len(config.views.sizes), -1).mean(dim=1)
     total = per_view.mean() + penalty

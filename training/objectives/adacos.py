@@ -23,6 +23,11 @@ class FixedAdaCos(CosineHead):
             raise UserError(f"{identities} identities for adacos, whose scale needs at least 3; choose another --head")
         self.scale = math.sqrt(2) * math.log(identities - 1)
 
+    def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return s cos."""
+        del labels
+        return self.scale * self.cosines(embeddings)
+
 
 class DynamicAdaCos(FixedAdaCos):
     """Scaled cosines whose scale follows the training, the dynamic AdaCos of the paper.

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from training.ranks.world import World
+from training.settings.head import Initial
 
 _BLOCK = 4096
 _SEND_ROWS = 65_536
@@ -32,19 +34,28 @@ def shard_range(identities: int, rank: int, size: int) -> range:
     return range(first, first + each + (rank < more))
 
 
-def initial_rows(classes: range, embedding_size: int) -> Tensor:
-    """Return the initial rows of some classes, uniform in [-1, 1]: (len(classes), embedding_size) float32.
+def initial_rows(classes: range, embedding_size: int, initial: Initial = "uniform") -> Tensor:
+    """Return the initial rows of some classes: (len(classes), embedding_size) float32.
 
-    They are those that `uniform_` would give the whole matrix, drawn from torch's generator in blocks: a rank passes
-    over the rows before its own, without the whole matrix anywhere.
+    They are drawn from torch's generator in blocks of classes, so that a rank passes over the rows before its own
+    without the whole matrix anywhere. Uniform ones are those that `uniform_` would give the whole matrix.
+
+    Args:
+        classes: those of a rank.
+        embedding_size: length of a row.
+        initial: as of `training.settings.config.Head`.
     """
     rows = torch.empty(len(classes), embedding_size)
     for first in range(0, classes.stop, _BLOCK):
-        block = torch.empty(min(_BLOCK, classes.stop - first), embedding_size).uniform_(-1, 1)
-        own = block[max(0, classes.start - first) :]
+        block = torch.empty(_BLOCK, embedding_size)
+        if initial == "normal":
+            block.normal_(std=0.01)
+        else:
+            block.uniform_(-1, 1)
+        own = block[max(0, classes.start - first) : classes.stop - first]
         place = max(first, classes.start) - classes.start
         rows[place : place + len(own)] = own
-    return rows
+    return F.normalize(rows) if initial == "unit" else rows
 
 
 def sampled_classes(classes: range, rate: float, seed: int, step: int) -> NDArray[np.bool_]:

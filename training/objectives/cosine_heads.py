@@ -1,8 +1,8 @@
 """Heads that hold nothing but a class matrix: embeddings and labels to logits. Each is used in training only.
 
-Except in the plain softmax the class matrix starts uniform in [-1, 1], as in the published method, and has
-no bias. Losses and gradients of NormFace, AM-softmax, ArcFace and SphereFace are those of pytorch-metric-learning
-2.9, whose definitions are the published ones too; it has no SV-softmax, AdaCos or center loss.
+Except in the plain softmax the class matrix has no bias, and starts uniform in [-1, 1], as in the published method,
+unless the settings say otherwise. Losses and gradients of NormFace, AM-softmax, ArcFace and SphereFace are those of
+pytorch-metric-learning 2.9, whose definitions are the published ones too; it has none of the others.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shards.command import UserError
-from training.objectives.margins import additive_angle, additive_cosine, multiplied_angle
+from training.objectives.class_shards import initial_rows
+from training.objectives.margins import additive_cosine, multiplied_angle
 from training.settings.config import Head
 
 
@@ -29,14 +30,27 @@ class ClassificationHead(nn.Module, ABC):
     changes it at every pass in training mode, so that a batch in two passes is not the same as in one.
     """
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the logits: (N, D), (N,) int64 -> (N, C)."""
+    def forward(self, embeddings: Tensor, labels: Tensor, step: int = 0, places: Tensor | None = None) -> Tensor:
+        """Return the logits: (N, D), (N,) int64 -> (N, C).
+
+        Args:
+            embeddings: (N, D) of this rank.
+            labels: (N,) int64.
+            step: number of the step, for heads that draw.
+            places: (N,) int64 on the CPU, the places of the samples in the global batch, which are the same for every
+                number of ranks; for heads that draw. None for the order of the gathered batch.
+        """
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.logits(at_least_float32(embeddings), labels)
+            return self.logits_of_step(at_least_float32(embeddings), labels, step, places)
 
     @abstractmethod
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the logits: (N, D) float32 or float64, (N,) int64 -> (N, C)."""
+
+    def logits_of_step(self, embeddings: Tensor, labels: Tensor, step: int, places: Tensor | None) -> Tensor:
+        """Return the logits of a step, which is another than the next one only for heads that draw."""
+        del step, places
+        return self.logits(embeddings, labels)
 
     def penalty(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return a scalar to be added to the loss: the mean over these samples, 0 unless a head has one."""
@@ -77,7 +91,7 @@ class PlainSoftmax(ClassificationHead):
 
 
 class CosineHead(ClassificationHead):
-    """A class matrix whose logits are cosines; what the margin heads share.
+    """A class matrix whose logits are made of cosines; what the margin heads share.
 
     Args:
         identities: number of classes C.
@@ -87,42 +101,12 @@ class CosineHead(ClassificationHead):
 
     def __init__(self, identities: int, embedding_size: int, settings: Head) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(identities, embedding_size).uniform_(-1, 1))
+        self.weight = nn.Parameter(initial_rows(range(identities), embedding_size, settings.initial))
         self.scale, self.margin = settings.scale, settings.margin
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Return the cosine of every embedding with every class: (N, D) -> (N, C)."""
         return F.linear(F.normalize(embeddings), F.normalize(self.weight.to(embeddings.dtype)))
-
-    def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the scaled cosines, at the label with the margin."""
-        cosines = self.cosines(embeddings)
-        at_label = cosines.gather(1, labels[:, None])
-        return self.scale * cosines.scatter(1, labels[:, None], self.penalised(at_label))
-
-    def penalised(self, cosines: Tensor) -> Tensor:
-        """Return the cosines with the true class, made harder by the margin: (N, 1) -> (N, 1)."""
-        return cosines
-
-
-class NormFace(CosineHead):
-    """Scaled cosines without a margin (NormFace; Wang et al., 2017). The margin is ignored."""
-
-
-class AMSoftmax(CosineHead):
-    """Additive margin: s (cos - m) at the label, s cos elsewhere (Wang et al., 2018, eq. 6; CosFace, eq. 4)."""
-
-    def penalised(self, cosines: Tensor) -> Tensor:
-        """Return cos - m."""
-        return additive_cosine(cosines, self.margin)
-
-
-class ArcFace(CosineHead):
-    """Additive angular margin: s cos(angle + m) at the label (Deng et al., 2019, eq. 3)."""
-
-    def penalised(self, cosines: Tensor) -> Tensor:
-        """Return cos(angle + m)."""
-        return additive_angle(cosines, self.margin)
 
 
 class SVSoftmax(CosineHead):

@@ -23,23 +23,25 @@ class HeadLoss(nn.Module):
         super().__init__()
         self.head, self.losses = head, losses
 
-    def forward(self, embeddings: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, step: int, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss of every sample (N,) and the head's penalty, a scalar.
 
         Args:
             embeddings: (N, D) of this rank, N the same on all.
             labels: (N,) int64.
-            step: number of the step, which chooses the classes of a sampled head.
+            step: number of the step, which chooses what a head draws, such as the classes of a sampled one.
+            places: (N,) int64 on the CPU, of the samples in the global batch; see `ClassificationHead.forward`.
         """
         if isinstance(self.head, NoHead):
             nothing = embeddings.new_zeros(len(embeddings), dtype=torch.promote_types(embeddings.dtype, torch.float32))
             return nothing, nothing.sum()
         if isinstance(self.head, ShardedHead):
-            entropy = self.head.entropy(embeddings, labels, step)
-            penalty = entropy.new_zeros(())
+            entropy = self.head.entropy(embeddings, labels, step, places)
         else:
-            entropy = cross_entropy_per_sample(self.head(embeddings, labels), labels)
-            penalty = self.head.penalty(embeddings, labels)
+            entropy = cross_entropy_per_sample(self.head(embeddings, labels, step, places), labels)
+        penalty = self.head.penalty(embeddings, labels)
         if self.losses.classification == "focal":
             return focal_of_entropy(entropy, self.losses.focal_gamma), penalty
         return entropy, penalty

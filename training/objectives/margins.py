@@ -22,6 +22,22 @@ def additive_cosine(cosines: Tensor, margin: float) -> Tensor:
     return cosines - margin
 
 
+def turned(cosines: Tensor, margin: float | Tensor) -> Tensor:
+    """Return cos(angle + m), for any m, past the angle pi too.
+
+    No arc cosine, whose gradient has no bounds at cos = 1 and -1.
+
+    Args:
+        cosines: any shape, values in [-1, 1].
+        margin: m, in radians, of a shape that goes with the cosines.
+    """
+    # The sine's root has no gradient at 0; a hair above it is finite.
+    sines = (1 - cosines * cosines).clamp_min(torch.finfo(cosines.dtype).eps).sqrt()
+    if isinstance(margin, Tensor):
+        return cosines * margin.cos() - sines * margin.sin()
+    return cosines * math.cos(margin) - sines * math.sin(margin)
+
+
 def additive_angle(cosines: Tensor, margin: float) -> Tensor:
     """Return cos(angle + m) (Deng et al., 2019, "ArcFace", eq. 3).
 
@@ -33,10 +49,25 @@ def additive_angle(cosines: Tensor, margin: float) -> Tensor:
         cosines: any shape, values in [-1, 1].
         margin: m, in radians.
     """
-    # The sine's root has no gradient at 0; a hair above it is finite.
-    sines = (1 - cosines * cosines).clamp_min(torch.finfo(cosines.dtype).eps).sqrt()
-    turned = cosines * math.cos(margin) - sines * math.sin(margin)
-    return torch.where(cosines > math.cos(math.pi - margin), turned, cosines - margin * math.sin(margin))
+    beyond = cosines - margin * math.sin(margin)
+    return torch.where(cosines > math.cos(math.pi - margin), turned(cosines, margin), beyond)
+
+
+def combined(cosines: Tensor, factor: float, angle: float, cosine: float) -> Tensor:
+    """Return cos(m1 angle + m2) - m3 (Deng et al., 2019, "ArcFace", eq. 4).
+
+    Args:
+        cosines: any shape, values in [-1, 1].
+        factor: m1, of the angle.
+        angle: m2, in radians.
+        cosine: m3, in units of the cosine.
+    """
+    if factor != 1:
+        edge = 1 - torch.finfo(cosines.dtype).eps
+        harder = (factor * cosines.clamp(-edge, edge).acos() + angle).cos()
+    else:
+        harder = turned(cosines, angle) if angle else cosines
+    return harder - cosine
 
 
 def multiplied_angle(cosines: Tensor, multiplier: int) -> Tensor:

@@ -16,16 +16,10 @@ from torch.autograd.function import once_differentiable
 from shards.command import UserError
 from training.objectives.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
 from training.objectives.cosine_heads import at_least_float32
-from training.objectives.margins import additive_angle, additive_cosine, no_margin
+from training.objectives.margin_head import RULES, drawn, lengths
+from training.objectives.margin_rules import Samples
 from training.ranks.world import World, gather_rows
 from training.settings.config import Head
-
-SHARDED_MARGINS = {
-    "normface": no_margin,
-    "am-softmax": additive_cosine,
-    "cosface": additive_cosine,
-    "arcface": additive_angle,
-}
 
 
 class ShardedHead(nn.Module):
@@ -55,11 +49,12 @@ class ShardedHead(nn.Module):
     `class_shards.shard_state(full, rank, size)`.
 
     Args:
-        settings: name (normface, am-softmax, cosface or arcface), scale and margin.
+        settings: name (one of `RULES`), scale, margin and what else the head of that name reads.
         identities: number of classes C of all ranks, at least one for each.
         embedding_size: length D of an embedding.
         world: this process among all; rank and size choose the classes.
-        seed: of the samples. The initial rows come from torch's generator, as those of the head in one piece do.
+        seed: of the samples, and of what the rule draws. The initial rows come from torch's generator, as those of the
+            head in one piece do.
         sampling: share of the negative classes that a step sees, above 0 and up to 1. Labels always take part.
 
     Raises:
@@ -77,8 +72,8 @@ class ShardedHead(nn.Module):
         sampling: float = 1.0,
     ) -> None:
         super().__init__()
-        if settings.name not in SHARDED_MARGINS:
-            raise UserError(f"head {settings.name} cannot be sharded; choose one of {', '.join(SHARDED_MARGINS)}")
+        if settings.name not in RULES:
+            raise UserError(f"head {settings.name} cannot be sharded; choose one of {', '.join(RULES)}")
         if identities < world.size:
             raise UserError(f"{identities} classes for {world.size} processes; give each at least one")
         if not 0 < sampling <= 1:
@@ -86,9 +81,11 @@ class ShardedHead(nn.Module):
         self.settings, self.identities, self.world = settings, identities, world
         self.seed, self.sampling = seed, sampling
         self.classes = shard_range(identities, world.rank, world.size)
-        self.weight = nn.Parameter(initial_rows(self.classes, embedding_size).to(world.device))
+        rows = initial_rows(self.classes, embedding_size, settings.initial)
+        self.weight = nn.Parameter(rows.to(world.device))
+        self.rule = RULES[settings.name](settings)
 
-    def entropy(self, embeddings: Tensor, labels: Tensor, step: int) -> Tensor:
+    def entropy(self, embeddings: Tensor, labels: Tensor, step: int, places: Tensor | None = None) -> Tensor:
         """Return the cross entropy of each of this rank's samples over the classes of all ranks: (N,), with gradient.
 
         Args:
@@ -96,20 +93,28 @@ class ShardedHead(nn.Module):
                 ranks.
             labels: (N,) int64, 0..C - 1.
             step: number of the step, which with the seed gives the sampled classes.
+            places: (N,) int64 on the CPU, of the samples in the global batch; see `ClassificationHead.forward`.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
-            directions = gather_rows(F.normalize(at_least_float32(embeddings)))
-            everyone = gather_rows(labels)
-            rows, targets = self._rows_of_step(everyone, step)
-            logits = self._logits(directions, rows, targets)
+            wide = at_least_float32(embeddings)
+            directions, norms = self._directions(wide)
+            numbers = drawn(self.rule, self.seed, step, places, wide)
+            rows, targets = self._rows_of_step(gather_rows(labels), step)
+            logits = self._logits(directions, norms, rows, targets, None if numbers is None else gather_rows(numbers))
             entropy = _ShardedCrossEntropy.apply(logits, targets)
         own: Tensor = entropy[self.world.rank * len(labels) :][: len(labels)]
         return own
 
+    def penalty(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return what the rule adds to the loss, the mean over this rank's samples."""
+        del labels
+        return self.rule.penalty(lengths(embeddings))
+
     def full_state(self) -> dict[str, Tensor] | None:
         """Return the state dict of the same head in one piece at rank 0, None elsewhere; every rank must call it."""
         full = full_state(self.weight, self.identities, self.world)
-        return None if full is None else {"weight": full}
+        of_rule = {f"rule.{name}": value.cpu().clone() for name, value in self.rule.state_dict().items()}
+        return None if full is None else {"weight": full, **of_rule}
 
     def load_full_state(self, state: dict[str, Tensor]) -> None:
         """Take this rank's rows out of `full_state`'s result, or out of an unsharded head's state dict.
@@ -123,6 +128,7 @@ class ShardedHead(nn.Module):
             )
         with torch.no_grad():
             self.weight.copy_(shard_state(state["weight"], self.world.rank, self.world.size))
+        self.rule.load_state_dict({name: state[f"rule.{name}"] for name in self.rule.state_dict()})
 
     def _rows_of_step(self, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return this rank's rows of the step, and each label's place among them, -1 where it is another rank's."""
@@ -135,16 +141,32 @@ class ShardedHead(nn.Module):
         places = chosen.cumsum(0) - 1
         return self.weight[chosen], torch.where(targets >= 0, places[targets], -1)
 
-    def _logits(self, directions: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+    def _directions(self, embeddings: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return all ranks' unit vectors (W N, D), and the embeddings' lengths (W N, 1) for a rule that asks."""
+        if not self.rule.uses_norms:
+            return gather_rows(F.normalize(embeddings)), None
+        # In one exchange: ranks whose graphs differ would otherwise exchange gradients in different orders.
+        both = gather_rows(torch.cat([F.normalize(embeddings), lengths(embeddings)], dim=1))
+        return both[:, :-1], both[:, -1:]
+
+    def _logits(
+        self, directions: Tensor, norms: Tensor | None, rows: Tensor, targets: Tensor, numbers: Tensor | None
+    ) -> Tensor:
         """Return the scaled cosines of all ranks' samples with the rows, with the margin: (W N, K)."""
         cosines: Tensor = _Cosines.apply(directions, rows.to(directions.dtype), self.world.size)
+        # Where the label is another rank's, column 0 is written with what it holds: no GPU is asked which rows are.
+        mine, columns = targets[:, None] >= 0, targets.clamp_min(0)[:, None]
+        own = cosines.gather(1, columns) if len(rows) else cosines.new_zeros(len(targets), 1)
+        of_owner = torch.where(mine, own.detach(), 0)
+        samples = Samples(norms, of_owner, numbers)
+        if self.rule.sees_all:
+            _reduce(of_owner, dist.ReduceOp.SUM)
+            samples = self.rule.prepare(samples)
         if not len(rows):
             return cosines
-        # Where the label is another rank's, column 0 is written with what it holds: no GPU is asked which rows are.
-        columns = targets.clamp_min(0)[:, None]
-        before = cosines.gather(1, columns)
-        penalised = SHARDED_MARGINS[self.settings.name](before, self.settings.margin)
-        return self.settings.scale * cosines.scatter(1, columns, torch.where(targets[:, None] >= 0, penalised, before))
+        others = self.rule.elsewhere(cosines, samples)
+        at_label = torch.where(mine, self.rule.at_label(own, samples), others.gather(1, columns))
+        return self.settings.scale * others.scatter(1, columns, at_label)
 
 
 class _Cosines(torch.autograd.Function):

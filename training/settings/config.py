@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pipeline.sampling.views import Views
 from shards.command import UserError
+from training.settings.head import Head
+from training.settings.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -19,40 +21,6 @@ class Model:
 
     backbone: str = "spherenet20"
     embedding_size: int = 512
-
-
-@dataclass(frozen=True)
-class Head:
-    """The classification head.
-
-    Attributes:
-        name: am-softmax (also called cosface), arcface, sphereface, normface, softmax, adacos, adacos-fixed,
-            sv-softmax or center-loss; none for a run without classification.
-        scale: factor of the logits; softmax, center-loss, sphereface and adacos have none or their own.
-        margin: cosine (am-softmax, sv-softmax), radians (arcface), or factor of the angle, a whole number
-            (sphereface, 4 in its paper).
-        annealing: of sphereface: begin near the plain cosine, as its authors do.
-        emphasis: of sv-softmax: t, the weight of support vectors, at least 1.
-        center_weight: of center-loss: lambda, the weight of the distances to the centres.
-        center_rate: of center-loss: alpha, 0..1, the rate at which centres move.
-        sharded: divide the class matrix among the processes, for more classes than one device holds; for am-softmax,
-            arcface and normface. Training is the same to rounding.
-        sampling: of a sharded head: share of the negative classes that a step sees, above 0 and up to 1.
-    """
-
-    name: str = "am-softmax"
-    scale: float = 30.0
-    margin: float = 0.35
-    annealing: bool = True
-    emphasis: float = 1.2
-    center_weight: float = 0.003
-    center_rate: float = 0.5
-    sharded: bool = False
-    sampling: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.sampling != 1 and not self.sharded:
-            raise UserError(f"head.sampling {self.sampling} of a head in one piece; add --head.sharded true")
 
 
 @dataclass(frozen=True)
@@ -102,42 +70,6 @@ class Distillation:
     def is_on(self) -> bool:
         """Whether any weight is above 0."""
         return max(self.full, self.reduced, self.full_triplet, self.reduced_triplet) > 0
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """The optimiser and its schedule.
-
-    Attributes:
-        name: sgd, or adamw (Loshchilov and Hutter, 2019), whose weight decay is apart from the gradient.
-        learning_rate: factor of the gradient in a step, before the first milestone.
-        momentum: of the gradient, 0..1.
-        weight_decay: factor of every parameter, added to its gradient.
-        milestones: steps at which the rate is multiplied by the factor.
-        factor: factor of the learning rate at each milestone.
-        warmup_steps: steps of linear rise at the start.
-        backbone_rate: factor of the backbone's learning rate; the head has the full one.
-        layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
-        frozen_steps: steps for which a backbone from --init-from stays as it is; `steps` or more for good.
-        frozen_statistics: keep the running statistics of batch norm, and normalise by them in training too.
-    """
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[int, ...] = (40_000, 60_000, 80_000)
-    factor: float = 0.1
-    warmup_steps: int = 0
-    backbone_rate: float = 1.0
-    layer_decay: float = 1.0
-    frozen_steps: int = 0
-    frozen_statistics: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("backbone_rate", "layer_decay", "frozen_steps"):
-            if getattr(self, name) < 0:
-                raise UserError(f"optimizer.{name} {getattr(self, name)}; give at least 0")
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,23 @@ CONFIG = Config(
     size=32,
     views=TINY.views,
     batch=BATCH,
-    losses=Losses(triplet_weight=0.0),
+    losses=Losses(triplet_weight=0.5),
 )
 
 
 def config_of(name: str) -> Config:
-    # Centres that pull harder than the published ones, so that they show in the gradient.
-    return replace(
-        CONFIG, head=Head(name=name, margin=2 if name == "sphereface" else 0.35, scale=10, center_weight=0.5)
+    head = Head(
+        name=name,
+        margin=2 if name == "sphereface" else 0.35,
+        scale=10,
+        # Centres that pull harder than the published ones, and lengths of these embeddings, so that they show.
+        center_weight=0.5,
+        norm_rate=0.5,
+        norm_range=(0.01, 0.5),
+        elastic_sorted=name == "elastic-cosface",
+        filter_above=0.2,
     )
+    return replace(CONFIG, head=head)
 
 
 def batch_of(step: int, world: World) -> Batch:
@@ -64,7 +72,7 @@ def train_all(world: World) -> dict[str, torch.Tensor]:
 def test_every_head_trains_equally_on_one_process_and_on_two(tmp_path: Path) -> None:
     (one,) = on_world(1, train_all, tmp_path)
     first, second = on_world(2, train_all, tmp_path)
-    assert {"adacos dynamic_scale", "center-loss centres", "sphereface passes"} <= one.keys()
+    assert {"adacos dynamic_scale", "center-loss centres", "sphereface passes", "adaface rule.norm_mean"} <= one.keys()
     for name, expected in one.items():
         assert torch.isfinite(expected).all(), name
         found = (first[name] + second[name]) / 2 if name.endswith("losses") else first[name]
@@ -80,5 +88,5 @@ def test_the_penalty_of_center_loss_is_part_of_the_total() -> None:
     config = config_of("center-loss")
     losses = losses_and_gradients(for_training(learner, config, world), batch_of(0, world), config, world)
     assert losses.penalty > 0
-    torch.testing.assert_close(losses.total, losses.classification.mean() + losses.penalty)
+    torch.testing.assert_close(losses.total, losses.classification.mean() + 0.5 * losses.triplet + losses.penalty)
     assert losses.values()[4] == losses.penalty.detach()

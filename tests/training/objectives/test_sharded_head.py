@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,13 +16,17 @@ from training.engine.training_state import TrainingState
 from training.objectives.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
 from training.objectives.head_loss import HeadLoss
 from training.objectives.heads import build_head
-from training.objectives.sharded_head import SHARDED_MARGINS, ShardedHead
+from training.objectives.margin_head import RULES
+from training.objectives.sharded_head import ShardedHead
 from training.ranks.world import World
 from training.settings.config import Config, Head, Losses, Optimizer
 
 CLASSES, LENGTH, BATCH = 11, 6, 8
 ALONE = World(0, 1, torch.device("cpu"))
-CASES = [(name, kind) for name in sorted(SHARDED_MARGINS) for kind in ("cross-entropy", "focal")]
+SETTINGS = {name: Head(name=name, norm_range=(1.0, 2.5), norm_rate=0.5, filter_above=0.2) for name in RULES} | {
+    "elastic-arcface": Head(name="elastic-arcface", margin_deviation=0.2, elastic_sorted=True)
+}
+CASES = [*((name, "cross-entropy") for name in sorted(RULES)), ("arcface", "focal")]
 
 
 def losses_of(kind: str) -> Losses:
@@ -42,14 +47,15 @@ def backbone() -> nn.Module:
 def in_one_piece(name: str, kind: str) -> dict[str, Tensor]:
     """Losses and gradients of the head in one piece, on the global batch."""
     torch.manual_seed(5)
-    head, network = build_head(Head(name=name), CLASSES, LENGTH).double(), backbone()
+    head, network = build_head(SETTINGS[name], CLASSES, LENGTH).double(), backbone()
     weight = head.get_parameter("weight")
     pictures, labels = batch()
     embeddings = network(pictures)
     embeddings.retain_grad()
-    per_sample, _ = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
-    per_sample.mean().backward()
+    per_sample, penalty = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
+    (per_sample.mean() + penalty).backward()
     found = {"losses": per_sample, "embeddings": embeddings.grad, "rows": weight.grad}
+    found |= {f"state of {name}": value for name, value in head.state_dict().items() if name != "weight"}
     return found | {name: p.grad for name, p in network.named_parameters()}
 
 
@@ -58,17 +64,18 @@ def in_shards(world: World, sampling: float = 1.0) -> dict[str, Tensor]:
     found = {}
     for name, kind in CASES:
         torch.manual_seed(5)
-        head = ShardedHead(Head(name=name), CLASSES, LENGTH, world, sampling=sampling).double()
+        head = ShardedHead(SETTINGS[name], CLASSES, LENGTH, world, sampling=sampling).double()
         network = backbone()
         trained = DistributedDataParallel(network) if world.size > 1 else network
         pictures, labels = (share(rows, world) for rows in batch())
         embeddings = trained(pictures)
         embeddings.retain_grad()
-        per_sample, _ = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
-        per_sample.mean().backward()
+        per_sample, penalty = HeadLoss(head, losses_of(kind))(embeddings, labels, 3)
+        (per_sample.mean() + penalty).backward()
         assert head.weight.grad is not None
         key = f"{name} {kind} "
         found |= {f"{key}losses": per_sample.detach(), f"{key}embeddings": embeddings.grad / world.size}
+        found |= {f"{key}state of {name}": value for name, value in head.state_dict().items() if name != "weight"}
         seen = head.weight.grad.abs().sum(dim=1) > 0
         found |= {f"{key}rows": head.weight.grad, f"{key}classes": seen.sum()[None]}
         found |= {f"{key}{name}": p.grad for name, p in network.named_parameters() if p.grad is not None}
@@ -122,11 +129,17 @@ def test_sampling_keeps_the_labels_and_draws_the_rest_anew() -> None:
     assert touched.tolist() == [bool(d) or k % 50 == 0 for k, d in enumerate(sampled_classes(classes, 0.1, 0, 0))]
 
 
-@pytest.mark.parametrize("name", sorted(SHARDED_MARGINS))
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_gradients_are_right_and_finite(name: str) -> None:
     head = ShardedHead(Head(name=name, scale=4), 5, 3, ALONE).double()
     embeddings, labels = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.tensor([0, 4, 1, 1])
-    assert torch.autograd.gradcheck(lambda x, _: head.entropy(x, labels, 0), (embeddings, head.weight))
+    head.eval()
+
+    def entropy(x: Tensor, _: Tensor) -> Tensor:
+        # Of AdaFace's margin the length of an embedding is no part of the gradient.
+        return head.entropy(F.normalize(x) if name == "adaface" else x, labels, 0)
+
+    assert torch.autograd.gradcheck(entropy, (embeddings, head.weight))
     extreme = torch.stack([head.weight[0], -head.weight[1], torch.zeros(3).double()]).detach().float().requires_grad_()
     head.float().entropy(extreme, torch.tensor([0, 1, 2]), 0).sum().backward()
     assert torch.isfinite(extreme.grad).all()  # type: ignore[arg-type]
