@@ -96,20 +96,20 @@ def main() -> None:
     options = parser().parse_args()
     from pipeline.loading.loader import Loader
     from pipeline.sampling.degradation import Degradation
-    from pipeline.sampling.shard_folders import Corpus
+    from pipeline.sampling.shard_folders import ShardFolders
     from pipeline.sampling.views import Views
     from shards.writer import write_atomically
 
-    corpus = Corpus.open(options.shards)
+    folders = ShardFolders.open(options.shards)
     if not options.out.absolute().parent.is_dir():
         raise UserError(f"no folder {options.out.absolute().parent} to write {options.out.name} in; make it")
-    sizes = tuple(options.sizes or (corpus.preprocessing.size, 8, 12, 16))
+    sizes = tuple(options.sizes or (folders.preprocessing.size, 8, 12, 16))
     mirror = options.mirror[0] if len(options.mirror) == 1 else tuple(options.mirror)
     loader = Loader(
         options.shards,
         Views(sizes, mirror, options.photos, Degradation(probability=options.degrade)),
         seed=options.seed,
-        global_batch=min(options.identities, corpus.identities),
+        global_batch=min(options.identities, folders.identities),
         sampling=options.sampling,
         mix=options.mix or (),
         start_step=options.step,
@@ -117,7 +117,7 @@ def main() -> None:
     )
     batch = next(loader)
     loader.close()
-    figure = draw_sheet(batch, corpus.name)
+    figure = draw_sheet(batch, folders.name)
     write_atomically(options.out, lambda file: figure.savefig(file, format="png", dpi=130))
     print(f"{len(batch.labels)} identities x {len(batch.views)} views: {options.out}")
 

@@ -3,7 +3,7 @@
 One damaged JPEG stops a whole DALI pipeline with an unclear message. Every photo was decodable when its shard was
 written, so a photo whose CRC-32 still matches can be decoded. On a mismatch the reader reports the photo and replaces
 it with another photo of the same identity, chosen deterministically. If another program wrote the shards, a photo may
-have been undecodable from the start: the check of its header or the loader finds it, and it is reported here too.
+have been undecodable from the start: the check of its header or the decoder finds it, and it is reported here too.
 """
 
 import zlib
@@ -17,12 +17,12 @@ from nvidia import nvimgcodec  # type: ignore[attr-defined]
 from pipeline.pixels.photo import truncation
 from pipeline.reading.quarantine import Quarantine
 from pipeline.sampling.sampler import Draw, substitutes
-from pipeline.sampling.shard_folders import Corpus
+from pipeline.sampling.shard_folders import ShardFolders
 from shards.command import UserError
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenPhotos:
     """The photos and stored views to read for a draw.
 
     Attributes:
@@ -40,7 +40,7 @@ class PhotoReader:
     """Chooses and reads photos, or views stored beside them, and replaces damaged ones.
 
     Args:
-        corpus: the photos.
+        folders: the photos.
         seed: of the run; substitutes are drawn from it.
         photo_groups: the views of a row that show one photo, group by group.
         quarantine: where damaged photos are named and counted.
@@ -49,23 +49,23 @@ class PhotoReader:
 
     def __init__(
         self,
-        corpus: Corpus,
+        folders: ShardFolders,
         *,
         seed: int,
         photo_groups: Sequence[tuple[int, ...]],
         quarantine: Quarantine,
         stored_views: bool = True,
     ) -> None:
-        self._corpus = corpus
+        self._folders = folders
         self._seed = seed
         self._photo_groups = photo_groups
         self._quarantine = quarantine
         self._stored_views = stored_views
         # Photos and stored views are checked separately, because only one of them may be damaged.
-        self._checked = {stored: np.zeros(corpus.photos, dtype=np.bool_) for stored in (False, True)}
+        self._checked = {stored: np.zeros(folders.photos, dtype=np.bool_) for stored in (False, True)}
         self._damaged: dict[bool, set[int]] = {False: set(), True: set()}
 
-    def choose(self, draw: Draw, step: int) -> Chosen:
+    def choose(self, draw: Draw, step: int) -> ChosenPhotos:
         """Return the photos of a draw with the damaged ones replaced.
 
         Raises:
@@ -83,24 +83,24 @@ class PhotoReader:
                 photos[row, list(views)] = self._substitute(draw, step, int(row), views)
         if (photos != draw.photos).any():
             sides, stored = self._sides_and_stored(photos, draw.sides)
-        return Chosen(photos, sides, stored)
+        return ChosenPhotos(photos, sides, stored)
 
     def photos(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
         """Return the encoded bytes of (N,) photos, each (size,) uint8."""
-        return self._corpus.read(photos)
+        return self._folders.read(photos)
 
     def stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
-        return self._corpus.read_stored(photos, side)
+        return self._folders.read_stored(photos, side)
 
-    def condemn(self, photo: int, reason: str) -> None:
+    def report_undecodable(self, photo: int) -> None:
         """Report a photo that the decoder cannot decode; from now on it is replaced by another.
 
         Raises:
             UserError: too many photos are damaged.
         """
         self._checked[False][photo] = True
-        self._report(photo, stored=False, reason=reason)
+        self._report(photo, stored=False, reason="cannot be decoded")
 
     def _sides_and_stored(
         self, photos: NDArray[np.int64], requested: NDArray[np.int64]
@@ -110,12 +110,12 @@ class PhotoReader:
         No reduced view has more pixels than its face had in the original photo; full-size views are left as they are.
         The first view is never stored, so that all batches decode.
         """
-        natives = self._corpus.natives(photos)
+        natives = self._folders.natives(photos)
         known = np.where(natives > 0, natives, requested)
-        sides = np.where(requested == self._corpus.preprocessing.size, requested, np.minimum(requested, known))
+        sides = np.where(requested == self._folders.preprocessing.size, requested, np.minimum(requested, known))
         if not self._stored_views:
             return sides, np.zeros(photos.shape, dtype=np.bool_)
-        stored = self._corpus.stores(photos, sides)
+        stored = self._folders.stores(photos, sides)
         stored[:, 0] = False
         return sides, stored
 
@@ -129,7 +129,7 @@ class PhotoReader:
     def _check(self, photos: NDArray[np.int64], stored: bool) -> None:
         """Compare bytes with their CRC-32, and look at the headers that the decoder will see."""
         self._checked[stored][photos] = True
-        read, checksums = self._corpus.read(photos, views=stored), self._corpus.checksums(photos, views=stored)
+        read, checksums = self._folders.read(photos, views=stored), self._folders.checksums(photos, views=stored)
         for photo, data, written in zip(photos.tolist(), read, checksums.tolist(), strict=True):
             if (found := zlib.crc32(data.data)) != written:
                 what = "stored views" if stored else "photo"
@@ -139,7 +139,7 @@ class PhotoReader:
 
     def _fault_of(self, encoded: NDArray[np.uint8]) -> str:
         """Return what is wrong with a photo; nothing where its header promises a face of the right size."""
-        expected = self._corpus.preprocessing.size
+        expected = self._folders.preprocessing.size
         if (found := picture_size(encoded)) is None:
             return "cannot be decoded"
         if found != (expected, expected):
@@ -150,15 +150,15 @@ class PhotoReader:
     def _substitute(self, draw: Draw, step: int, row: int, views: tuple[int, ...]) -> int:
         """Return the first photo, in the order of the arithmetic, that is sound in all it is needed for."""
         label = int(draw.identities[row])
-        first, last = self._corpus.photos_of(label)
+        first, last = self._folders.photos_of(label)
         place = draw.first_row + row
         for photo in substitutes(first, last, seed=self._seed, step=step, row=place, view=views[0]):
             _, stored = self._sides_and_stored(np.full((1, draw.photos.shape[1]), photo), draw.sides[row : row + 1])
             if all(self._usable(np.array([photo]), bool(stored[0, view]))[0] for view in views):
                 return int(photo)
-        folder = self._corpus.locate(first)[0].folder
+        folder = self._folders.locate(first)[0].folder
         raise UserError(
-            f"identity {self._corpus.name(label)} in {folder} has no undamaged photo left; "
+            f"identity {self._folders.name(label)} in {folder} has no undamaged photo left; "
             f"run `python -m shards.verify {folder}` and write the folder again"
         )
 

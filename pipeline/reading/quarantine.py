@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from pipeline.sampling.shard_folders import Corpus
+from pipeline.sampling.shard_folders import ShardFolders
 from shards.command import UserError
 
 
@@ -15,14 +15,14 @@ class Quarantine:
     Args:
         path: CSV file to which each damaged photo is appended (tar, key, reason), or None to print it to stderr. A
             resumed run does not report a photo again.
-        corpus: the photos of the run.
+        folders: the photos of the run.
         largest_share: largest share of damaged photos, 0..1; more than that end the run with a message.
     """
 
-    def __init__(self, path: Path | None, corpus: Corpus, largest_share: float) -> None:
+    def __init__(self, path: Path | None, folders: ShardFolders, largest_share: float) -> None:
         self._path = path
-        self._corpus = corpus
-        self._most = math.ceil(largest_share * corpus.photos)
+        self._folders = folders
+        self._most = math.ceil(largest_share * folders.photos)
         self._named = _read(path) if path is not None else set()
 
     def add(self, photo: int, reason: str, count: int) -> None:
@@ -31,9 +31,9 @@ class Quarantine:
         Raises:
             UserError: `count` exceeds the largest allowed number.
         """
-        index, row = self._corpus.locate(photo)
+        index, row = self._folders.locate(photo)
         tar, key = index.key(row)
-        folders = [str(one.folder) for one in self._corpus.indexes]
+        folders = [str(one.folder) for one in self._folders.indexes]
         line = (tar if len(folders) == 1 else str(index.folder / tar), key, reason)
         if self._path is None:
             print(f"warning: passed over {' '.join(line)}", file=sys.stderr)
@@ -43,7 +43,7 @@ class Quarantine:
                 csv.writer(file).writerow(line)
         if count > self._most:
             raise UserError(
-                f"{count} of {self._corpus.photos} photos in {', '.join(folders)} are damaged, the last one "
+                f"{count} of {self._folders.photos} photos in {', '.join(folders)} are damaged, the last one "
                 f"{' '.join(line[:2])} ({reason}); at most {self._most} are passed over: "
                 f"run `python -m shards.verify {index.folder}` and write the folder again"
             )

@@ -14,8 +14,8 @@ from shards.index import ShardIndex
 _NOTHING = np.empty(0, dtype=np.uint8)
 
 
-class Corpus:
-    """The photos and identities of several shard folders; create it with `Corpus.open`.
+class ShardFolders:
+    """The photos and identities of several shard folders; create it with `ShardFolders.open`.
 
     Attributes:
         indexes: the index of each folder.
@@ -32,7 +32,7 @@ class Corpus:
         self.photos, self.identities = self._first_photo[-1], self._first_label[-1]
 
     @staticmethod
-    def open(folders: Sequence[Path]) -> "Corpus":
+    def open(folders: Sequence[Path]) -> "ShardFolders":
         """Open finished shard folders.
 
         Raises:
@@ -43,7 +43,7 @@ class Corpus:
         if len({folder.resolve() for folder in folders}) < len(folders):
             raise UserError(f"a shard folder is named twice in {' '.join(map(str, folders))}; name each once")
         indexes = [ShardIndex.open(folder) for folder in folders]
-        return Corpus(indexes, common_preprocessing(indexes))
+        return ShardFolders(indexes, common_preprocessing(indexes))
 
     def check_tars(self) -> None:
         """Check the size of every tar, so that a missing or truncated tar is reported before work begins.

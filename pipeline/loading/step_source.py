@@ -1,0 +1,129 @@
+"""The source of the DALI graph: draws and reads one rank's photos of step after step."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.loading.dali_graph import DegradedSamples, Samples, degraded_samples
+from pipeline.loading.degradation_draw import DegradationDraw, draw_batch
+from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
+from pipeline.sampling.sampler import Draw, Sampler
+from pipeline.sampling.views import Views
+from shards.command import UserError
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step whose photos were handed to the graph.
+
+    Attributes:
+        number: of the step.
+        draw: this rank's part.
+        chosen: the photos really used.
+        decoded: (N,) int64, the photos handed to the decoder.
+        places: (B, V) int64, where among them each view's photo stands; -1 where the view is stored.
+        exact: (N,) bool, the photos whose views the graph leaves to an exact reduction; None where it degrades none.
+    """
+
+    number: int
+    draw: Draw
+    chosen: ChosenPhotos
+    decoded: NDArray[np.int64]
+    places: NDArray[np.int64]
+    exact: NDArray[np.bool_] | None
+
+
+class StepSource:
+    """Hands the photos of one step after another to the graph, and keeps each step until it has been decoded.
+
+    Args:
+        sampler: draws the steps.
+        reader: reads the photos, and replaces damaged ones.
+        size: side of a face in pixels.
+        rank: of this process.
+        world: number of processes.
+        first_step: the first to hand over.
+
+    Attributes:
+        pending: steps that were handed over and not yet decoded, the oldest first.
+        failure: the user's mistake that ended the reading, which DALI would wrap in a message of its own.
+        largest_degraded: largest side in pixels of a view that may be degraded, 0 where none is.
+    """
+
+    def __init__(
+        self, sampler: Sampler, reader: PhotoReader, *, size: int, rank: int, world: int, first_step: int
+    ) -> None:
+        self._sampler, self._reader, self._size = sampler, reader, size
+        self._rank, self._world, self._next_step = rank, world, first_step
+        self.pending: deque[Step] = deque()
+        self.failure: UserError | None = None
+        self.largest_degraded = largest_degraded_side(sampler.views, size)
+        # Degraded views differ even where they show one photo.
+        self._one_face = len(sampler.photo_groups) == 1 and not sampler.views.degradation.probability
+
+    def most_photos(self) -> int:
+        """Return the most photos that a step hands to the decoder."""
+        faces = 1 if self._one_face else len(self._sampler.views.sizes)
+        return self._sampler.global_batch // self._world * faces
+
+    def next_samples(self) -> Samples | DegradedSamples:
+        """Draw and read the next step.
+
+        Raises:
+            UserError: an identity has no usable photo left, or too many photos are damaged.
+        """
+        number = self._next_step
+        draw = self._sampler.draw(number, self._rank, self._world)
+        try:
+            chosen = self._reader.choose(draw, number)
+            decoded, places = photos_to_decode(chosen, self._one_face)
+            encoded = self._reader.photos(decoded)
+        except UserError as failure:
+            self.failure = failure
+            raise
+        degraded = self._draw_degradation(draw, chosen, number)
+        self.pending.append(Step(number, draw, chosen, decoded, places, degraded.exact if degraded else None))
+        self._next_step += 1
+        return degraded_samples(encoded, degraded) if degraded else encoded
+
+    def rewind(self) -> None:
+        """Begin anew with the oldest step that is pending."""
+        self._next_step = self.pending[0].number
+        self.pending.clear()
+
+    def _draw_degradation(self, draw: Draw, chosen: ChosenPhotos, step: int) -> DegradationDraw | None:
+        """Draw how each decoded photo is degraded, view by view; None where none is."""
+        degradation = self._sampler.views.degradation
+        if not degradation.probability:
+            return None
+        return draw_batch(
+            degradation,
+            chosen.sides,
+            stored=self._size,
+            seed=self._sampler.seed,
+            step=step,
+            first_row=draw.first_row,
+            global_batch=self._sampler.global_batch,
+        )
+
+
+def largest_degraded_side(views: Views, size: int) -> int:
+    """Return the largest side of a view that may be degraded, of faces of a size in pixels; 0 where none is."""
+    if not views.degradation.probability:
+        return 0
+    return max([most for least, most in views.ranges if views.degradation.degrades(least, size)], default=1)
+
+
+def photos_to_decode(chosen: ChosenPhotos, one_photo: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the photos (N,) to decode, and where among them each view's stands: (B, V), -1 where it is stored."""
+    if one_photo:
+        # The first view is never stored.
+        places = np.broadcast_to(np.arange(len(chosen.photos))[:, None], chosen.photos.shape)
+        return chosen.photos[:, 0], np.where(chosen.stored, -1, places)
+    places = np.full(chosen.photos.shape, -1)
+    # View by view, so that the faces of a view lie side by side.
+    needed = ~chosen.stored.T
+    places.T[needed] = np.arange(needed.sum())
+    return chosen.photos.T[needed], places
