@@ -13,7 +13,7 @@ from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
     from evaluation.metrics.figures import Outcome
-    from evaluation.models.embedder import Embeds
+    from evaluation.models.embedder import PictureEmbedder
     from evaluation.reporting.results import Model
 
 
@@ -56,14 +56,14 @@ def main() -> None:
     from rich.console import Console
 
     from evaluation.models.embedder import library_versions
-    from evaluation.protocols.selection import Given, plan
+    from evaluation.protocols.selection import ProtocolOptions, plan
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
     from evaluation.reporting.tables import figure_tables, print_tables
 
     device = device_of(options)
     protocols, skipped = plan(
-        Given(
+        ProtocolOptions(
             options.lfw,
             options.scface,
             options.survface,
@@ -116,7 +116,7 @@ def _check(options: Any) -> None:
             raise UserError(f"no folder {folder}; --lists names folders of landmark and pair lists")
 
 
-def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
+def _models(options: Any, device: str) -> "tuple[list[PictureEmbedder], list[Model]]":
     """Open every checkpoint, then every file of embeddings, and describe each."""
     from evaluation.models.stored_embeddings import StoredEmbeddings
     from evaluation.reporting.results import Model
@@ -131,7 +131,7 @@ def _models(options: Any, device: str) -> "tuple[list[Embeds], list[Model]]":
     return [*(embedder for embedder, _ in opened), *stored], models
 
 
-def _refuse_nothing_measured(embedders: "list[Embeds]", outcomes: "list[tuple[Outcome, ...]]") -> None:
+def _refuse_nothing_measured(embedders: "list[PictureEmbedder]", outcomes: "list[tuple[Outcome, ...]]") -> None:
     """Refuse a model of which nothing at all was measured, as where the data sets lie somewhere else."""
     from evaluation.models.embedder import nothing_usable
 

@@ -41,16 +41,16 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     from experiments.aggregate import summarise
     from experiments.campaign import complete_results, prepare, run_trials
-    from experiments.settings import sized
+    from experiments.settings import ablation_of_size
     from experiments.variants import chosen
-    from shards.lock import claimed
+    from shards.lock import locked_output
 
     variants = chosen(options.variants)
-    ablation = sized(options.size, options.seeds, options.people)
+    ablation = ablation_of_size(options.size, options.seeds, options.people)
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
     options.out.mkdir(parents=True, exist_ok=True)
-    with claimed(options.out / ".lock", options.out):
+    with locked_output(options.out / ".lock", options.out):
         trials = prepare(ablation, variants, options.out, options.workers)
         if not options.tables_only:
             run_trials(trials, options.out, options.workers)
@@ -64,7 +64,7 @@ def main() -> None:
 
 def _write(summaries: "list[tuple[str, Summary]]", variants: "Sequence[Variant]", out: Path, page: Path | None) -> None:
     """Write JSON, tables and plots, and put the tables into the page."""
-    from experiments.page import placed, tables, to_json
+    from experiments.page import insert_tables, tables, to_json
     from experiments.plots import draw
     from shards.writer import write_atomically
 
@@ -83,7 +83,7 @@ def _write(summaries: "list[tuple[str, Summary]]", variants: "Sequence[Variant]"
     if page is not None:
         if not page.is_file():
             raise UserError(f"no page {page}; expected a Markdown file with the marks for tables")
-        text = placed(page.read_text(encoding="utf-8"), written(page.parent), page.name)
+        text = insert_tables(page.read_text(encoding="utf-8"), written(page.parent), page.name)
         write_atomically(page, text.encode())
     print((out / "tables.md").read_text(encoding="utf-8"))
 

@@ -71,7 +71,7 @@ def tables(summary: Summary, title: str, variants: Sequence[Variant], plot: str)
     return "\n\n".join(parts) + "\n"
 
 
-def placed(page: str, content: str, name: str) -> str:
+def insert_tables(page: str, content: str, name: str) -> str:
     """Put content between the marks of a page, in place of what stands there.
 
     Raises:

@@ -90,7 +90,7 @@ TINY = Ablation(
 SIZES = {"hour": HOUR, "tiny": TINY}
 
 
-def sized(name: str, seeds: int | None = None, parts: Sequence[str] | None = None) -> Ablation:
+def ablation_of_size(name: str, seeds: int | None = None, parts: Sequence[str] | None = None) -> Ablation:
     """Return an ablation by the name of its size.
 
     Args:

@@ -42,7 +42,7 @@ def locked(lock: Path, held: Path, advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(lock: Path, out: Path) -> Iterator[None]:
+def locked_output(lock: Path, out: Path) -> Iterator[None]:
     """Lock an output (see `shards.lock`), and check that no other command has finished it in the meantime.
 
     Args:

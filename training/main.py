@@ -88,7 +88,7 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
 
 
 @contextmanager
-def told_by_the_first() -> Iterator[None]:
+def only_first_process_reports() -> Iterator[None]:
     """Let the first of all processes alone tell a mistake that every one of them makes, before they have met."""
     if int(os.environ.get("RANK", "0")) == 0:
         yield
@@ -106,7 +106,7 @@ def told_by_the_first() -> Iterator[None]:
 
 def main() -> None:
     """Train a recipe."""
-    with told_by_the_first():
+    with only_first_process_reports():
         options, config = read_command_line(sys.argv[1:])
     from training.engine.loop import train
     from training.engine.run import Run
@@ -114,7 +114,7 @@ def main() -> None:
     from training.ranks.machine import chosen_device, prepare_machine
     from training.ranks.world import joined_world
 
-    with told_by_the_first():
+    with only_first_process_reports():
         device = chosen_device(options.device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

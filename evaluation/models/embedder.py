@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
-from evaluation.models.pictures import Picture, PictureError, Shown, chunks, decode, grouped, read_bytes, reduced
+from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, read_bytes, reduced
 from pipeline.jobs.progress import progress
 from pipeline.loading.batch_pixels import to_network_range
 from shards.command import UserError
@@ -51,7 +51,7 @@ class Embedded:
         return Embedded(self.vectors[rows], self.faults)
 
 
-class Embeds(Protocol):
+class PictureEmbedder(Protocol):
     """What protocols ask of a model: a network, or embeddings made elsewhere."""
 
     @property
@@ -230,7 +230,7 @@ class Embedder:
         numbers: NDArray[np.float32] = vectors.cpu().numpy()
         return numbers
 
-    def _read_ahead(self, pool: Executor, photos: list[Shown]) -> Iterator[list[_Fetched]]:
+    def _read_ahead(self, pool: Executor, photos: list[FramedPhoto]) -> Iterator[list[_Fetched]]:
         """Yield batches of what was fetched; the next batch is read while one is in use."""
         waiting: deque[list[Future[list[_Fetched]]]] = deque()
         for chunk in chunks(photos, self._batch):
@@ -240,7 +240,7 @@ class Embedder:
         for futures in waiting:
             yield [item for future in futures for item in future.result()]
 
-    def _fetch(self, photo: Shown) -> list[_Fetched]:
+    def _fetch(self, photo: FramedPhoto) -> list[_Fetched]:
         """Read a photo once, and prepare those of its pictures that the cache does not have."""
         preparation = photo.picture.preparation
         framing = preparation.framing_key()

@@ -146,7 +146,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 @dataclass
-class Shown:
+class FramedPhoto:
     """A photo in one framing, and the pictures that show it, in full and reduced.
 
     Attributes:
@@ -158,19 +158,19 @@ class Shown:
     rows: dict[int | None, list[int]] = field(default_factory=dict)
 
 
-def grouped(pictures: Sequence[Picture]) -> list[Shown]:
+def grouped(pictures: Sequence[Picture]) -> list[FramedPhoto]:
     """Group pictures of the same file in the same framing, in the order in which each first comes."""
-    photos: dict[tuple[Path, bytes], Shown] = {}
+    photos: dict[tuple[Path, bytes], FramedPhoto] = {}
     for row, picture in enumerate(pictures):
         key = (picture.path, picture.preparation.framing_key())
-        photo = photos.setdefault(key, Shown(picture))
+        photo = photos.setdefault(key, FramedPhoto(picture))
         photo.rows.setdefault(picture.preparation.low, []).append(row)
     return list(photos.values())
 
 
-def chunks(photos: list[Shown], size: int) -> Iterator[list[Shown]]:
+def chunks(photos: list[FramedPhoto], size: int) -> Iterator[list[FramedPhoto]]:
     """Cut photos into chunks that show at least `size` pictures each, but for the last."""
-    chunk: list[Shown] = []
+    chunk: list[FramedPhoto] = []
     shown = 0
     for photo in photos:
         chunk.append(photo)

@@ -25,7 +25,7 @@ from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.intervals import Interval
 from evaluation.metrics.verification import fold_accuracies, ten_fold_decisions
-from evaluation.models.embedder import Embedded, Embeds
+from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.mistakes import worst_pairs
@@ -80,7 +80,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
 
 
 def measure(
-    data: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
 ) -> Outcome:
     """Run the protocol.
 
@@ -163,7 +163,7 @@ def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | 
 
 def _embed(
     data: Data,
-    embedder: Embeds,
+    embedder: PictureEmbedder,
     left: Sequence[str],
     right: Sequence[str],
     lows: Sequence[int | None],

@@ -15,7 +15,7 @@ from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, cosines, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
-from evaluation.models.embedder import Embedded, Embeds
+from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.mistakes import worst_identifications
@@ -40,7 +40,7 @@ def read() -> Data:
 
 
 def measure(
-    photos: Data, embedder: Embeds, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+    photos: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
 ) -> Outcome:
     """Run the protocol.
 
@@ -100,7 +100,7 @@ def measure(
     )
 
 
-def _embed(embedder: Embeds, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:
+def _embed(embedder: PictureEmbedder, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:
     """Embed the pictures of every size, all in one go: a photo is read and aligned once.
 
     Raises:

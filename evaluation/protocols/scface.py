@@ -16,7 +16,7 @@ from evaluation.metrics.curves import cmc_curve, identification_scores
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
-from evaluation.models.embedder import Embedded, Embeds
+from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, aligned_at_native_size, require_template
 from evaluation.scoring.dataset_part import of_empty_parts
@@ -99,7 +99,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(PictureFolder(folder), mugshots, probes, counts)
 
 
-def measure(data: Data, embedder: Embeds, *, match_gallery: bool = False) -> Outcome:
+def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = False) -> Outcome:
     """Run the protocol on all subjects and on the half that tests fine-tuned models.
 
     Args:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from evaluation.lists.text_lists import has_folder
 from evaluation.metrics.figures import Outcome
-from evaluation.models.embedder import Embeds
+from evaluation.models.embedder import PictureEmbedder
 from evaluation.protocols import lfw, orl, scface, survface, survface_openset, tinyface
 
 
 @dataclass(frozen=True)
-class Given:
+class ProtocolOptions:
     """What the user gave: a folder a data set, or None, and how to measure on it.
 
     Attributes:
@@ -35,10 +35,10 @@ class Given:
     match_gallery: bool
 
 
-Run = Callable[[Embeds], Outcome]
+Run = Callable[[PictureEmbedder], Outcome]
 
 
-def plan(given: Given) -> tuple[list[Run], dict[str, str]]:
+def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
     """Return the protocols to run, and those without data with the option that gives it.
 
     Raises:
@@ -55,17 +55,17 @@ def plan(given: Given) -> tuple[list[Run], dict[str, str]]:
     return [run for _, run in found.values() if run], skipped
 
 
-def _lfw(given: Given, root: Path) -> Run:
+def _lfw(given: ProtocolOptions, root: Path) -> Run:
     data = lfw.read(root, given.lists)
     return lambda model: lfw.measure(data, model, sizes=given.sizes, match_gallery=given.match_gallery)
 
 
-def _scface(given: Given, root: Path) -> Run:
+def _scface(given: ProtocolOptions, root: Path) -> Run:
     data = scface.read(root, given.lists)
     return lambda model: scface.measure(data, model, match_gallery=given.match_gallery)
 
 
-def _survface(given: Given) -> dict[str, tuple[str, Run | None]]:
+def _survface(given: ProtocolOptions) -> dict[str, tuple[str, Run | None]]:
     """QMUL-SurvFace comes in parts: each of its tasks is run where it was unpacked, or named where none was."""
     root, lists = given.survface, given.lists
     pairs = openset = None
@@ -82,11 +82,11 @@ def _survface(given: Given) -> dict[str, tuple[str, Run | None]]:
     }
 
 
-def _tinyface(given: Given, root: Path) -> Run:
+def _tinyface(given: ProtocolOptions, root: Path) -> Run:
     data = tinyface.read(root, given.lists)
     return lambda model: tinyface.measure(data, model)
 
 
-def _orl(given: Given) -> Run:
+def _orl(given: ProtocolOptions) -> Run:
     photos = orl.read()
     return lambda model: orl.measure(photos, model, sizes=given.sizes, match_gallery=given.match_gallery)

@@ -16,7 +16,7 @@ from evaluation.metrics.bootstrap import PairPeople, bootstrap_over_pairs
 from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Outcome
 from evaluation.metrics.verification import best_decisions
-from evaluation.models.embedder import Embeds
+from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.preparation import whole
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.native_sides import by_side, native_sides
@@ -61,7 +61,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     return Data(PictureFolder(folder / "verification_images"), positive, negative)
 
 
-def measure(data: Data, embedder: Embeds) -> Outcome:
+def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     """Run the protocol."""
     pairs = [*data.positive, *data.negative]
     names = sorted({name for pair in pairs for name in pair})

@@ -28,7 +28,7 @@ from evaluation.metrics.identification import (
     tpir_curve,
 )
 from evaluation.metrics.intervals import bootstrap_over_people
-from evaluation.models.embedder import Embeds
+from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import picture_names
 from evaluation.scoring.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts, of_hidden_files
@@ -79,7 +79,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     )
 
 
-def measure(data: Data, embedder: Embeds) -> Outcome:
+def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     """Run the protocol."""
     gallery, mated, unmated = (embed_part(part, embedder) for part in (data.gallery, data.mated, data.unmated))
     parts = (gallery, mated, unmated)
@@ -151,7 +151,7 @@ class _Found:
     unmated: EmbeddedPart
     names: NDArray[np.str_]
 
-    def likest(self, identity: int, probe: NDArray[np.float32]) -> Picture:
+    def most_similar_picture(self, identity: int, probe: NDArray[np.float32]) -> Picture:
         """Return the picture of a gallery identity that is most like a probe: a template has no face."""
         rows = np.flatnonzero(self.gallery.people == self.names[identity])
         return self.gallery.pictures[rows[cosines(probe[None], self.gallery.vectors[rows]).argmax()]]
@@ -166,12 +166,12 @@ def _mistakes(
             best,
             best_rows,
             lambda row: unmated.pictures[row],
-            lambda row, identity: found.likest(identity, unmated.vectors[row]),
+            lambda row, identity: found.most_similar_picture(identity, unmated.vectors[row]),
         ),
         *worst_identifications(
             "",
             ranked,
             lambda row: mated.pictures[row],
-            lambda row, identity: found.likest(identity, mated.vectors[row]),
+            lambda row, identity: found.most_similar_picture(identity, mated.vectors[row]),
         ),
     ]

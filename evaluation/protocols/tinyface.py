@@ -15,7 +15,7 @@ from evaluation.metrics.curves import cmc_curve, identification_scores
 from evaluation.metrics.figures import Figure, Outcome
 from evaluation.metrics.identification import average_precisions, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
-from evaluation.models.embedder import Embeds
+from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.preparation import picture_names
 from evaluation.scoring.dataset_part import (
     NOBODY,
@@ -65,7 +65,7 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     )
 
 
-def measure(data: Data, embedder: Embeds) -> Outcome:
+def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     """Run the protocol."""
     match, others, probes = (embed_part(part, embedder) for part in (data.match, data.distractors, data.probes))
     parts = (match, others, probes)

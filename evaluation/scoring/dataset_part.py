@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.lists.text_lists import PictureFolder
-from evaluation.models.embedder import Embeds
+from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import whole_pictures
 
@@ -55,7 +55,7 @@ class EmbeddedPart:
         return replace(self, pictures=[], people=self.people[:0], vectors=self.vectors[:0])
 
 
-def embed_part(part: Part, model: Embeds) -> EmbeddedPart:
+def embed_part(part: Part, model: PictureEmbedder) -> EmbeddedPart:
     """Embed the pictures of a part."""
     pictures = whole_pictures(part.folder, [name for name, _ in part.named], model.preprocessing)
     embedded = model.embed(pictures)

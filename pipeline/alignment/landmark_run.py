@@ -29,7 +29,7 @@ from pipeline.jobs.progress import progress
 from pipeline.pixels.photo import UnusablePhoto, decode
 from pipeline.sources.picture_files import walk_pictures
 from shards.command import UserError
-from shards.lock import claimed
+from shards.lock import locked_output
 from shards.writer import write_atomically
 
 TAKEN = "taken"
@@ -132,7 +132,7 @@ def measure_folder(
         raise UserError(f"{out} exists and was not written by this command; name another file for --out")
     work = out.parent / f".{out.name}.work"
     work.mkdir(parents=True, exist_ok=True)
-    with claimed(work / "lock", out):
+    with locked_output(work / "lock", out):
         done = [work / f"{digest}.json" for digest in digests]
         _measure_parts(
             images, [pair for pair in zip(parts, done, strict=True) if not pair[1].is_file()], settings, workers

@@ -52,7 +52,7 @@ def _plan_records(records: int) -> Bookkeeping:
             pass
         read = time.perf_counter()
         plan = Plan(_all_there(source), Settings(tar_mb=32))
-        planned = sum(len(plan.unit(number).paths) for number in range(plan.tars))
+        planned = sum(len(plan.tar_contents(number).paths) for number in range(plan.tars))
         assert planned == records
         plan.records.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.alignment.align import WARP, align, cut_by, similarity, template_points
 from pipeline.jobs.executors import prepare_processes
 from pipeline.pixels.photo import decode_needed
-from pipeline.sharding.plan import Plan, Settings, Unit
+from pipeline.sharding.plan import Plan, Settings, TarContents
 from pipeline.sharding.run import shard
-from pipeline.sharding.tar_job import Job, Origin, do_unit
+from pipeline.sharding.tar_job import Job, Origin, make_tar
 from pipeline.sharding.tar_record import WORK
 from pipeline.sources.datasets import vggface2
 
@@ -53,10 +53,10 @@ class ShardTask:
 
 def bare_loop(task: ShardTask) -> float:
     """Return the photos per second of a loop of OpenCV on one core: read, decode, warp, encode."""
-    unit = _whole_unit(task)
+    contents = _one_tar(task)
     target = template_points("paper", task.size)
     start, done = time.perf_counter(), 0
-    for path, landmarks in zip(unit.paths, unit.landmarks, strict=True):
+    for path, landmarks in zip(contents.paths, contents.landmarks, strict=True):
         photo = cv2.imdecode(np.fromfile(task.root / path, dtype=np.uint8), cv2.IMREAD_COLOR)
         assert photo is not None
         to_face = cv2.invertAffineTransform(similarity(target, landmarks))
@@ -86,17 +86,17 @@ class _Photos(Dataset[tuple[str, NDArray[np.uint8]]]):
     """One item a photo: its name and its aligned face."""
 
     def __init__(self, task: ShardTask) -> None:
-        self._task, self._unit = task, _whole_unit(task)
+        self._task, self._contents = task, _one_tar(task)
 
     def __len__(self) -> int:
-        return len(self._unit.paths)
+        return len(self._contents.paths)
 
     def __getitem__(self, item: int) -> tuple[str, NDArray[np.uint8]]:
         cv2.setNumThreads(1)
-        photo = cv2.imread(str(self._task.root / self._unit.paths[item]))
+        photo = cv2.imread(str(self._task.root / self._contents.paths[item]))
         assert photo is not None
-        face = align(photo.astype(np.uint8, copy=False), self._unit.landmarks[item], self._task.size)
-        return self._unit.paths[item], face
+        face = align(photo.astype(np.uint8, copy=False), self._contents.landmarks[item], self._task.size)
+        return self._contents.paths[item], face
 
 
 def loose_files(task: ShardTask, out: Path) -> float:
@@ -131,10 +131,10 @@ def measure(way: str, task: ShardTask) -> float:
 def time_by_part(task: ShardTask, photos: int = 2_000) -> dict[str, float]:
     """Return where the time of one worker goes, in microseconds a photo, over some photos in turn."""
     cv2.setNumThreads(1)
-    unit = _whole_unit(task, photos)
+    contents = _one_tar(task, photos)
     form = task.settings().face_format()
-    ends = np.zeros((len(unit.paths), 6))
-    for row, (path, landmarks) in zip(ends, zip(unit.paths, unit.landmarks, strict=True), strict=True):
+    ends = np.zeros((len(contents.paths), 6))
+    for row, (path, landmarks) in zip(ends, zip(contents.paths, contents.landmarks, strict=True), strict=True):
         row[0] = time.perf_counter()
         data = (task.root / path).read_bytes()
         row[1] = time.perf_counter()
@@ -152,26 +152,26 @@ def time_by_part(task: ShardTask, photos: int = 2_000) -> dict[str, float]:
         job = Job((Origin("vggface2", task.root, "landmarks"),), out, out, form, 1)
         (out / WORK).mkdir()
         start = time.perf_counter()
-        do_unit(unit, job)
+        make_tar(contents, job)
         whole = time.perf_counter() - start
     spent["checksums, tar, index, sync"] = max(whole - sum(spent.values()), 0.0)
-    return {part: 1e6 * seconds / len(unit.paths) for part, seconds in spent.items()}
+    return {part: 1e6 * seconds / len(contents.paths) for part, seconds in spent.items()}
 
 
-def _whole_unit(task: ShardTask, photos: int | None = None) -> Unit:
+def _one_tar(task: ShardTask, photos: int | None = None) -> TarContents:
     """Return the photos of the list, or the first of them, as one piece of work."""
     plan = Plan(vggface2(task.root, [task.landmarks]), Settings(size=task.size, min_photos=1, tar_mb=1 << 20))
-    unit = plan.unit(0)
+    contents = plan.tar_contents(0)
     plan.records.close()
     few = slice(photos)
-    return Unit(
+    return TarContents(
         0,
-        unit.labels[few],
-        unit.sources[few],
-        unit.identities[few],
-        unit.paths[few],
-        unit.positions[few],
-        unit.landmarks[few],
+        contents.labels[few],
+        contents.sources[few],
+        contents.identities[few],
+        contents.paths[few],
+        contents.positions[few],
+        contents.landmarks[few],
     )
 
 

@@ -19,7 +19,7 @@ from pipeline.loading.step_source import Step, StepSource
 from pipeline.loading.view_making import Faces, make_view
 from pipeline.reading.photo_reader import PhotoReader
 from pipeline.reading.quarantine import Quarantine
-from pipeline.sampling.folder_mixing import most_in_a_batch, read_shares
+from pipeline.sampling.folder_mixing import most_identities_per_batch, read_shares
 from pipeline.sampling.sampler import Sampler, Sampling
 from pipeline.sampling.shard_folders import ShardFolders
 from pipeline.sampling.views import Views
@@ -75,7 +75,7 @@ class Loader:
         paths = [shards] if isinstance(shards, Path) else list(shards)
         folders = ShardFolders.open(paths)
         shares = read_shares(mix, len(paths))
-        most = most_in_a_batch(shares, global_batch)
+        most = most_identities_per_batch(shares, global_batch)
         check_request(folders, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
         folders.check_tars()
         self.identities = folders.identities

@@ -47,7 +47,7 @@ def identities_before_step(shares: Sequence[Fraction], batch: int, step: int) ->
     return [*counts, left]
 
 
-def most_in_a_batch(shares: Sequence[Fraction], batch: int) -> list[int]:
+def most_identities_per_batch(shares: Sequence[Fraction], batch: int) -> list[int]:
     """Return the most identities that one batch may take from each folder."""
     left, share_left = batch, Fraction(1)
     most = []

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sampling.epoch_order import IdentityOrder, Order, PhotoOrder
-from pipeline.sampling.folder_mixing import identities_before_step, most_in_a_batch
+from pipeline.sampling.folder_mixing import identities_before_step, most_identities_per_batch
 from pipeline.sampling.random_streams import Stream, generator
 from pipeline.sampling.views import Views
 
@@ -91,7 +91,7 @@ class Sampler:
             sampling: "identity" or "photo".
             shares: of each folder in a batch, summing to one.
         """
-        most = most_in_a_batch(shares, global_batch)
+        most = most_identities_per_batch(shares, global_batch)
         assert all(0 < count < len(first) for count, first in zip(most, firsts, strict=True))
         make = IdentityOrder if sampling == "identity" else PhotoOrder.of
         return Sampler(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.pixels.resample import RESAMPLING
 from pipeline.sharding.plan import Plan, library_versions
-from pipeline.sharding.tar_record import UnitRecord, read_record, record_path
+from pipeline.sharding.tar_record import TarRecord, read_record, record_path
 from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import (
@@ -87,7 +87,7 @@ def _refuse_nothing(plan: Plan, out: Path) -> NoReturn:
 
 
 def _relabel(
-    tar: Path, number: int, record: UnitRecord, final: NDArray[np.int64], stored_views: tuple[int, ...]
+    tar: Path, number: int, record: TarRecord, final: NDArray[np.int64], stored_views: tuple[int, ...]
 ) -> TarEntry:
     """Write the final labels over the planned ones where they differ.
 

@@ -83,7 +83,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Unit:
+class TarContents:
     """The work of one tar: the photos of its identities, in order.
 
     Attributes:
@@ -149,14 +149,14 @@ class Plan:
         """Return what must not change while a folder is begun and not finished."""
         return {**library_versions(), "tars": self.tars}
 
-    def unit_sizes(self) -> NDArray[np.int64]:
+    def photos_per_tar(self) -> NDArray[np.int64]:
         """Return the number of photos of every tar's work: (tars,)."""
         return self.records.photos_per_tar()
 
-    def unit(self, number: int) -> Unit:
+    def tar_contents(self, number: int) -> TarContents:
         """Return the work of one tar: an identity's photos stand together, identities as they were dealt."""
         rows = self.records.of_tar(number)
-        return Unit(
+        return TarContents(
             number,
             rows["label"].to_numpy(dtype=np.int64),
             rows["source"].to_numpy(dtype=np.int64),

@@ -11,11 +11,11 @@ from pipeline.jobs.executors import Workplace, dask_cluster, local_processes, wo
 from pipeline.jobs.progress import progress
 from pipeline.sharding.finish_folder import finish
 from pipeline.sharding.plan import Plan, Settings, plain_settings
-from pipeline.sharding.tar_job import Job, Origin, do_unit
+from pipeline.sharding.tar_job import Job, Origin, make_tar
 from pipeline.sharding.tar_record import WORK, read_record, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
-from shards.lock import claimed
+from shards.lock import locked_output
 from shards.writer import write_atomically
 
 _PLAN = "plan.json"
@@ -43,14 +43,14 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         return finished, True
     _refuse_foreign_files(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
-    with claimed(out / WORK / _LOCK, out):
+    with locked_output(out / WORK / _LOCK, out):
         # Another command may have finished the folder in between.
         if finished := _finished(plan, out):
             return finished, True
         _claim_parameters(plan, out)
         staging = _sweep(out)
         with dask_cluster(dask) if dask else local_processes(workers) as workplace:
-            _do_units(plan, out, staging, workplace)
+            _make_tars(plan, out, staging, workplace)
         manifest = finish(plan, out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest, False
@@ -81,19 +81,19 @@ def refuse_unusable(out: Path) -> None:
         return
     _refuse_foreign_files(out)
     if (out / WORK / _LOCK).is_file():
-        with claimed(out / WORK / _LOCK, out):
+        with locked_output(out / WORK / _LOCK, out):
             pass
 
 
-def _do_units(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
+def _make_tars(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
     """Write every tar that has no record yet."""
     left = [number for number in range(plan.tars) if not is_done(out, number)]
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
-    sizes = plan.unit_sizes()
-    tasks = ((plan.unit(number), job) for number in left)
+    sizes = plan.photos_per_tar()
+    tasks = ((plan.tar_contents(number), job) for number in left)
     with progress("sharding", int(sizes[left].sum()), lost="rejected") as advance:
-        work_through(workplace, do_unit, tasks, lambda done: advance(*done), kept="finished tars are kept")
+        work_through(workplace, make_tar, tasks, lambda done: advance(*done), kept="finished tars are kept")
     if unseen := [number for number in left if not is_done(out, number)]:
         raise UserError(
             f"a worker wrote {tar_name(unseen[0])}, but it is not in {out}; the photos and --out must lie on storage "

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.alignment.photo_to_face import Face, FaceFormat, make_face, read_photo
 from pipeline.pixels.photo import UnusablePhoto
-from pipeline.sharding.plan import Unit, library_versions, too_few_reason
-from pipeline.sharding.tar_record import UnitRecord, record_path, write_record
+from pipeline.sharding.plan import TarContents, library_versions, too_few_reason
+from pipeline.sharding.tar_record import TarRecord, record_path, write_record
 from pipeline.sources.datasets import Framing
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE, index_name, label_bytes, tar_name
@@ -53,32 +53,32 @@ class Job:
     versions: dict[str, str] = field(default_factory=library_versions)
 
 
-def do_unit(unit: Unit, job: Job) -> tuple[int, int]:
+def make_tar(contents: TarContents, job: Job) -> tuple[int, int]:
     """Write one tar and its record; return how many photos were written and how many rejected."""
     if (found := library_versions()) != job.versions:
         raise UserError(f"a worker has {found}, this machine {job.versions}; install the same versions everywhere")
     # The other cores belong to the other workers.
     cv2.setNumThreads(1)
     made = _Made()
-    name = tar_name(unit.number)
-    placed, sha256 = write_tar(job.out / name, _members(unit, job, made), job.staging)
+    name = tar_name(contents.number)
+    placed, sha256 = write_tar(job.out / name, _members(contents, job, made), job.staging)
     write_atomically(job.out / index_name(name), dali_index(placed).encode(), job.staging)
     members = 4 if job.form.stored_views else 3
-    record = UnitRecord(
-        _photo_records(unit.number, made, placed[::members]),
-        unit.labels[made.rows],
+    record = TarRecord(
+        _photo_records(contents.number, made, placed[::members]),
+        contents.labels[made.rows],
         made.rejects,
         made.dropped,
         sha256,
         (job.out / name).stat().st_size,
     )
-    write_record(record_path(job.out, unit.number), record, job.staging)
+    write_record(record_path(job.out, contents.number), record, job.staging)
     return len(made.rows), len(made.rejects)
 
 
 @dataclass
 class _Made:
-    """What is left of a unit's photos once their faces are in the tar: place in the unit, checksums, rejects."""
+    """What is known of the photos of a tar once their faces are in it: row in its contents, checksums, rejects."""
 
     rows: list[int] = field(default_factory=list)
     checks: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -91,48 +91,48 @@ class _Made:
         self.checks.append((len(face.encoded), zlib.crc32(face.encoded), zlib.crc32(face.views), face.native))
 
 
-def _members(unit: Unit, job: Job, made: _Made) -> Iterator[tuple[str, bytes]]:
+def _members(contents: TarContents, job: Job, made: _Made) -> Iterator[tuple[str, bytes]]:
     """Yield the files of every face, one identity's faces in memory at a time."""
-    for _, group in groupby(range(len(unit.labels)), key=lambda row: int(unit.labels[row])):
-        for row, face in _faces_of_identity(list(group), unit, job, made):
+    for _, group in groupby(range(len(contents.labels)), key=lambda row: int(contents.labels[row])):
+        for row, face in _faces_of_identity(list(group), contents, job, made):
             made.add(row, face)
-            yield from _files(unit, job, row, face)
+            yield from _files(contents, job, row, face)
 
 
-def _faces_of_identity(rows: list[int], unit: Unit, job: Job, made: _Made) -> list[tuple[int, Face]]:
+def _faces_of_identity(rows: list[int], contents: TarContents, job: Job, made: _Made) -> list[tuple[int, Face]]:
     """Make the faces of an identity; drop it where bad photos leave it with too few."""
     faces: list[tuple[int, Face]] = []
     reasons: dict[int, str] = {}
     for row in rows:
-        origin = job.origins[unit.sources[row]]
-        landmarks = None if origin.framing == "whole" else unit.landmarks[row]
+        origin = job.origins[contents.sources[row]]
+        landmarks = None if origin.framing == "whole" else contents.landmarks[row]
         try:
-            data = read_photo(origin.root, unit.paths[row], int(unit.positions[row]))
+            data = read_photo(origin.root, contents.paths[row], int(contents.positions[row]))
             faces.append((row, make_face(data, landmarks, job.form, origin.framing)))
         except UnusablePhoto as error:
             reasons[row] = str(error)
     if len(faces) < job.min_photos:
-        made.dropped.append(unit.identities[rows[0]])
+        made.dropped.append(contents.identities[rows[0]])
         reasons.update((row, too_few_reason(job.min_photos)) for row, _ in faces)
         faces = []
     for row, reason in sorted(reasons.items()):
-        made.rejects.append((int(unit.sources[row]), unit.paths[row], unit.identities[row], reason))
+        made.rejects.append((int(contents.sources[row]), contents.paths[row], contents.identities[row], reason))
     return faces
 
 
-def _files(unit: Unit, job: Job, row: int, face: Face) -> Iterator[tuple[str, bytes]]:
+def _files(contents: TarContents, job: Job, row: int, face: Face) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a face."""
-    key = f"{unit.labels[row]:08d}-{row:08d}"
+    key = f"{contents.labels[row]:08d}-{row:08d}"
     about = {
-        "dataset": job.origins[unit.sources[row]].name,
-        "identity": unit.identities[row],
-        "path": unit.paths[row],
+        "dataset": job.origins[contents.sources[row]].name,
+        "identity": contents.identities[row],
+        "path": contents.paths[row],
         "native": face.native,
     }
     yield f"{key}.{job.form.codec}", face.encoded
     if face.views:
         yield f"{key}.views", face.views
-    yield f"{key}.label", label_bytes(int(unit.labels[row]))
+    yield f"{key}.label", label_bytes(int(contents.labels[row]))
     yield f"{key}.json", _JSON.encode(about).encode()
 
 

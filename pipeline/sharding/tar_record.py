@@ -19,13 +19,13 @@ WORK = ".work"
 
 
 @dataclass(frozen=True)
-class UnitRecord:
+class TarRecord:
     """The record of a finished tar.
 
     Attributes:
         photos: (N,) `PHOTO_DTYPE`, in the tar's order.
         labels: (N,) int64 planned labels.
-        rejects: number of the source, path, identity and reason of every photo of the unit that is not in the tar.
+        rejects: number of the source, path, identity and reason of every photo planned for the tar that is not in it.
         dropped: identities left with too few photos.
         sha256: of the tar.
         bytes: of the tar.
@@ -44,8 +44,8 @@ def record_path(out: Path, number: int) -> Path:
     return out / WORK / f"{tar_name(number)}.npz"
 
 
-def write_record(path: Path, record: UnitRecord, staging: Path | None = None) -> None:
-    """Write a unit's record atomically; from then on the tar counts as finished."""
+def write_record(path: Path, record: TarRecord, staging: Path | None = None) -> None:
+    """Write a tar's record atomically; from then on the tar counts as finished."""
     about = {
         "rejects": record.rejects,
         "dropped": record.dropped,
@@ -62,8 +62,8 @@ def write_record(path: Path, record: UnitRecord, staging: Path | None = None) ->
     write_atomically(path, buffer.getvalue(), staging)
 
 
-def read_record(path: Path) -> UnitRecord:
-    """Read a unit's record.
+def read_record(path: Path) -> TarRecord:
+    """Read a tar's record.
 
     Raises:
         ValueError: it is damaged.
@@ -74,7 +74,7 @@ def read_record(path: Path) -> UnitRecord:
             about = json.loads(data["about"].tobytes())
             rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
             photos, labels = data["photos"], data["labels"]
-            return UnitRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
+            return TarRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
     except OSError:
         raise
     except (*NUMPY_DAMAGE, KeyError, AttributeError, zlib.error, NotImplementedError, struct.error) as error:

@@ -17,7 +17,7 @@ from pipeline.pixels.photo import UnusablePhoto, decode
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import is_done, shard
 from pipeline.sharding.source_options import read_source_file
-from pipeline.sharding.tar_record import WORK, UnitRecord, record_path, write_record
+from pipeline.sharding.tar_record import WORK, TarRecord, record_path, write_record
 from pipeline.sources.datasets import vggface2, without_identities
 from pipeline.sources.landmark_list import read_landmarks
 from pipeline.sources.photo_table import Records
@@ -47,7 +47,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
     done = scratch / "begun"
     (done / WORK).mkdir(parents=True)
     (done / tar_name(0)).write_bytes(bytes(10))
-    unit = UnitRecord(np.zeros(3, PHOTO_DTYPE), np.zeros(3, np.int64), [(0, "a", "b", "c")], ["d"], "0" * 64, 10)
+    unit = TarRecord(np.zeros(3, PHOTO_DTYPE), np.zeros(3, np.int64), [(0, "a", "b", "c")], ["d"], "0" * 64, 10)
     write_record(record_path(done, 0), unit)
     photo = next((root / "train").rglob("*.jpg"))
     found = {f"photo{suffix}": _photo(photo, scratch, suffix) for suffix in (".jpg", ".png", ".webp", ".ppm", ".tif")}

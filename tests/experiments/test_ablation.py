@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.page import BEGIN, END
-from shards.lock import claimed
+from shards.lock import locked_output
 
 
 @pytest.mark.slow
@@ -50,6 +50,6 @@ def test_a_killed_ablation_continues_and_does_no_trial_twice(tmp_path: Path, com
 
 def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "choose one of hour, tiny" in refused("experiments.ablation", "--out", tmp_path, "--size", "day")
-    with claimed(tmp_path / ".lock", tmp_path):
+    with locked_output(tmp_path / ".lock", tmp_path):
         assert "is in use by process" in refused("experiments.ablation", "--out", tmp_path)
     assert "choose from hr-only," in refused("experiments.ablation", "--out", tmp_path, "--variants", "best")

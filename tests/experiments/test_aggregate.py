@@ -8,7 +8,7 @@ import pytest
 from experiments.aggregate import difference_of, summarise, value_of
 from experiments.campaign import Result
 from experiments.measure import FIGURES
-from experiments.page import BEGIN, END, placed, tables
+from experiments.page import BEGIN, END, insert_tables, tables
 from experiments.settings import TINY
 from experiments.trial import Trial
 from experiments.variants import VARIANTS
@@ -83,7 +83,7 @@ def test_tables_say_what_is_certain_and_go_between_the_marks() -> None:
     assert "| (d) - (c) | **+10.0 (+10.0 to +10.0)** |" in text
     assert "| (c) - (b) | +0.0 (+0.0 to +0.0) |" in text
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert placed(page, text, "page") == f"before\n{BEGIN}\n\n{text}\n{END}\nafter\n"
-    assert placed(placed(page, "x", "page"), text, "page") == placed(page, text, "page")
+    assert insert_tables(page, text, "page") == f"before\n{BEGIN}\n\n{text}\n{END}\nafter\n"
+    assert insert_tables(insert_tables(page, "x", "page"), text, "page") == insert_tables(page, text, "page")
     with pytest.raises(UserError, match="lacks the lines"):
-        placed("no marks", text, "page")
+        insert_tables("no marks", text, "page")

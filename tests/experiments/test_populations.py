@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.campaign import prepare
 from experiments.populations import rendered_population, test_people
-from experiments.settings import SIZES, sized
+from experiments.settings import SIZES, ablation_of_size
 from experiments.variants import VARIANTS
 from shards.command import UserError
 from shards.index import ShardIndex
@@ -28,7 +28,7 @@ def test_everyone_is_tested_once_and_folds_are_even(people: int, folds: int) -> 
 
 
 def test_shards_hold_everyone_but_the_people_tested(tmp_path: Path) -> None:
-    trials = prepare(sized("tiny", parts=["orl"]), VARIANTS, tmp_path, workers=1)
+    trials = prepare(ablation_of_size("tiny", parts=["orl"]), VARIANTS, tmp_path, workers=1)
     assert [trial.seed for trial in trials] == sorted(trial.seed for trial in trials)
     assert [trial.fold for trial in trials] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
     everyone: set[str] = set()
@@ -57,15 +57,15 @@ def test_people_are_rendered_once(tmp_path: Path) -> None:
 
 
 def test_a_size_is_known_by_name() -> None:
-    assert sized("hour").seeds >= 3
-    assert sized("hour", 5).seeds == 5
+    assert ablation_of_size("hour").seeds >= 3
+    assert ablation_of_size("hour", 5).seeds == 5
     with pytest.raises(UserError, match="choose one of hour, tiny"):
-        sized("day")
-    assert [part.name for part in sized("hour", parts=["few", "orl"]).parts] == ["orl", "few"]
+        ablation_of_size("day")
+    assert [part.name for part in ablation_of_size("hour", parts=["few", "orl"]).parts] == ["orl", "few"]
     with pytest.raises(UserError, match="choose from orl, rendered, few"):
-        sized("hour", parts=["everyone"])
+        ablation_of_size("hour", parts=["everyone"])
     with pytest.raises(UserError, match="at least 1"):
-        sized("hour", 0)
+        ablation_of_size("hour", 0)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -36,7 +36,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Initial:
+class WeightsFile:
     """The file of a network that a run began with, or learns from.
 
     Attributes:
@@ -78,9 +78,9 @@ class Checkpoint:
     head: dict[str, Any]
     optimizer: dict[str, Any]
     best: Best | None = None
-    initial: Initial | None = None
+    initial: WeightsFile | None = None
     validation_due: bool = False
-    teacher: Initial | None = None
+    teacher: WeightsFile | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -122,7 +122,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
         data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
         data["best"] = Best(**data["best"]) if data.get("best") else None
         for name in ("initial", "teacher"):
-            data[name] = Initial(**data[name]) if data.get(name) else None
+            data[name] = WeightsFile(**data[name]) if data.get(name) else None
         data.setdefault("validation_due", False)
         checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
         _require_types(checkpoint)
@@ -131,13 +131,13 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
     return checkpoint
 
 
-def _require_types(described: Checkpoint | Best | Initial) -> None:
+def _require_types(described: Checkpoint | Best | WeightsFile) -> None:
     """Raise TypeError where a field is not of its kind, or the configuration names no network."""
     for name, hint in get_type_hints(type(described)).items():
         value = getattr(described, name)
         if not isinstance(value, get_origin(hint) or hint if not isinstance(hint, UnionType) else hint):
             raise TypeError(f"its {name} is {str(value)[:40]!r}")
-        if isinstance(value, Best | Initial):
+        if isinstance(value, Best | WeightsFile):
             _require_types(value)
     if isinstance(described, Checkpoint):
         model = described.config["model"]

@@ -19,7 +19,7 @@ from shards.writer import write_atomically
 from training.engine.finite_checks import gradient_norms, listed
 from training.engine.step_losses import StepLosses, loss_names
 from training.engine.training_state import TrainingState
-from training.ranks.world import World, gather_objects, mean_over_ranks, refused_together
+from training.ranks.world import World, errors_end_all_ranks, gather_objects, mean_over_ranks
 from training.settings.config import Config
 
 
@@ -31,7 +31,7 @@ class _Noted:
     values: Tensor
 
 
-class Guard:
+class FiniteGuard:
     """Keeps the losses and gradient norms of each step on the device until they are read, all at once.
 
     Args:
@@ -92,7 +92,7 @@ class Guard:
             for view, photo in enumerate(photos)
         ]
         shares = gather_objects(rows)
-        with refused_together(self._world):
+        with errors_end_all_ranks(self._world):
             if self._world.is_main:
                 text = io.StringIO(newline="")
                 table = csv.writer(text)

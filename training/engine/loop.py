@@ -7,18 +7,25 @@ from contextlib import nullcontext
 
 from pipeline.loading.batch import Batch
 from training.checkpoints.checkpoint import Best
-from training.engine.finite_guard import Guard
-from training.engine.next_batch import Feed
+from training.engine.finite_guard import FiniteGuard
+from training.engine.next_batch import BatchFetcher
 from training.engine.optimizer import set_learning_rate
-from training.engine.run import Job, Run, held, opened
+from training.engine.run import Job, Run, locked_run, open_run
 from training.engine.step import Trained, for_training, losses_and_gradients
 from training.engine.training_state import TrainingState, save
 from training.engine.validation import Validate
 from training.monitoring.metrics_log import MetricsLog
 from training.monitoring.run_page import note_start, try_to_write_page
 from training.ranks.machine import machine_name
-from training.ranks.stop_signals import CutShort, StopRequests, stop_requests
-from training.ranks.world import World, any_rank, of_main, refuse_any, refused_together, wait_for_all
+from training.ranks.stop_signals import StoppedEarly, StopRequests, stop_requests
+from training.ranks.world import (
+    World,
+    any_rank,
+    broadcast_from_main,
+    errors_end_all_ranks,
+    raise_on_all_ranks,
+    wait_for_all,
+)
 
 
 def train(run: Run, world: World, validate: Validate | None = None) -> int:
@@ -36,12 +43,12 @@ def train(run: Run, world: World, validate: Validate | None = None) -> int:
         UserError: the run folder, the shards or the settings do not fit together, or a loss, a gradient or a weight is
             not finite.
     """
-    with held(run, world) as begun:
+    with locked_run(run, world) as begun:
         if begun is not None and begun.step >= run.config.steps and not begun.validation_due:
             if world.is_main:
                 print(f"{run.run_dir} is finished at step {begun.step}")
             return begun.step
-        with opened(run, world, begun) as job:
+        with open_run(run, world, begun) as job:
             del begun
             return _steps(job, world, validate)
 
@@ -50,8 +57,8 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     """Run the steps, and log, validate and save when each is due."""
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step, job.teacher)
-    guard = Guard(config, job.loader, state, job.run_dir, world)
-    feed = Feed(job.loader, world.device)
+    guard = FiniteGuard(config, job.loader, state, job.run_dir, world)
+    feed = BatchFetcher(job.loader, world.device)
     begun = state.step
     log = _begin_log(job, world) if world.is_main else None
     try:
@@ -59,12 +66,12 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
             stopping = state.validation_due and _made_up_for(job, world, validate, log, stops)
             if state.step < config.steps and not stopping:
                 feed.fetch()
-                refuse_any(world, feed.mistake)
+                raise_on_all_ranks(world, feed.mistake)
             while state.step < config.steps and not stopping:
                 if state.step == config.optimizer.frozen_steps > 0:
                     trained = for_training(state.learner, config, world, state.step, job.teacher)
                 # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
-                with stops.cut_short() if config.compile and state.step == begun else nullcontext():
+                with stops.stops_early() if config.compile and state.step == begun else nullcontext():
                     rate = _step(job, trained, feed.take(), guard, world)
                 last = state.step == config.steps
                 if not last:
@@ -82,8 +89,8 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 if save_due:
                     _save(job, world, log, is_best)
                 if failed:
-                    refuse_any(world, feed.mistake)
-    except CutShort:
+                    raise_on_all_ranks(world, feed.mistake)
+    except StoppedEarly:
         if world.is_main:
             print(f"step {state.step + 1} put off", file=sys.stderr, flush=True)
     finally:
@@ -93,7 +100,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     return state.step
 
 
-def _step(job: Job, trained: Trained, batch: Batch, guard: Guard, world: World) -> float:
+def _step(job: Job, trained: Trained, batch: Batch, guard: FiniteGuard, world: World) -> float:
     """Do a step, and return its learning rate."""
     config, state = job.config, job.state
     assert batch.step == state.step
@@ -105,7 +112,7 @@ def _step(job: Job, trained: Trained, batch: Batch, guard: Guard, world: World) 
     return rate
 
 
-def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: Feed) -> None:
+def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: BatchFetcher) -> None:
     """Show in the main process that a step is done; with values write a line of metrics too."""
     if log is not None and values is not None:
         log.log(step, values, feed.waiting)
@@ -131,9 +138,9 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
         # Of each module: where the statistics of batch norm are frozen, those stay in evaluation mode.
         training, started = {one: one.training for one in backbone.modules()}, time.monotonic()
         try:
-            with stops.cut_short():
+            with stops.stops_early():
                 figures = validate(backbone.eval(), state.step)
-        except CutShort:
+        except StoppedEarly:
             print(f"validation at step {state.step} put off", file=sys.stderr, flush=True)
         else:
             _heed(state, figures)
@@ -142,7 +149,7 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
         for module, was_training in training.items():
             module.training = was_training
     wait_for_all(world)
-    state.best, state.validation_due = of_main((state.best, state.validation_due))
+    state.best, state.validation_due = broadcast_from_main((state.best, state.validation_due))
     return not state.validation_due and state.best is not None and state.best.step == state.step
 
 
@@ -169,7 +176,7 @@ def _made_up_for(
 
 def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
     """Write a checkpoint, after the lines of metrics up to it are on disk."""
-    with refused_together(world):
+    with errors_end_all_ranks(world):
         if log is not None:
             log.sync()
     save(job.run_dir, job.state, job.origin, job.config, world, is_best)

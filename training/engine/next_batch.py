@@ -9,7 +9,7 @@ from pipeline.loading.loader import Loader
 from shards.command import UserError
 
 
-class Feed:
+class BatchFetcher:
     """The next batch of a loader.
 
     A mistake in the data that one process meets, such as too many damaged photos, is kept until all processes have

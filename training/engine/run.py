@@ -1,4 +1,4 @@
-"""A run's folder and shards: opened, checked against each other, and held by one job at a time."""
+"""Open a run: its folder, which one job at a time may use, and its shards, checked against each other."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ from shards.format import Preprocessing
 from shards.json_file import read_object
 from shards.lock import locked
 from shards.writer import write_atomically
-from training.checkpoints.checkpoint import Checkpoint, Initial, latest_checkpoint, load_checkpoint
+from training.checkpoints.checkpoint import Checkpoint, WeightsFile, latest_checkpoint, load_checkpoint
 from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.engine.finite_checks import listed
 from training.engine.training_state import Origin, TrainingState, new_state, save
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
-from training.ranks.world import World, of_main, refused_together
+from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks
 from training.settings.config import Config, refuse_changes
 
 
@@ -77,7 +77,7 @@ class Job:
 
 
 @contextmanager
-def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
+def locked_run(run: Run, world: World) -> Iterator[Checkpoint | None]:
     """Hold the run's folder, if it is there, against other jobs, and give the checkpoint to continue from.
 
     Raises:
@@ -85,7 +85,7 @@ def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
     """
     with ExitStack() as locks:
         newest = None
-        with refused_together(world):
+        with errors_end_all_ranks(world):
             if world.is_main and run.run_dir.is_dir():
                 locks.enter_context(_locked(run.run_dir))
             if world.is_main and _holds_this_run(run):
@@ -93,22 +93,22 @@ def held(run: Run, world: World) -> Iterator[Checkpoint | None]:
                 if newest is not None:
                     refuse_changes(load_checkpoint(newest, checked=True).config, run.config.to_dict())
         # The main process has looked through the whole file for damage; the others map it and take what they need.
-        path = of_main(newest)
+        path = broadcast_from_main(newest)
         begun = None
-        with refused_together(world):
+        with errors_end_all_ranks(world):
             begun = load_checkpoint(path, checked=True) if path is not None else None
         yield begun
 
 
 @contextmanager
-def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
+def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
     """Open a run, new or where a checkpoint stands; nothing is written before everything has been checked.
 
     Raises:
         UserError: the shards, the settings and the checkpoint do not fit together, or the folder cannot be written.
     """
     with ExitStack() as open_until_the_end:
-        with refused_together(world):
+        with errors_end_all_ranks(world):
             _refuse_another_beginning(run, begun)
             teacher = load_teacher(run.teacher, run.config, begun.teacher if begun else None)
             first_weights = run.init_from or run.teacher
@@ -118,7 +118,7 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             preprocessing = _check_shards(run, loader, begun, initial)
             if teacher is not None:
                 fine_tuned(teacher.preprocessing, loader.preprocessing, teacher.origin.file, run.shards_named)
-        with refused_together(world):
+        with errors_end_all_ranks(world):
             state = new_state(run.config, loader.identities, world)
             if initial is not None:
                 initial.copy_to(state.learner.backbone)
@@ -128,7 +128,7 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
                         "begin with another checkpoint"
                     )
         first = initial.origin if initial else begun.initial if begun else None
-        with refused_together(world):
+        with errors_end_all_ranks(world):
             if world.is_main:
                 if not run.run_dir.is_dir():
                     open_until_the_end.enter_context(_new_folder(run.run_dir))
@@ -143,7 +143,7 @@ def opened(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             teacher=teacher.origin if teacher else None,
         )
         if begun is not None:
-            with refused_together(world):
+            with errors_end_all_ranks(world):
                 state.restore(begun)
         else:
             save(run.run_dir, state, origin, run.config, world)
@@ -190,7 +190,7 @@ def _new_folder(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _note_config(run: Run, first: Initial | None) -> None:
+def _note_config(run: Run, first: WeightsFile | None) -> None:
     """Write the configuration to the run's folder."""
     try:
         (run.run_dir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from shards.format import Preprocessing
 from training.checkpoints.checkpoint import (
     Best,
     Checkpoint,
-    Initial,
+    WeightsFile,
     copy_checkpoint,
     load_checkpoint,
     remove_old_checkpoints,
@@ -24,7 +24,7 @@ from training.engine.step import Learner, build_learner
 from training.networks.backbones import channels_last
 from training.objectives.class_shards import full_state, shard_state
 from training.objectives.sharded_head import ShardedHead
-from training.ranks.world import World, refused_together
+from training.ranks.world import World, errors_end_all_ranks
 from training.settings.config import Config
 
 
@@ -42,8 +42,8 @@ class Origin:
     preprocessing: Preprocessing
     identities: int
     shards_sha256: str
-    initial: Initial | None = None
-    teacher: Initial | None = None
+    initial: WeightsFile | None = None
+    teacher: WeightsFile | None = None
 
 
 @dataclass
@@ -165,7 +165,7 @@ def save(
         is_best: whether the validation of this step was the best so far.
     """
     gathered = state.gathered()
-    with refused_together(world):
+    with errors_end_all_ranks(world):
         if world.is_main:
             assert gathered is not None
             due = state.validation_due

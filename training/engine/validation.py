@@ -15,7 +15,7 @@ from torch import nn
 
 from shards.command import UserError
 from training.engine.run import Run
-from training.ranks.world import World, refused_together
+from training.ranks.world import World, errors_end_all_ranks
 from training.settings.import_path import imported
 
 Validate = Callable[[nn.Module, int], dict[str, float]]
@@ -55,7 +55,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
     """
     validate = imported(by, "validation")(held_out)
 
-    def undisturbing(backbone: nn.Module, step: int) -> dict[str, float]:
+    def with_restored_generators(backbone: nn.Module, step: int) -> dict[str, float]:
         devices = [held_out.device] if held_out.device.type == "cuda" else []
         before, numpy_before = random.getstate(), np.random.get_state()
         try:
@@ -66,7 +66,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
             np.random.set_state(numpy_before)
         return figures
 
-    return undisturbing
+    return with_restored_generators
 
 
 def validation_of_run(run: Run, world: World, shards: Path | None, by: str) -> Validate | None:
@@ -79,7 +79,7 @@ def validation_of_run(run: Run, world: World, shards: Path | None, by: str) -> V
     """
     every, size = run.config.validate_every, run.config.size
     validate: Validate | None = None
-    with refused_together(world):
+    with errors_end_all_ranks(world):
         if shards is None and not every:
             return None
         if shards is None or not every:

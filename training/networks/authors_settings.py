@@ -18,7 +18,7 @@ _SIDE = re.compile(r"(image|img|input|face|crop|hr|in)_?(size|res|resolution)|si
 _BACKBONE = re.compile(r"(backbone|net|network|model|arch|architecture)(_?(name|type))?")
 
 
-def heed_settings(checkpoint: Path, *, backbone: str, size: int, embedding_size: int) -> None:
+def warn_of_contradicting_settings(checkpoint: Path, *, backbone: str, size: int, embedding_size: int) -> None:
     """Warn of every setting beside a checkpoint that its weights contradict.
 
     Args:

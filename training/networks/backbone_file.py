@@ -13,7 +13,7 @@ from shards.digest import file_sha256
 from shards.format import Preprocessing
 from training.checkpoints.checkpoint import is_checkpoint, load_checkpoint
 from training.checkpoints.checksummed_file import load_data
-from training.networks.authors_settings import heed_settings
+from training.networks.authors_settings import warn_of_contradicting_settings
 from training.networks.backbones import fitting_backbone
 from training.networks.spherenet import load_flat_spherenet
 
@@ -82,7 +82,7 @@ def load_backbone(path: Path) -> LoadedBackbone:
             f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {first_line(error)}"
         ) from error
     *_, last = backbone.parameters()
-    heed_settings(path, backbone=name, size=size, embedding_size=len(last))
+    warn_of_contradicting_settings(path, backbone=name, size=size, embedding_size=len(last))
     return LoadedBackbone(backbone.float().eval(), preprocessing_of("paper", size), name, None, None, sha256)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
-from training.checkpoints.checkpoint import Initial
+from training.checkpoints.checkpoint import WeightsFile
 from training.networks.backbone_file import LoadedBackbone, load_backbone
 from training.settings.config import Config
 
@@ -25,7 +25,7 @@ class InitialBackbone:
 
     backbone: nn.Module
     preprocessing: Preprocessing
-    origin: Initial
+    origin: WeightsFile
 
     def copy_to(self, backbone: nn.Module) -> None:
         """Give its weights to the backbone of a run.
@@ -57,7 +57,7 @@ def load_initial(path: Path, config: Config) -> InitialBackbone:
     return _of_size(path, loaded, config)
 
 
-def load_teacher(path: Path | None, config: Config, begun: Initial | None) -> InitialBackbone | None:
+def load_teacher(path: Path | None, config: Config, begun: WeightsFile | None) -> InitialBackbone | None:
     """Load the frozen network that a run learns from, None where it has none.
 
     Args:
@@ -97,7 +97,7 @@ def _of_size(path: Path, loaded: LoadedBackbone, config: Config) -> InitialBackb
             f"{path} was trained on faces of {loaded.preprocessing.size} pixels, this run is of {config.size}; "
             f"give --size {loaded.preprocessing.size} and shards of that size"
         )
-    return InitialBackbone(loaded.backbone, loaded.preprocessing, Initial(str(path), loaded.sha256))
+    return InitialBackbone(loaded.backbone, loaded.preprocessing, WeightsFile(str(path), loaded.sha256))
 
 
 def fine_tuned(initial: Preprocessing, shards: Preprocessing, path: Path | str, folder: object) -> Preprocessing:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class CutShort(BaseException):
+class StoppedEarly(BaseException):
     """A stop request came in a block that it may cut short; no `Exception`, so that the block cannot survive it."""
 
 
@@ -21,12 +21,12 @@ class StopRequests:
         self._cuts = False
 
     @contextmanager
-    def cut_short(self) -> Iterator[None]:
-        """Leave a block by `CutShort` as soon as a request comes, or has come before."""
+    def stops_early(self) -> Iterator[None]:
+        """Leave a block by `StoppedEarly` as soon as a request comes, or has come before."""
         self._cuts = True
         try:
             if self.made:
-                raise CutShort
+                raise StoppedEarly
             yield
         finally:
             self._cuts = False
@@ -36,7 +36,7 @@ class StopRequests:
         self.made = True
         if self._cuts:
             self._cuts = False
-            raise CutShort
+            raise StoppedEarly
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def wait_for_all(world: World) -> None:
         dist.barrier(group=world.patient)
 
 
-def refuse_together(world: World, message: str) -> NoReturn:
+def end_all_ranks(world: World, message: str) -> NoReturn:
     """End all ranks with a user's mistake, told once; every rank must call it.
 
     Raises:
@@ -146,7 +146,7 @@ def refuse_together(world: World, message: str) -> NoReturn:
 
 
 @contextmanager
-def refused_together(world: World) -> Iterator[None]:
+def errors_end_all_ranks(world: World) -> Iterator[None]:
     """Make a user's mistake that any rank finds in a block, or a disk that is full, end all of them, told once.
 
     Inside the block no rank may wait for another.
@@ -165,12 +165,12 @@ def refused_together(world: World) -> Iterator[None]:
     wait_for_all(world)
     told = [message for message in gather_objects(mistake) if message is not None]
     if told:
-        refuse_together(world, told[0])
+        end_all_ranks(world, told[0])
 
 
-def refuse_any(world: World, mistake: UserError | None) -> None:
+def raise_on_all_ranks(world: World, mistake: UserError | None) -> None:
     """End all ranks where any of them has a mistake to tell; every rank must call it."""
-    with refused_together(world):
+    with errors_end_all_ranks(world):
         if mistake is not None:
             raise mistake
 
@@ -230,6 +230,6 @@ def gather_objects(mine: Any) -> list[Any]:
     return gathered
 
 
-def of_main(mine: Any) -> Any:
+def broadcast_from_main(mine: Any) -> Any:
     """Return what the main process brings, on every rank; small plain data."""
     return gather_objects(mine)[0]

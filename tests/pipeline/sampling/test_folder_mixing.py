@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.loading.batch import Batch
 from pipeline.loading.loader import Loader
-from pipeline.sampling.folder_mixing import identities_before_step, most_in_a_batch, read_shares
+from pipeline.sampling.folder_mixing import identities_before_step, most_identities_per_batch, read_shares
 from pipeline.sampling.sampler import Sampler
 from pipeline.sampling.views import Views
 from pipeline.sharding.plan import Plan, Settings
@@ -30,7 +30,7 @@ from shards.index import ShardIndex
 def test_shares_are_exact_over_steps(mix: list[int], batch: int, start: int) -> None:
     shares = read_shares(mix, len(mix))
     assert sum(shares) == 1
-    most = most_in_a_batch(shares, batch)
+    most = most_identities_per_batch(shares, batch)
     before = identities_before_step(shares, batch, start)
     for step in range(start + 1, start + 6):
         after = identities_before_step(shares, batch, step)

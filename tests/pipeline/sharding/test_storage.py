@@ -159,12 +159,12 @@ def test_a_set_without_a_usable_photo_is_refused(rendered: Path, train_list: Pat
 
 
 def test_other_libraries_in_a_worker_are_refused(rendered: Path, train_list: Path, tmp_path: Path) -> None:
-    from pipeline.sharding.tar_job import Job, do_unit
+    from pipeline.sharding.tar_job import Job, make_tar
 
     plan = plan_of(rendered, train_list)
     job = Job((), tmp_path, tmp_path, plan.settings.face_format(), 4)
     with pytest.raises(UserError, match="install the same versions everywhere"):
-        do_unit(plan.unit(0), replace(job, versions={"opencv": "3.0"}))
+        make_tar(plan.tar_contents(0), replace(job, versions={"opencv": "3.0"}))
 
 
 def test_the_clock_does_not_show(

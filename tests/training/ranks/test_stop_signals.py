@@ -19,7 +19,7 @@ from training.checkpoints.checkpoint import load_checkpoint
 from training.engine.loop import train
 from training.engine.run import Run
 from training.engine.validation import HeldOut, Validate
-from training.ranks.stop_signals import CutShort, stop_requests
+from training.ranks.stop_signals import StoppedEarly, stop_requests
 from training.ranks.world import ALONE, World
 from training.settings.config import Config
 from training.settings.recipes import TINY
@@ -142,6 +142,6 @@ def test_only_what_can_be_done_again_is_cut_short() -> None:
     with stop_requests() as stops:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stops.made
-        with pytest.raises(CutShort), stops.cut_short():
+        with pytest.raises(StoppedEarly), stops.stops_early():
             raise AssertionError("a request had been made before")
         os.kill(os.getpid(), signal.SIGINT)
