@@ -14,17 +14,17 @@ from typing import Any
 
 from shards.command import UserError
 
-# A unit is tried on so many workers, should they be lost one after the other.
+# A task is tried on so many workers, if they are lost one after the other.
 _RETRIES = 5
 _SECONDS_TO_CONNECT = 30
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """An executor, how many units keep all its workers busy, and how it says that it lost workers."""
+    """An executor, how many tasks keep all its workers busy, and the errors by which it says that it lost workers."""
 
     executor: Executor
-    units_at_once: int
+    tasks_at_once: int
     lost: type[Exception]
 
 
@@ -116,7 +116,7 @@ def work_through(
 
     try:
         for task in tasks:
-            while len(running) > workplace.units_at_once:
+            while len(running) > workplace.tasks_at_once:
                 collect()
             running.add(submit(task))
         while running:

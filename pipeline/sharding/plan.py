@@ -15,7 +15,7 @@ from pipeline.alignment.photo_to_face import FaceFormat, make_face, read_photo
 from pipeline.pixels.photo import UnusablePhoto
 from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from shards.command import UserError
 from shards.format import Preprocessing
 
@@ -119,7 +119,7 @@ class Plan:
     def __init__(self, sources: Source | Sequence[Source], settings: Settings) -> None:
         self.sources = (sources,) if isinstance(sources, Source) else tuple(sources)
         self.settings = settings
-        self.records = Records(self.sources)
+        self.records = PhotoTable(self.sources)
         self.inputs = self.records.inputs
         self.descriptions = [
             {"dataset": source.name, **source.choice, "records_sha256": self.records.digest(number)}

@@ -20,7 +20,7 @@ from pipeline.sharding.source_options import read_source_file
 from pipeline.sharding.tar_record import WORK, TarRecord, record_path, write_record
 from pipeline.sources.datasets import vggface2, without_identities
 from pipeline.sources.landmark_list import read_landmarks
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from pipeline.sources.recordio import DamagedRecord, recordio
 from pipeline.sources.recordio import read_record as read_rec
 from pipeline.synthetic.write import write_dataset
@@ -95,7 +95,7 @@ def _list(path: Path) -> str:
 
 
 def _records(root: Path, path: Path) -> str:
-    with Records([vggface2(root, [path])]) as records:
+    with PhotoTable([vggface2(root, [path])]) as records:
         usable = len(records.sample(1000))
         assert records.inputs == usable + sum(records.reasons().values()) == usable + len(list(records.rejects()))
         return ", ".join(records.reasons()) or "all usable"
@@ -115,7 +115,7 @@ def _set(root: Path) -> str:
 
 
 def _exclude(root: Path, lists: Path, names: Path) -> str:
-    with Records([without_identities(vggface2(root, [lists]), names)]) as records:
+    with PhotoTable([without_identities(vggface2(root, [lists]), names)]) as records:
         return ", ".join(records.reasons())
 
 

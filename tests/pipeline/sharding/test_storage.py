@@ -17,7 +17,7 @@ from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
 from pipeline.sharding.tar_record import WORK
 from pipeline.sources.datasets import vggface2
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from shards.format import tar_name
@@ -68,7 +68,7 @@ def test_no_room_for_the_records_is_one_line(
     for size in ("4k", "16k", "32k", "64k", "128k", "4m"):
         monkeypatch.setattr(tempfile, "tempdir", str(small_disk(f"size={size}")))
         try:
-            Records([vggface2(rendered / "VGGFace2", [train_list])]).close()
+            PhotoTable([vggface2(rendered / "VGGFace2", [train_list])]).close()
         except UserError as error:
             assert "set TMPDIR to another folder" in str(error)
             refusals += 1

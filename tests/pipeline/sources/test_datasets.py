@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pipeline.sources import datasets
 from pipeline.sources.datasets import Source, orl_photos
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from shards.command import UserError
 
 
 def everything(source: Source) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return a source's usable records, and its rejects counted by reason."""
-    with Records([source]) as records:
+    with PhotoTable([source]) as records:
         rows = records.sample(10_000)
         assert records.inputs == len(rows) + sum(records.reasons().values())
         return rows.sort_values(["identity", "path"], ignore_index=True), records.reasons()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from shards.command import UserError
 
 names = st.text("ab/ü'\",%\n", min_size=1, max_size=4)
@@ -46,7 +46,7 @@ def test_every_input_is_settled_as_by_a_slow_loop(
     listed: list[tuple[str, str]], on_disk: list[tuple[str, str]]
 ) -> None:
     source = Source("a", Path("root"), lambda: iter([table(listed)]), lambda: iter(on_disk), held_against_disk=True)
-    with Records([source]) as records:
+    with PhotoTable([source]) as records:
         usable = records.sample(1000)
         found = [*zip(usable["path"], usable["identity"], [""] * len(usable), strict=True), *records.rejects()]
     assert sorted(found) == settled_slowly(listed, on_disk)
@@ -55,7 +55,7 @@ def test_every_input_is_settled_as_by_a_slow_loop(
 def test_people_of_the_same_name_in_two_sources_stay_apart() -> None:
     rows = [("p1", f"p1/{photo}.jpg") for photo in range(3)]
     pair = [Source(name, Path(name), lambda: iter([table(rows)]), framing="whole") for name in ("one", "two")]
-    with Records(pair) as records:
+    with PhotoTable(pair) as records:
         people, counts = records.identities()
         assert (people, counts.tolist()) == (["one/p1", "two/p1"], [3, 3])
         records.deal(["two/p1"], np.array([0]), np.array([0]), "too few")
@@ -65,7 +65,7 @@ def test_people_of_the_same_name_in_two_sources_stay_apart() -> None:
 
 def test_an_empty_source_is_refused() -> None:
     with pytest.raises(UserError, match="holds no photos; expected identity folders"):
-        Records([Source("a", Path("root"), lambda: iter([table([])]))])
+        PhotoTable([Source("a", Path("root"), lambda: iter([table([])]))])
 
 
 def peak_memory(photos: int) -> float:
@@ -80,7 +80,7 @@ def peak_memory(photos: int) -> float:
                 ]
             )
 
-    with Records([Source("a", Path("root"), listed)]) as records:
+    with PhotoTable([Source("a", Path("root"), listed)]) as records:
         people, _ = records.identities()
         order = np.random.default_rng(0).permutation(len(people))
         records.deal([people[label] for label in order], order, np.arange(len(people)) // 20, "too few")

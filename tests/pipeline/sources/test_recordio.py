@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.alignment.photo_to_face import read_photo
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
-from pipeline.sources.photo_table import Records
+from pipeline.sources.photo_table import PhotoTable
 from pipeline.sources.recordio import DamagedRecord, read_record, recordio
 from shards.command import UserError
 from shards.index import ShardIndex
@@ -122,7 +122,7 @@ def test_keys_beyond_float32_are_told_by_their_records(tmp_path: Path) -> None:
         index, data = f"{index}{key}\t{len(data)}\n", data + framed(body)
     (tmp_path / "train.idx").write_text(index)
     (tmp_path / "train.rec").write_bytes(data)
-    with Records([recordio(tmp_path)]) as records:
+    with PhotoTable([recordio(tmp_path)]) as records:
         assert records.identities()[0] == ["00000000", "00000001"]
         assert (records.inputs, records.reasons()) == (4, {})
 
@@ -133,7 +133,7 @@ def test_an_identity_is_named_by_any_of_its_photos(tmp_path: Path) -> None:
     with (tmp_path / "train.rec").open("r+b") as file:
         file.seek(int(lines[5].split("\t")[1]))
         file.write(b"gone")  # the first photo of the second identity
-    with Records([recordio(tmp_path)]) as records:
+    with PhotoTable([recordio(tmp_path)]) as records:
         assert records.identities()[0] == [f"{label:08d}" for label in range(5)]
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
     kept = (tmp_path / "c" / "train.idx").read_text().splitlines()[:5]
     (tmp_path / "c" / "train.idx").write_text("\n".join(kept))
     with pytest.raises(UserError, match="names identity records 21 to 26"):
-        Records([recordio(tmp_path / "c")])
+        PhotoTable([recordio(tmp_path / "c")])
 
 
 def test_a_property_of_two_lines_is_read(tmp_path: Path) -> None:
