@@ -65,7 +65,7 @@ def result_files(scratch: Path) -> dict[str, Reader]:
 def _resume(run_dir: Path) -> None:
     """Continue a run, up to what needs its shards."""
     from training.checkpoints.run_folder import METRICS
-    from training.engine.run import Run, held
+    from training.engine.run import Run, locked_run
     from training.engine.training_state import new_state
     from training.monitoring.metrics_log import truncate_metrics
     from training.monitoring.run_page import note_start
@@ -73,7 +73,7 @@ def _resume(run_dir: Path) -> None:
 
     kept = {path: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
     try:
-        with held(Run(config(), "tiny", (run_dir,), run_dir, resume=True), ALONE) as begun:
+        with locked_run(Run(config(), "tiny", (run_dir,), run_dir, resume=True), ALONE) as begun:
             if begun is not None:
                 new_state(config(), begun.identities if begun.identities == 5 else 5, ALONE).restore(begun)
         truncate_metrics(run_dir / METRICS, 3)

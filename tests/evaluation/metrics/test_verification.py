@@ -24,10 +24,10 @@ from evaluation.metrics.verification import (
     ten_fold_decisions,
     threshold_at_rate,
 )
-from evaluation.protocols import pairs, sizes
+from evaluation.scoring import pairs
 from pipeline.alignment import align
 from pipeline.pixels import resample
-from training.engine import schedule
+from training.engine import optimizer
 
 few_values = st.lists(st.integers(-5, 5).map(lambda k: k / 5), min_size=1, max_size=30)
 any_values = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
@@ -35,7 +35,7 @@ scores = st.one_of(few_values, any_values)
 
 
 @pytest.mark.parametrize(
-    "module", [verification, identification, intervals, lists, mat_lists, pairs, sizes, align, resample, schedule]
+    "module", [verification, identification, intervals, lists, mat_lists, pairs, align, resample, optimizer]
 )
 def test_worked_examples(module: object) -> None:
     result = doctest.testmod(module, extraglobs={"np": np})  # type: ignore[arg-type]
