@@ -44,7 +44,7 @@ def parser() -> Parser:
         "--results",
         type=Path,
         metavar="JSON",
-        help="results.json of an evaluation of the same model, for its thresholds (default: none told)",
+        help="results.json of an evaluation of the same model, for its thresholds (default: no thresholds printed)",
     )
     add_model_options(command)
     return command

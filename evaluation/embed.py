@@ -87,7 +87,7 @@ def _folder(folder: Path, form: "Preprocessing", sides: list[int | None]) -> "li
 
 
 def _listed(path: Path, root: Path, form: "Preprocessing", sides: list[int | None], *, native: bool) -> "list[Picture]":
-    from evaluation.models.preparation import aligned, aligned_at_native_size, require_template
+    from evaluation.models.preparation import aligned, require_template
     from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 
     require_template(form, str(path))
@@ -96,8 +96,7 @@ def _listed(path: Path, root: Path, form: "Preprocessing", sides: list[int | Non
     table = read_landmarks(path, header=header).drop_duplicates("name")
     # (N, 10) -> (N, 5, 2)
     points = dict(zip(table["name"], table[LANDMARK_COLUMNS].to_numpy().reshape(-1, 5, 2), strict=True))
-    cut = aligned_at_native_size if native else aligned
-    return [cut(name, root / name, points[name], form, side) for side in sides for name in points]
+    return [aligned(name, root / name, points[name], form, side, native=native) for side in sides for name in points]
 
 
 if __name__ == "__main__":

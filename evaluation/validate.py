@@ -25,7 +25,7 @@ from training.engine.validation import HeldOut, Validate
 
 MOST_PEOPLE = 500
 MOST_PHOTOS = 5
-"""At most so many people, with so many photos each: a few seconds on a GPU, every N steps."""
+"""The largest number of people and of photos of each: a few seconds on a GPU, every N steps."""
 FARS = (0.01, 0.001)
 _BATCH = 64
 _LAYOUTS = ("recordio", "folder")
@@ -84,8 +84,8 @@ def held_out(request: HeldOut) -> Validate:
 def _shared_people(index: ShardIndex, people: Iterable[int], other: ShardIndex) -> set[str]:
     """Return the full names of those people who are in another folder too.
 
-    A number in a layout that many data sets share, such as RecordIO's 0, 1, 2, names nobody by itself: there a photo
-    tells, of which both folders hold the same bytes.
+    A number in a layout that many data sets share, such as RecordIO's 0, 1, 2, does not identify a person: a photo with
+    the same bytes in both folders then does.
     """
     mine = _full_names(index, people)
     theirs = _full_names(other, range(other.identities))

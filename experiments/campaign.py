@@ -1,6 +1,5 @@
 """All trials of an ablation: prepared, dealt to processes, and continued where they were interrupted."""
 
-import json
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
 from pipeline.sources.datasets import without_identities
 from shards.command import UserError
+from shards.json_file import read_object
 from shards.writer import write_atomically
 from training.settings.config import Config, refuse_changes
 
@@ -101,7 +101,7 @@ def run_trials(trials: Sequence[Trial], out: Path, workers: int) -> None:
 
 
 def read_result(trial: Trial, out: Path) -> Result | None:
-    """Read a trial's result, None where there is none.
+    """Read a trial's result, None if there is none.
 
     Raises:
         UserError: the result is damaged, or of other settings.
@@ -110,7 +110,7 @@ def read_result(trial: Trial, out: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_object(path)
         figures = {int(size): named for size, named in data["figures"].items()}
         result = Result(trial, tuple(data["people"]), figures, data["training"])
         begun = data["config"]
@@ -143,7 +143,7 @@ def _refuse_others(begun: dict[str, Any], trial: Trial, path: Path) -> None:
     try:
         refuse_changes(begun, wanted)
         if begun["steps"] != wanted["steps"]:
-            raise UserError(f"it has steps {begun['steps']}, now {wanted['steps']} is asked for")
+            raise UserError(f"it has steps {begun['steps']}, now {wanted['steps']} is given")
     except UserError as error:
         raise UserError(f"{path} is of other settings ({error}); name another --out") from error
 

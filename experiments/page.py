@@ -72,7 +72,7 @@ def tables(summary: Summary, title: str, variants: Sequence[Variant], plot: str)
 
 
 def insert_tables(page: str, content: str, name: str) -> str:
-    """Put content between the marks of a page, in place of what stands there.
+    """Put content between the marks of a page, replacing what is there.
 
     Raises:
         UserError: the page lacks the marks.
@@ -99,7 +99,7 @@ def _cell(value: Value) -> str:
 
 
 def _difference(value: Value) -> str:
-    """Write a difference in points, in bold where its interval leaves out zero."""
+    """Write a difference in points, in bold if its interval does not include zero."""
     low, high = value.interval
     text = f"{100 * value.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return f"**{text}**" if low > 0 or high < 0 else text

@@ -67,7 +67,7 @@ HOUR = Ablation(
     (
         Part("orl", "ORL faces", _FEW, folds=4),
         Part("rendered", "Rendered people", _MANY, folds=2, identities=500, photos=8),
-        # As many to train on as ORL has, with ORL's settings: tells the number of people from what they look like.
+        # As many to train on as ORL has, with ORL's settings: tells the effect of number from that of looks.
         Part("few", "Few rendered people", _FEW, folds=2, identities=60, photos=10),
     ),
     seeds=3,

@@ -58,7 +58,7 @@ class Trial:
         return f"{self.population}-{self.variant}-fold{self.fold}-seed{self.seed}"
 
     def result_path(self, out: Path) -> Path:
-        """Where the trial's result lies once it is done."""
+        """Path of the trial's result once it is done."""
         return out / "trials" / f"{self.name}.json"
 
 
@@ -66,7 +66,7 @@ def run_trial(trial: Trial, out: Path) -> str:
     """Train and test, continuing what an interrupted trial left; keep the result and return the trial's name.
 
     Raises:
-        UserError: the training was asked to stop, or cannot go on.
+        UserError: the training was stopped, or cannot continue.
     """
     torch.set_num_threads(1)
     # The same trial gives the same figures, in whichever process and after whatever interruption.

@@ -1,9 +1,9 @@
 """Benchmark: `python -m training.bench`.
 
 Times a step of training with the full loss, and the straightforward way in the same run: a forward pass for each view,
-float32, the default memory format, the loss read at every step. Between the two stands each lever alone, added to
-those before it. All are measured in turn, round by round; ratios are within a round. Then it trains from shards and
-tells the share of the time that goes into waiting for data.
+float32, the default memory format, the loss read at every step. Between the two it adds one
+improvement after another. All are measured in turn, round by round; ratios are within a round. Then it trains from
+shards and prints the share of time spent waiting for data.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Training: `torchrun --nproc-per-node 2 training/main.py --recipe quickstart --shards DIR --run-dir DIR`.
 
-The recipe gives every setting its value; any of them can be given anew on the command line, for example
+The recipe sets a value for every setting; each can be overridden on the command line, for example
 `--optimizer.learning_rate 0.05`. SIGTERM and Ctrl-C save and leave; `--resume` continues.
 """
 
@@ -54,7 +54,7 @@ def parser(defaults: Config) -> Parser:
     )
     command.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
     command.add_argument(
-        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: GPUs where there is one a process"
+        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: GPUs if there is one for each process"
     )
     command.add_argument(
         "--validation-shards",
@@ -76,7 +76,7 @@ def parser(defaults: Config) -> Parser:
 
 
 def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
-    """Return the options and the configuration: the recipe's, with what the command line says anew."""
+    """Return the options and the configuration: the recipe's, with the overrides of the command line."""
     first = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?")
     first.add_argument("--mode", nargs="?")
@@ -89,7 +89,7 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
 
 @contextmanager
 def only_first_process_reports() -> Iterator[None]:
-    """Let the first of all processes alone tell a mistake that every one of them makes, before they have met."""
+    """Let only the first process report an error that all processes make before they are connected."""
     if int(os.environ.get("RANK", "0")) == 0:
         yield
         return
@@ -99,7 +99,7 @@ def only_first_process_reports() -> Iterator[None]:
     except (SystemExit, UserError) as error:
         if isinstance(error, SystemExit) and not error.code:
             raise
-        # torchrun ends all processes once one has ended: the first has time to speak.
+        # torchrun ends all processes once one has ended: give the first time to report.
         time.sleep(20)
         raise SystemExit(2) from None
 

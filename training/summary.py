@@ -1,7 +1,7 @@
 """The page of a run: `python -m training.summary --run-dir DIR`.
 
-Writes DIR/summary.html and DIR/curves/*.png anew from what the run has written so far. Training does the same at its
-end and when it is stopped; this is for a run that goes on, or that was killed.
+Writes DIR/summary.html and DIR/curves/*.png from what the run has written so far. Training does the same when it ends
+or is stopped; this command is for a run that is in progress or was killed.
 """
 
 from pathlib import Path

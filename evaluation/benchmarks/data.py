@@ -57,7 +57,7 @@ def pair_numbers(people: NDArray[np.int64], pairs: int) -> list[tuple[int, int]]
     rng = np.random.default_rng(0)
     half = -(-len(people) // 2)
     first = np.arange(half)
-    # Half a list further stands somebody else, because nobody has more than half of the pictures.
+    # Half a list further is somebody else, because nobody has more than half of the pictures.
     of_two = np.stack([first, (first + half) % len(people)], axis=1).tolist()
     two = max(pairs // 2, half)
     while len(of_two) < two:

@@ -30,9 +30,9 @@ class Task:
     """What every way is given.
 
     Attributes:
-        folder: of the pictures; their names are told from it.
+        folder: of the pictures; their names are relative to it.
         pairs: paths of two pictures each.
-        sample: number of pairs that the pair-by-pair ways score, drawn anew every round.
+        sample: number of pairs that the pair-by-pair ways score, drawn again in every round.
         backbone: architecture, with random weights.
         size: side of the network's input in pixels.
         threads: of torch, and of those that read.

@@ -43,10 +43,10 @@ def _load_apart(path: Path) -> dict[str, Any]:
     sender.close()
     try:
         if not receiver.poll(_SECONDS):
-            raise UserError(f"{path} is damaged: it could not be read in {_SECONDS} s; copy the file anew")
+            raise UserError(f"{path} is damaged: it could not be read in {_SECONDS} s; copy the file again")
         content: dict[str, Any] | str = receiver.recv()
     except EOFError:
-        raise UserError(f"{path} is damaged: its reader crashed; copy the file anew") from None
+        raise UserError(f"{path} is damaged: its reader crashed; copy the file again") from None
     finally:
         process.kill()
         process.join()

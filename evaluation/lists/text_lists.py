@@ -58,7 +58,7 @@ def cleaned_name(name: str, path: Path) -> str:
         UserError: it holds characters that no file name can hold.
     """
     if not name.isprintable():
-        raise UserError(f"{path} is damaged: it names a picture {name[:60]!r}; copy the file anew")
+        raise UserError(f"{path} is damaged: it names a picture {name[:60]!r}; copy the file again")
     return str(PurePosixPath(name.strip().replace("\\", "/").lstrip("/")))
 
 

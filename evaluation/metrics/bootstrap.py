@@ -1,7 +1,7 @@
 """95 % intervals of verification and open-set figures: people are drawn with replacement, with all they are in.
 
 A draw gives every person a multiplicity m. A pair of one person then counts m times, a pair of two people
-m m' times, a probe m times. Thresholds are found anew in every draw, so that the interval of TAR at FAR also holds
+m m' times, a probe m times. Thresholds are computed again in every draw, so that the interval of TAR at FAR also holds
 what the few negatives behind a low FAR leave open (the vertex bootstrap of Snijders and Borgatti, 1999).
 """
 
@@ -108,7 +108,7 @@ class WeightedCurve:
 
 @dataclass(frozen=True)
 class PairPeople:
-    """Who stands in each pair.
+    """The two people of each pair.
 
     Attributes:
         left: (N,) number of the person.
@@ -181,7 +181,7 @@ def bootstrap_over_pairs(
 
     Args:
         hits: (N,) 0..1 per pair.
-        people: who stands in them.
+        people: the people in them.
         seed: of the draws.
         resamples: number of draws.
     """
@@ -250,7 +250,7 @@ def _intervals(
     found = {}
     for name, statistic in statistics.items():
         value = statistic(whole)
-        # At 0 and 1 every draw gives the same: no draw can tell how far the truth may be.
+        # At 0 and 1 every draw gives the same: the draws say nothing about how far the truth may be.
         sure = value in (0.0, 1.0) or not curves
         found[name] = wilson(value, people) if sure else percentiles([statistic(curve) for curve in curves])
     return found

@@ -12,7 +12,7 @@ LAST_RANK = 20
 
 
 def roc_curve(name: str, positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> list[Curve]:
-    """Return the ROC, or nothing where there are no pairs of one kind."""
+    """Return the ROC, or nothing if one kind of pairs is missing."""
     if not len(positives) or not len(negatives):
         return []
     far, tar = roc(positives, negatives)

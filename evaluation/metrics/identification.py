@@ -70,10 +70,10 @@ def mean_templates(embeddings: ArrayLike, identities: ArrayLike) -> tuple[FloatA
 
 @dataclass(frozen=True)
 class MatedRanks:
-    """How each mated probe's true identity stands among the gallery.
+    """The rank of each mated probe's true identity in the gallery.
 
     Attributes:
-        ranks: (P,) int64 from 1; a gallery entry of another identity with the same score stands before it.
+        ranks: (P,) int64 from 1; a gallery entry of another identity with the same score ranks before it.
             0 where the true identity is not in the gallery.
         scores: (P,) float64 best score with the true identity; -inf where it is not in the gallery.
         matches: (P,) int64 gallery row of that score; -1 where there is none.
@@ -88,7 +88,7 @@ class MatedRanks:
     rival_scores: FloatArray
 
     def within(self, rank: int) -> NDArray[np.bool_]:
-        """(P,) whether the true identity stands within the first `rank` places."""
+        """(P,) whether the true identity is among the first `rank`."""
         return (self.ranks >= 1) & (self.ranks <= rank)
 
 
@@ -189,7 +189,7 @@ def cmc(ranks: ArrayLike, last: int) -> tuple[FloatArray, FloatArray]:
 
 
 def rank_rate(ranks: ArrayLike, rank: int) -> float:
-    """Return the share of probes whose true identity stands within the first `rank` places.
+    """Return the share of probes whose true identity is among the first `rank`.
 
     >>> rank_rate([1, 3, 2, 0], 2)
     0.5

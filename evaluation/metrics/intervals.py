@@ -49,7 +49,7 @@ def bootstrap_over_people(
 ) -> Interval | None:
     """Return the 95 % percentile interval of a mean when people are drawn with replacement.
 
-    A mean of exactly 0 or 1 is the same in every draw, which tells nothing: there it is Wilson's interval with n
+    A mean of exactly 0 or 1 is the same in every draw, which says nothing: the interval is then Wilson's with n
     the number of people.
 
     >>> low, high = bootstrap_over_people([1, 1, 0, 0], ["a", "a", "b", "b"])

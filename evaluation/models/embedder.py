@@ -111,11 +111,11 @@ class Embedder:
         device: "cpu" or "gpu".
         flip: embed each picture and its mirror image, and return the mean of the two, not normalised before.
         precision: "float32", or "bfloat16" for the network's products, which takes half the time where the processor
-            knows it; the embeddings are float32 all the same.
+            supports it; the embeddings are still float32.
         batch: pictures embedded at once; None: 64 on a CPU, 256 on a GPU.
         cache: folder of kept embeddings; None keeps none. A model that is not wholly in its file, because it names a
             module to import, is never kept.
-        watched: tell on stderr how far it is.
+        watched: show the progress on stderr.
 
     Attributes:
         preprocessing: what the model's pictures go through.

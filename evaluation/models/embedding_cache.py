@@ -69,7 +69,7 @@ class EmbeddingCache:
     """The kept embeddings of one model.
 
     Files appear whole or not at all and are never changed, so that several evaluations may share a folder. Every row
-    carries a CRC-32: one that does not fit, or a file that cannot be read, is passed over with a warning.
+    carries a CRC-32: one that does not fit, or a file that cannot be read, is skipped with a warning.
 
     Args:
         folder: of the cache, which holds a folder a model; made where it is not there.
@@ -92,7 +92,7 @@ class EmbeddingCache:
         self._writable = True
         for path in sorted(self._folder.glob("embeddings-*.npy")):
             self._add(path)
-        # The folder's time tells when the model was last used.
+        # The folder's modification time is when the model was last used.
         if os.access(self._folder, os.W_OK):
             os.utime(self._folder)
             _remove_unused(folder, self._folder, limit)
@@ -140,18 +140,18 @@ class EmbeddingCache:
         self._pending.clear()
 
     def _add(self, path: Path) -> None:
-        """Take a file's sound rows into the index."""
+        """Add a file's undamaged rows to the index."""
         try:
             rows = _open(path)
-            sound = _sound_rows(rows)
+            undamaged = _undamaged_rows(rows)
         except Exception as error:  # numpy raises anything between ValueError and SyntaxError for damaged headers
-            print(f"warning: passed over: {path} is damaged: {error}", file=sys.stderr)
+            print(f"warning: skipped {path}, which is damaged: {error}", file=sys.stderr)
             return
         # In this order: other threads ask meanwhile.
         self._files.append(rows)
-        self._place.update({key: (len(self._files) - 1, row) for key, row in sound.items()})
-        if damaged := len(rows) - len(sound):
-            print(f"warning: passed over: {damaged} damaged embeddings in {path}", file=sys.stderr)
+        self._place.update({key: (len(self._files) - 1, row) for key, row in undamaged.items()})
+        if damaged := len(rows) - len(undamaged):
+            print(f"warning: skipped {damaged} damaged embeddings in {path}", file=sys.stderr)
 
 
 def _row_type(length: int) -> np.dtype[np.void]:
@@ -167,7 +167,7 @@ def _open(path: Path) -> NDArray[np.void]:
     return rows
 
 
-def _sound_rows(rows: NDArray[np.void]) -> dict[bytes, int]:
+def _undamaged_rows(rows: NDArray[np.void]) -> dict[bytes, int]:
     """Return the number of every row by its key, without those whose CRC-32 does not fit."""
     keys = [entry.tobytes() for entry in rows["key"]]
     sums = rows["crc"].tolist()
@@ -201,7 +201,7 @@ def _remove_unused(folder: Path, current: Path, limit: int) -> None:
                     path.unlink(missing_ok=True)
                 model.rmdir()
     except OSError:
-        # Another evaluation is at the same work, or something else lies there: the next one tries again.
+        # Another evaluation does the same, or something else is there: the next evaluation tries again.
         return
 
 

@@ -32,7 +32,7 @@ def load_model(
         template: "paper", "centred" or "whole", of a model that does not say itself how it was trained; another one
             must say the same.
         size: side of the model's pictures in pixels, likewise.
-        beside_others: whether template and size may be meant for other models: a difference is told, not refused.
+        beside_others: whether template and size may be meant for other models: a difference is a warning, not an error.
 
     Raises:
         UserError: the file or the module cannot be loaded, does not say how its pictures are prepared and neither

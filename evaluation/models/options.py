@@ -34,7 +34,7 @@ def add_model_options(command: Parser, *, kept: bool = True) -> None:
         default="float32",
         help="of the network; bfloat16 takes half the time where the processor knows it, and moves scores a little",
     )
-    add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU where there is one")
+    add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU if there is one")
     if kept:
         add("--cache", type=Path, metavar="DIR", help="folder of kept embeddings (default: the user's cache folder)")
         add("--no-cache", action="store_true", help="neither use nor keep embeddings")
@@ -54,9 +54,9 @@ def device_of(options: Any) -> str:
 def open_embedder(
     name: str, options: Any, device: str, *, beside_others: bool = False, watched: bool = True
 ) -> "tuple[Embedder, LoadedBackbone]":
-    """Open a model as the options say; beside others, template and size may be meant for those.
+    """Open a model as the options say; beside others, template and size may be meant for them.
 
-    One that is watched tells on stderr how far it is.
+    If `watched`, it shows its progress on stderr.
 
     Raises:
         UserError: it cannot be loaded, or the named cache folder cannot be used.

@@ -25,8 +25,8 @@ class Preparation:
     """How a decoded photo becomes what the network sees.
 
     Attributes:
-        framing: "aligned" by its landmarks at the network's size; "native": aligned at the size at which the face
-            stands in its photo, then resized to the network's; "whole": the picture resized as it is.
+        framing: "aligned" by its landmarks at the network's size; "native": aligned at the size that the face has
+            in its photo, then resized to the network's; "whole": the picture resized as it is.
         size: side of the result in pixels.
         landmarks: (5, 2) x, y in pixels of the photo; None for a whole picture.
         template: of the alignment, a name in `pipeline.alignment.align.TEMPLATES`.
@@ -53,7 +53,7 @@ class Preparation:
         """Return bytes that two preparations share only where `framed` does the same to every photo."""
         if self.landmarks is None:
             return json.dumps([self.framing, self.size]).encode()
-        # As text every float64 can be told from every other.
+        # As text every float64 differs from every other.
         points = [np.asarray(self.landmarks, dtype=np.float64).tolist(), TEMPLATES[self.template].points]
         return json.dumps([self.framing, self.size, self.warp, points]).encode()
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,22 +41,16 @@ def aligned(
     landmarks: NDArray[np.float64],
     preprocessing: Preprocessing,
     low: int | None = None,
+    *,
+    native: bool = False,
 ) -> Picture:
-    """Align at the network's size; with `low`, reduce to that many pixels and enlarge back."""
-    form = preprocessing
-    return Picture(name, path, Preparation("aligned", form.size, landmarks, form.template, _warp(form), low))
+    """Align at the network's size, or at the size that the face has in its photo and then resize to the network's.
 
-
-def aligned_at_native_size(
-    name: str,
-    path: Path,
-    landmarks: NDArray[np.float64],
-    preprocessing: Preprocessing,
-    low: int | None = None,
-) -> Picture:
-    """Align at the size at which the face stands in its photo, then resize to the network's; `low` as above."""
+    With `low`, reduce to that many pixels and enlarge back.
+    """
     form = preprocessing
-    return Picture(name, path, Preparation("native", form.size, landmarks, form.template, _warp(form), low))
+    framing: Literal["native", "aligned"] = "native" if native else "aligned"
+    return Picture(name, path, Preparation(framing, form.size, landmarks, form.template, _warp(form), low))
 
 
 def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None = None) -> Picture:
@@ -71,7 +66,7 @@ def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: P
 def picture_names(folder: Path) -> tuple[list[str], int]:
     """Return the names of the pictures in a folder, sorted, and the number of hidden ones, which are no pictures.
 
-    Nothing where there is no folder.
+    Nothing if there is no folder.
     """
     listed = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone, of a hundred thousand files
     pictures = [name for name in listed if name.lower().endswith(PICTURE_SUFFIXES)]

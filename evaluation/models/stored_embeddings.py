@@ -172,7 +172,7 @@ def _origin(path: Path, arrays: dict[str, NDArray]) -> Origin:
         unknown = Preprocessing(MADE_ELSEWHERE, (), _PUBLISHED_SIZE, "unknown")
         return Origin("unknown", file_sha256(path), None, None, None, unknown)
     try:
-        fields = json.loads(str(arrays["origin"]))
+        fields = parse_object(str(arrays["origin"]))
         form = Preprocessing.from_dict(fields["preprocessing"])
         step = None if fields["step"] is None else int(fields["step"])
         recipe = None if fields["recipe"] is None else str(fields["recipe"])

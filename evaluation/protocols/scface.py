@@ -18,7 +18,7 @@ from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
-from evaluation.models.preparation import aligned, aligned_at_native_size, require_template
+from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.dataset_part import of_empty_parts
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.published import SCFACE as PUBLISHED
@@ -128,7 +128,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         landmarks = data.probes[distance]
         names = list(landmarks.points)
         where = f"d{distance} ({metres})"
-        pictures = [aligned_at_native_size(n, data.folder.path(n), landmarks.points[n], form) for n in names]
+        pictures = [aligned(n, data.folder.path(n), landmarks.points[n], form, native=True) for n in names]
         probes = embedder.embed(pictures)
         parts[f"the probes at d{distance}"] = int(probes.usable.sum())
         missing.update({**landmarks.faults, **probes.faults})

@@ -90,7 +90,7 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     ranked = mated_ranks(mated.vectors, mated.people, templates, names)
     best, best_rows = best_scores(unmated.vectors, templates)
     absent = int((ranked.ranks == 0).sum())
-    told = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
+    note = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
     faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
@@ -105,7 +105,7 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
         },
         faults,
         (
-            *((told,) if absent else ()),
+            *((note,) if absent else ()),
             *of_empty_parts({part.name: len(part.people) for part in parts}),
             *of_hidden_files([data.unmated]),
         ),

@@ -245,7 +245,7 @@ def spread_out(places: list[float], gap: float, top: float) -> list[float]:
     >>> spread_out([1.0, 1.0], 0.25, 1.0)
     [1.0, 0.75]
     """
-    # Of equal ones the first stands highest.
+    # Of equal ones the first comes highest.
     order = sorted(range(len(places)), key=lambda number: (places[number], -number))
     moved = list(places)
     for below, above in pairwise(order):

@@ -22,7 +22,7 @@ def _panels(curves: Sequence[Curve]) -> Iterator[tuple[str, list[tuple[str, Curv
 
 
 def draw_scores(title: str, curves: Sequence[Curve]) -> Canvas:
-    """Draw distributions of scores, in panels by what stands before ": " in the curves' names."""
+    """Draw distributions of scores, in panels by what comes before ": " in the curves' names."""
     panels = list(_panels(curves))
     abreast = min(len(panels), _PANELS_ABREAST)
     deep = -(-len(panels) // abreast)

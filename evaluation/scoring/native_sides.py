@@ -1,4 +1,4 @@
-"""How large pictures stand in their files, and figures by that: what a method can do depends on it."""
+"""The sizes of pictures in their files, and figures by size, on which the performance of a method depends."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -50,7 +50,7 @@ def by_side(
     sides: NDArray[np.int64],
     interval: Callable[[NDArray[np.int64]], Interval | None],
 ) -> tuple[list[Figure], list[Curve]]:
-    """Return the share of hits in each band of sides, and the line of the plot, which stands at each band's median.
+    """Return the share of hits in each band of sides, and the line of the plot, with a point at each band's median.
 
     Args:
         what: is measured, such as "rank-1".

@@ -55,9 +55,9 @@ def person_in_name(name: str) -> str:
 def people_of_pairs(
     positive: Sequence[tuple[str, str]], negative: Sequence[tuple[str, str]]
 ) -> tuple[PairPeople, PairPeople, bool]:
-    """Return the people of pairs of one person and of two by the names of the pictures, and whether these tell.
+    """Return the people of pairs of one person and of two by the names of the pictures, and whether the names say it.
 
-    Where names do not tell, every pair stands for itself.
+    If names do not say who is shown, every pair counts as independent.
     """
     alike = [person_in_name(left) == person_in_name(right) for left, right in positive]
     told = bool(alike) and sum(alike) >= _SURELY_TOLD * len(alike)
@@ -86,7 +86,7 @@ def verification_figures(
     Args:
         positives: (P,) scores of pairs of one person.
         negatives: (N,) scores of pairs of two people.
-        people: who stands in them.
+        people: the people in them.
         fars: false accept rates, 0..1.
         prefix: put before each name.
         published_tar: by FAR.

@@ -29,6 +29,7 @@ from pipeline.jobs.progress import progress
 from pipeline.pixels.photo import UnusablePhoto, decode
 from pipeline.sources.picture_files import walk_pictures
 from shards.command import UserError
+from shards.json_file import read_object
 from shards.lock import locked_output
 from shards.writer import write_atomically
 
@@ -204,7 +205,7 @@ def _state(photo: Path) -> tuple[int, int]:
 def _finished(out: Path, made: dict[str, Any]) -> Summary:
     """Return what is known of a finished list; refuse one of other photos or settings, naming both values."""
     try:
-        found = json.loads(manifest_path(out).read_text(encoding="utf-8"))
+        found = read_object(manifest_path(out))
         outcomes = dict(found.pop("outcomes"))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{manifest_path(out)} was not written by this command; name another file for --out") from error

@@ -15,6 +15,7 @@ from pipeline.sharding.tar_job import Job, Origin, make_tar
 from pipeline.sharding.tar_record import WORK, read_record, record_path
 from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
+from shards.json_file import read_object
 from shards.lock import locked_output
 from shards.writer import write_atomically
 
@@ -118,10 +119,10 @@ def _claim_parameters(plan: Plan, out: Path) -> None:
         write_atomically(path, json.dumps(wanted).encode())
         return
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = read_object(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); remove {out} and begin again") from error
-    _refuse_others(begun if isinstance(begun, dict) else {}, wanted, out)
+    _refuse_others(begun, wanted, out)
 
 
 def _finished_parameters(manifest: Manifest) -> dict[str, Any]:

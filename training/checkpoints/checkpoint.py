@@ -108,7 +108,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
 
     Args:
         path: the file.
-        checked: whether somebody has looked through the whole file for damage already.
+        checked: whether the whole file has been checked for damage already.
 
     Raises:
         UserError: missing, damaged, of another version, or something else.
@@ -146,12 +146,12 @@ def _require_types(described: Checkpoint | Best | WeightsFile) -> None:
 
 
 def latest_checkpoint(run_dir: Path) -> Path | None:
-    """Return a run's newest undamaged checkpoint; a damaged newer one is passed over with a warning."""
+    """Return a run's newest undamaged checkpoint; a damaged newer one is skipped with a warning."""
     for path in reversed(numbered_checkpoints(run_dir)):
         try:
             load_checkpoint(path)
         except UserError as damage:
-            print(f"warning: passed over: {damage}", file=sys.stderr)
+            print(f"warning: skipped: {damage}", file=sys.stderr)
         else:
             return path
     return None

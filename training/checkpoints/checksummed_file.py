@@ -1,6 +1,6 @@
 """Files of plain data and tensors: a checksum over every byte, and no code that runs when they are loaded.
 
-The files are PyTorch's own, zip archives that `torch.load` reads. The SHA-256 stands in the comment at the end of the
+The files are PyTorch's own, zip archives that `torch.load` reads. The SHA-256 is in the comment at the end of the
 archive, where the format has a place for it, so that a copied file keeps it.
 """
 
@@ -62,7 +62,7 @@ def write_data(file: BinaryIO, data: dict[str, Any]) -> None:
     try:
         torch.save(data, cast(BinaryIO, checksummed))
     except RuntimeError as error:
-        # PyTorch closes the archive all the same, and complains of its length in place of the disk.
+        # PyTorch still closes the archive, and complains about its length instead of the disk.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise

@@ -1,6 +1,6 @@
 """The whole layout of a run's folder.
 
-config.json                   recipe, configuration and initial weights; written anew at each start
+config.json                   recipe, configuration and initial weights; written again at each start
 provenance.json               shards, and every start: step, time, processes, device, versions
 .lock                         held by the job that trains
 checkpoints/step-0000000.pt   the newest few, and that of step 0
@@ -8,7 +8,7 @@ best.pt, final.pt             the best step by validation, and the last step
 metrics.jsonl                 a step and its figures a line; those of validations begin with `VALIDATION`
 tensorboard/                  the same for TensorBoard
 summary.html, curves/         the page of the run, and its curves as PNG
-quarantine-R.csv              damaged photos that process R passed over
+quarantine-R.csv              damaged photos that process R skipped
 not-finite-step-0000000.csv   photos of the batch with which a loss or a gradient was not finite
 """
 
@@ -27,7 +27,7 @@ CURVES = "curves"
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
-    """Return where the checkpoint of a step lies."""
+    """Return the path of a step's checkpoint."""
     return run_dir / CHECKPOINTS / f"step-{step:07d}.pt"
 
 

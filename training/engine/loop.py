@@ -70,7 +70,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
             while state.step < config.steps and not stopping:
                 if state.step == config.optimizer.frozen_steps > 0:
                     trained = for_training(state.learner, config, world, state.step, job.teacher)
-                # Compiling takes minutes, and of the step that begins with it nothing is lost: it stands on disk.
+                # Compiling takes minutes. Nothing is lost if the first step is interrupted: its start is on disk.
                 with stops.stops_early() if config.compile and state.step == begun else nullcontext():
                     rate = _step(job, trained, feed.take(), guard, world)
                 last = state.step == config.steps
@@ -123,14 +123,14 @@ def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, fe
 
 
 def _due(step: int, every: int) -> bool:
-    """Tell whether something is due that is done every so many steps, 0 for never."""
+    """Return whether something is due that is done every `every` steps; 0 for never."""
     return every > 0 and step % every == 0
 
 
 def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | None, stops: StopRequests) -> bool:
-    """Validate the backbone in the main process, and tell every rank whether it is the best so far.
+    """Validate the backbone in the main process; every rank learns whether it is the best so far.
 
-    A stop request cuts the validation short; then it is still due, and made up for when the run goes on.
+    A stop request interrupts the validation, which is then done when the run continues.
     """
     state, backbone = job.state, job.state.learner.backbone
     state.validation_due = True
@@ -165,7 +165,7 @@ def _heed(state: TrainingState, figures: dict[str, float]) -> None:
 def _made_up_for(
     job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests
 ) -> bool:
-    """Validate the step that a run goes on from, where that was cut short; tell whether to stop again."""
+    """Validate the step that a run continues from, if that was interrupted; return whether to stop again."""
     if validate is None:
         job.state.validation_due = False
     is_best = validate is not None and _validated(job, world, validate, log, stops)
@@ -183,7 +183,7 @@ def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None
 
 
 def _begin_log(job: Job, world: World) -> MetricsLog:
-    """Note where the run starts or goes on, and open its log."""
+    """Record where the run starts or continues, and open its log."""
     origin = {
         "identities": job.origin.identities,
         "preprocessing": job.origin.preprocessing.to_dict(),

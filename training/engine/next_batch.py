@@ -1,4 +1,4 @@
-"""Fetch the next batch, and keep a mistake in the data until all processes know of it."""
+"""Fetch the next batch, and keep an error in the data until all processes know of it."""
 
 import time
 
@@ -12,11 +12,11 @@ from shards.command import UserError
 class BatchFetcher:
     """The next batch of a loader.
 
-    A mistake in the data that one process meets, such as too many damaged photos, is kept until all processes have
-    been told of it: they would wait in vain for one that just ended.
+    An error that one process finds in the data, such as too many damaged photos, is kept until all processes know of
+    it: they would otherwise wait forever for the process that ended.
 
     Args:
-        loader: stands at the step to begin with.
+        loader: its next batch is that of the first step.
         device: of the batches.
 
     Attributes:

@@ -31,7 +31,7 @@ class Run:
     """Where a run reads and writes.
 
     Attributes:
-        config: everything the run was told.
+        config: all settings of the run.
         recipe: the name it was started by.
         shards: shard folders.
         run_dir: folder of the run, seen by all processes.
@@ -62,7 +62,7 @@ class Job:
     Attributes:
         config: of the run.
         run_dir: folder of the run.
-        loader: stands at the state's step.
+        loader: its next batch is that of the state's step.
         state: what the steps change.
         origin: where its checkpoints come from.
         teacher: frozen, on the device; None without one.
@@ -92,7 +92,7 @@ def locked_run(run: Run, world: World) -> Iterator[Checkpoint | None]:
                 newest = latest_checkpoint(run.run_dir)
                 if newest is not None:
                     refuse_changes(load_checkpoint(newest, checked=True).config, run.config.to_dict())
-        # The main process has looked through the whole file for damage; the others map it and take what they need.
+        # The main process has checked the whole file for damage; the others map it and read what they need.
         path = broadcast_from_main(newest)
         begun = None
         with errors_end_all_ranks(world):
@@ -102,7 +102,7 @@ def locked_run(run: Run, world: World) -> Iterator[Checkpoint | None]:
 
 @contextmanager
 def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
-    """Open a run, new or where a checkpoint stands; nothing is written before everything has been checked.
+    """Open a run, new or at a checkpoint; nothing is written before everything has been checked.
 
     Raises:
         UserError: the shards, the settings and the checkpoint do not fit together, or the folder cannot be written.
@@ -162,7 +162,10 @@ def _holds_this_run(run: Run) -> bool:
         begun = read_object(path)["config"]
         refuse_changes(begun, run.config.to_dict())
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        print(f"warning: passed over: {path} is damaged ({error}); the newest checkpoint counts", file=sys.stderr)
+        print(
+            f"warning: skipped {path}, which is damaged ({error}); the settings are those of the newest checkpoint",
+            file=sys.stderr,
+        )
     return True
 
 
@@ -186,7 +189,7 @@ def _new_folder(run_dir: Path) -> Iterator[None]:
         raise _unwritable(run_dir, error) from error
     with _locked(run_dir):
         if (run_dir / CONFIG).exists():
-            raise UserError(f"another job has just begun a run in {run_dir}; choose another --run-dir")
+            raise UserError(f"another job has just started a run in {run_dir}; choose another --run-dir")
         yield
 
 
@@ -238,13 +241,13 @@ def _refuse_another_beginning(run: Run, begun: Checkpoint | None) -> None:
         old = begun.initial
         if old is None or old.sha256 != file_sha256(run.init_from):
             raise UserError(
-                f"the run was begun with {f'another file, {old.file}' if old else 'random weights'}, now --init-from "
+                f"the run was started with {f'another file, {old.file}' if old else 'random weights'}, now --init-from "
                 f"{run.init_from} is given; leave it out or choose another --run-dir"
             )
 
 
 def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: InitialBackbone | None) -> Preprocessing:
-    """Refuse shards of another size than the network's, or others than the run or its weights were begun with.
+    """Refuse shards of another size than the network's, or others than those that the run or its weights started with.
 
     Returns:
         the preprocessing of the run.
@@ -264,7 +267,7 @@ def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: I
         raise UserError(f"the checkpoint and {run.shards_named} differ in {differences[0]}; name the run's own shards")
     if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
         raise UserError(
-            f"the run was begun on other shards of {begun.identities} identities, {run.shards_named} holds "
+            f"the run was started on other shards of {begun.identities} identities, {run.shards_named} holds "
             f"{loader.identities}; name the run's own shards"
         )
     return preprocessing

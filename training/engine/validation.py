@@ -1,4 +1,4 @@
-"""Validation while a run goes on, by a function that is named and resolved at run time.
+"""Validation during a run, by a function that is named and imported at run time.
 
 The figures are the evaluation's own, and training knows no evaluation: who starts a run names the function, by default
 `evaluation.validate:held_out`. It is called once with the shards of held-out people and returns the validation.
@@ -51,7 +51,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
         held_out: the people.
 
     Raises:
-        UserError: nothing stands at the import path, or the people do not fit the run.
+        UserError: there is nothing at the import path, or the people do not fit the run.
     """
     validate = imported(by, "validation")(held_out)
 

@@ -82,7 +82,7 @@ def draw_curves(curves: dict[str, Curve], best_step: int | None) -> list[Plot]:
 def _plot(
     name: str, title: str, curves: list[Curve], *, share: bool = False, from_zero: bool = False, mark: int | None = None
 ) -> Plot | None:
-    """Draw curves over steps; None where there are none."""
+    """Draw curves over steps; None if there are none."""
     if not curves:
         return None
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")

@@ -22,7 +22,7 @@ class Line:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """Read metrics.jsonl, of a run that may not have begun.
+    """Read metrics.jsonl, of a run that may not have started.
 
     A damaged line is left out with a warning; the last one, which the end of a process may have cut off, without.
     """
@@ -30,7 +30,7 @@ def read_lines(path: Path) -> list[Line]:
     rows = path.read_bytes().split(b"\n") if path.is_file() else []
     found = [_line(row) for row in rows if row.strip()]
     if damaged := found[:-1].count(None):
-        print(f"warning: passed over: {damaged} damaged lines of {path}", file=sys.stderr)
+        print(f"warning: skipped {damaged} damaged lines of {path}", file=sys.stderr)
     return [line for line in found if line is not None]
 
 

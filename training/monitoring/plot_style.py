@@ -11,7 +11,7 @@ INK, MUTED, GRID = "#1d2733", "#56616d", "#e3e6ea"
 
 
 def colour_of(number: int) -> str:
-    """Return the colour of the curve or model with a number; they begin anew after the last."""
+    """Return the colour of the curve or model with a number; they repeat after the last."""
     return COLOURS[number % len(COLOURS)]
 
 

@@ -96,7 +96,7 @@ def write_page(run_dir: Path) -> Path:
 
 
 def try_to_write_page(run_dir: Path) -> None:
-    """Write a run's page; where that fails, say so and go on: no run ends for its page."""
+    """Write a run's page; if that fails, print a warning and continue training."""
     try:
         write_page(run_dir)
     except Exception as error:  # whatever it is, the checkpoints matter more
@@ -152,7 +152,7 @@ def _read_config(run_dir: Path) -> dict[str, Any]:
 
 
 def read_provenance(run_dir: Path) -> dict[str, Any]:
-    """Return what `note_start` wrote; empty where there is none, and with a warning where it is damaged."""
+    """Return what `note_start` wrote; empty if there is none, and with a warning if it is damaged."""
     path = run_dir / PROVENANCE
     if not path.is_file():
         return {}
@@ -163,7 +163,7 @@ def read_provenance(run_dir: Path) -> dict[str, Any]:
         for start in found["starts"]:
             _require(start, {"time": str, "step": int, "processes": int, "device": str, "torch": str, "python": str})
     except ValueError as error:
-        print(f"warning: passed over: {path} is damaged ({error})", file=sys.stderr)
+        print(f"warning: skipped {path}, which is damaged ({error})", file=sys.stderr)
         return {}
     return found
 

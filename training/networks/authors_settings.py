@@ -1,7 +1,7 @@
-"""The authors' `config.json`, their program's arguments beside a checkpoint: held against what the weights say.
+"""The authors' `config.json`, their program's arguments beside a checkpoint, compared with the weights.
 
-The weights alone decide what is built. Nothing in the file is needed, its names are not fixed, and a release may have
-been put beside the wrong one: what contradicts the weights is told as a warning.
+Only the weights decide what is built. Nothing in the file is needed, its names are not fixed, and it may belong to
+another release: a setting that contradicts the weights is a warning.
 """
 
 import re
@@ -38,18 +38,21 @@ def warn_of_contradicting_settings(checkpoint: Path, *, backbone: str, size: int
         elif _BACKBONE.fullmatch(key) and isinstance(value, str):
             found = backbone if _contradicts(value, backbone) else None
         if found is not None:
-            said = " ".join(f"{name} {value}".split())[:200]
-            print(f"warning: {path} says {said}, the weights are of {found}: believed them", file=sys.stderr)
+            setting = " ".join(f"{name} {value}".split())[:200]
+            print(
+                f"warning: {path} says {setting}, but the weights are of {found}; the setting is ignored",
+                file=sys.stderr,
+            )
 
 
 def _settings(path: Path) -> list[tuple[str, Any]]:
-    """Return the settings of a file by name; none where there is no file, or none that can be read."""
+    """Return the settings of a file by name; none if there is no file, or it cannot be read."""
     if not path.is_file():
         return []
     try:
         return list(_flat(read_object(path), ""))
     except ValueError as error:
-        print(f"warning: {path} cannot be read ({error}): passed over", file=sys.stderr)
+        print(f"warning: {path} cannot be read ({error}); it is ignored", file=sys.stderr)
         return []
 
 

@@ -38,7 +38,7 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module
         SphereNet-20 at 128 x 128 has 28,437,824 parameters.
 
     Raises:
-        UserError: unknown name, a size that the network cannot have, or a callable that does not do as said.
+        UserError: unknown name, a size that the network cannot have, or a callable that does not do this.
     """
     if ":" in name:
         return _imported_backbone(name, size, embedding_size)

@@ -120,7 +120,7 @@ def load_foreign(path: Path, form: Preprocessing) -> LoadedBackbone:
     """Load a safetensors or ONNX file that says nothing of its pictures, as another program writes it.
 
     An ONNX file may hold any network from pictures to embeddings; a safetensors file a plain SphereNet state dict,
-    because nothing else tells its layers from its numbers.
+    because the numbers alone do not say what the layers are.
 
     Args:
         path: the file.

@@ -63,10 +63,10 @@ def load_teacher(path: Path | None, config: Config, begun: WeightsFile | None) -
     Args:
         path: checkpoint, ours or the authors'.
         config: of the run.
-        begun: the teacher that a continued run was begun with.
+        begun: the teacher that a continued run started with.
 
     Raises:
-        UserError: no such file, another one than the run was begun with, or one without or against the settings.
+        UserError: no such file, another one than the run was started with, or one without or against the settings.
     """
     if path is None:
         if config.distillation.is_on:
@@ -84,7 +84,7 @@ def load_teacher(path: Path | None, config: Config, begun: WeightsFile | None) -
     loaded = load_backbone(path)
     if begun is not None and begun.sha256 != loaded.sha256:
         raise UserError(
-            f"the run was begun with the teacher {begun.file}, {path} is another file; "
+            f"the run was started with the teacher {begun.file}, {path} is another file; "
             "name the same teacher or choose another --run-dir"
         )
     return _of_size(path, loaded, config)
@@ -101,7 +101,7 @@ def _of_size(path: Path, loaded: LoadedBackbone, config: Config) -> InitialBackb
 
 
 def fine_tuned(initial: Preprocessing, shards: Preprocessing, path: Path | str, folder: object) -> Preprocessing:
-    """Return the preprocessing of a run that goes on from another one.
+    """Return the preprocessing of a run that continues another one's training.
 
     Pictures taken whole, those of the low-resolution sets, have no landmarks to be aligned by: a network trained on
     aligned faces may go on with them, and where a face is aligned it still is on the network's own template.

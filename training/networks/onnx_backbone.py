@@ -1,4 +1,4 @@
-"""An ONNX model as a backbone: arithmetic that onnxruntime does, whoever exported it."""
+"""An ONNX model as a backbone: run by onnxruntime, whichever program exported it."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ class OnnxBackbone(nn.Module):
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__()
-        # It would tell its makers the model's name and digests, and leave a file in the temporary folder.
+        # It would send the model's name and digests to its makers, and leave a file in the temporary folder.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 

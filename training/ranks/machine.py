@@ -72,7 +72,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system, as the C library does when nothing is said."""
+    """Give freed memory back to the system, as the C library does by default."""
     _set(trim=_DEFAULT_TRIM, mapped=_DEFAULT_MAPPED)
     if _is_glibc():
         ctypes.CDLL(None).malloc_trim(0)

@@ -53,7 +53,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     """Join the processes that torchrun started; a single process without torchrun is a world of its own.
 
     A process whose peer has died, or has not answered for the timeout, says so in one line and ends with status 1,
-    for torchrun to end the others or to start all anew.
+    so that torchrun ends the others or restarts all.
 
     Args:
         device: "cpu" (gloo) or "gpu" (NCCL, one GPU a process).
@@ -79,7 +79,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     except RuntimeError as error:
         if size == 1 or not _is_lost_peer(error):
             raise
-        told = f"rank {rank} lost another process, whose own message tells why: {first_line(error)}"
+        told = f"rank {rank} lost another process, whose own message says why: {first_line(error)}"
         print(told, file=sys.stderr, flush=True)
         # Destroying the group would wait for the one that is gone.
         os._exit(1)
@@ -90,7 +90,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
 def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
     """Return the store by which the processes of this start find each other, None for PyTorch's choice.
 
-    torchrun lends its own store to all starts of a job: after `--max-restarts` brought them up anew, processes would
+    torchrun lends its own store to all starts of a job: after a restart by `--max-restarts`, processes would
     read the addresses of those that are gone. So the first process opens a store of its own, and only that one's port
     goes through torchrun's; a port of the start before answers no more, until the new one stands there.
     """
@@ -128,7 +128,7 @@ def wait_for_all(world: World) -> None:
 
 
 def end_all_ranks(world: World, message: str) -> NoReturn:
-    """End all ranks with a user's mistake, told once; every rank must call it.
+    """End all ranks with a user's mistake, printed once; every rank must call it.
 
     Raises:
         UserError: in a world of one process.
@@ -147,7 +147,7 @@ def end_all_ranks(world: World, message: str) -> NoReturn:
 
 @contextmanager
 def errors_end_all_ranks(world: World) -> Iterator[None]:
-    """Make a user's mistake that any rank finds in a block, or a disk that is full, end all of them, told once.
+    """Run a block, and if any rank finds a user's mistake or a full disk in it, end all ranks with one message.
 
     Inside the block no rank may wait for another.
     """
@@ -161,7 +161,7 @@ def errors_end_all_ranks(world: World) -> Iterator[None]:
         if full is None:
             raise
         mistake = str(full)
-    # The block of one rank may take longer than a step: the main process looks through a whole checkpoint.
+    # The block of one rank may take longer than a step: the main process checks a whole checkpoint.
     wait_for_all(world)
     told = [message for message in gather_objects(mistake) if message is not None]
     if told:
@@ -169,7 +169,7 @@ def errors_end_all_ranks(world: World) -> Iterator[None]:
 
 
 def raise_on_all_ranks(world: World, mistake: UserError | None) -> None:
-    """End all ranks where any of them has a mistake to tell; every rank must call it."""
+    """End all ranks if any of them has a mistake to report; every rank must call it."""
     with errors_end_all_ranks(world):
         if mistake is not None:
             raise mistake

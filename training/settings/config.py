@@ -77,7 +77,7 @@ class Decoding:
     """How photos are decoded; no result depends on it but by what decoders round differently.
 
     Attributes:
-        prefetch: batches decoded ahead, 1 or more; each lies decoded in the device's memory.
+        prefetch: batches decoded ahead, 1 or more; each takes memory of the device.
         hardware_load: share 0..1 of the photos for the JPEG unit of a GPU that has one (A100, H100 and later).
     """
 
@@ -182,7 +182,7 @@ _FREE_TO_CHANGE = {
 def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to continue a run with other settings.
 
-    A setting that the program did not know yet when the run was begun counts as begun with its default, which
+    A setting that the program did not have yet when the run started counts as started with its default, which
     always means what was done before.
 
     Raises:
@@ -192,7 +192,7 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
             raise UserError(
-                f"the run was begun with {name} {old.get(name)}, now {new.get(name)} is asked for; "
+                f"the run was started with {name} {old.get(name)}, now it is {new.get(name)}; "
                 "continue with the same settings or choose another --run-dir"
             )
 

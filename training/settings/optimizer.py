@@ -20,7 +20,7 @@ class Optimizer:
         warmup_steps: steps of linear rise at the start.
         backbone_rate: factor of the backbone's learning rate; the head has the full one.
         layer_decay: factor of a layer's learning rate against that of the layer after it, within the backbone.
-        frozen_steps: steps for which a backbone from --init-from stays as it is; `steps` or more for good.
+        frozen_steps: steps for which a backbone from --init-from stays frozen; `steps` or more for the whole run.
         frozen_statistics: keep the running statistics of batch norm, and normalise by them in training too.
     """
 

@@ -13,7 +13,7 @@ from PIL import Image
 from evaluation.models import embedder as embedder_module
 from evaluation.models.embedder import Embedder
 from evaluation.models.pictures import Picture, PictureError, Preparation, read_picture
-from evaluation.models.preparation import aligned, aligned_at_native_size, whole
+from evaluation.models.preparation import aligned, whole
 from pipeline.alignment.align import preprocessing
 from shards.command import UserError
 from training.networks.backbone_file import LoadedBackbone
@@ -104,7 +104,7 @@ def test_one_file_in_another_framing_is_another_picture(loaded: LoadedBackbone, 
         aligned("d", one.path, POINTS + 1, form),
         aligned("e", one.path, POINTS, preprocessing("centred", 32)),
         aligned("f", one.path, POINTS, preprocessing("paper", 32, "antialiased")),
-        aligned_at_native_size("g", one.path, POINTS, form),
+        aligned("g", one.path, POINTS, form, native=True),
     ]
     assert len({picture.preparation.framing_key() for picture in shown}) == len(shown)
     vectors = Embedder(loaded, device="cpu").embed(shown).vectors
@@ -162,7 +162,7 @@ def test_an_output_that_is_no_number_is_refused(loaded: LoadedBackbone, pictures
 def test_landmarks_that_make_no_face_are_a_fault(
     loaded: LoadedBackbone, pictures: list[Picture], points: np.ndarray, says: str
 ) -> None:
-    odd = aligned_at_native_size("odd", pictures[0].path, points, loaded.preprocessing)
+    odd = aligned("odd", pictures[0].path, points, loaded.preprocessing, native=True)
     assert Embedder(loaded, device="cpu").embed([odd, pictures[1]]).faults == {"odd": says}
 
 

@@ -14,7 +14,7 @@ from evaluation.models import embedding_cache as cache_module
 from evaluation.models.embedder import Embedder
 from evaluation.models.embedding_cache import EmbeddingCache, usable_folder
 from evaluation.models.pictures import Picture
-from evaluation.models.preparation import aligned, aligned_at_native_size, whole
+from evaluation.models.preparation import aligned, whole
 from pipeline.alignment.align import preprocessing
 from shards.command import UserError
 from training.networks.backbone_file import LoadedBackbone, load_backbone
@@ -104,7 +104,7 @@ def test_every_other_change_is_seen(loaded: LoadedBackbone, photos: list[Path], 
         "warp": shown(photos, preprocessing("paper", 32, "antialiased")),
         "reduced": [aligned(path.name, path, POINTS, form, 8) for path in photos],
         "reduced less": [aligned(path.name, path, POINTS, form, 12) for path in photos],
-        "native": [aligned_at_native_size(path.name, path, POINTS, form) for path in photos],
+        "native": [aligned(path.name, path, POINTS, form, native=True) for path in photos],
         "whole": [whole(path.name, path, form) for path in photos],
     }
     for name, pictures in changed.items():
@@ -178,7 +178,7 @@ def test_a_damaged_file_is_passed_over(
     vectors, computed = run(loaded, shown(photos), tmp_path / "cache")
     assert computed == len(photos)
     np.testing.assert_array_equal(vectors, sound)
-    assert f"passed over: {file}" in capsys.readouterr().err
+    assert f"skipped {file}" in capsys.readouterr().err
     assert run(loaded, shown(photos), tmp_path / "cache")[1] == 0
 
 

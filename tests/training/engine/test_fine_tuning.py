@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused_with_both_values(
     with pytest.raises(UserError, match="random weights; name a checkpoint with --init-from"):
         train(Run(replace(SMALL, optimizer=Optimizer(frozen_steps=1)), "tiny", (shards,), run_dir, False), ALONE)
     assert not run_dir.exists()
-    with pytest.raises(UserError, match="begun with random weights, now --init-from"):
+    with pytest.raises(UserError, match="started with random weights, now --init-from"):
         tuned(replace(SMALL, steps=5), shards, begun.parent, begun, resume=True)
 
 

@@ -63,7 +63,7 @@ def test_a_mixed_run_passes_over_damage_and_resumes_bit_identically(
     assert (config["sampling"], config["mix"]) == ("photo", [0.7, 0.3])
     resumed = ["--run-dir", tmp_path / "whole", "--resume", "--steps", 20]
     turned = [*TINY, "--shards", *reversed(folders), *MIXED]
-    assert "begun on other shards" in refused(*turned, *resumed)
+    assert "started on other shards" in refused(*turned, *resumed)
 
 
 @pytest.mark.slow

@@ -234,7 +234,7 @@ def test_shards_of_another_run_are_refused(
     done = command("pipeline.shard", *options, "--landmarks", *both)
     assert done.returncode == 0, done.stderr
     line = refused(*TINY, "--shards", other, "--run-dir", whole_run, "--resume", "--steps", 40)
-    assert "begun on other shards" in line
+    assert "started on other shards" in line
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(shards: Path, tmp_path: Path) -> None:

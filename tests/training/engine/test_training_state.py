@@ -73,7 +73,7 @@ def test_a_run_goes_on_beside_damaged_notes(shards: Path, tmp_path: Path, capsys
     metrics.write_text(f"{first[:30]}\n[1]\n{second}\n" + '{"step": 3, "lo')
     with pytest.raises(UserError, match="add --resume"):
         train(Run(config, "tiny", (shards,), tmp_path, resume=False), ALONE)
-    with pytest.raises(UserError, match="begun with batch 8, now 4"):
+    with pytest.raises(UserError, match="started with batch 8, now 4"):
         train(Run(replace(config, batch=4), "tiny", (shards,), tmp_path, resume=True), ALONE)
     capsys.readouterr()
     assert train(Run(replace(config, steps=3), "tiny", (shards,), tmp_path, resume=True), ALONE) == 3

@@ -35,10 +35,10 @@ def test_settings_that_fit_are_silent(released: Path, settings: dict, capsys: py
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"backbone": "SphereNet20"}, "says backbone SphereNet20, the weights are of spherenet10"),
-        ({"backbone": "resnet"}, "says backbone resnet, the weights are of spherenet10"),
-        ({"model": {"embedding_size": 512}}, "says model.embedding_size 512, the weights are of 16"),
-        ({"img_size": [112, 96]}, "says img_size [112, 96], the weights are of 32"),
+        ({"backbone": "SphereNet20"}, "says backbone SphereNet20, but the weights are of spherenet10"),
+        ({"backbone": "resnet"}, "says backbone resnet, but the weights are of spherenet10"),
+        ({"model": {"embedding_size": 512}}, "says model.embedding_size 512, but the weights are of 16"),
+        ({"img_size": [112, 96]}, "says img_size [112, 96], but the weights are of 32"),
     ],
 )
 def test_what_the_weights_contradict_is_told(

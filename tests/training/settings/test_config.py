@@ -103,5 +103,5 @@ def test_sampling_and_mix_belong_to_the_run() -> None:
     options, config = read_command_line(words)
     assert (len(options.shards), config.mix, config.sampling) == (2, (0.7, 0.3), "photo")
     for name, other in (("mix", (1.0, 1.0)), ("sampling", "identity")):
-        with pytest.raises(UserError, match=f"begun with {name} "):
+        with pytest.raises(UserError, match=f"started with {name} "):
             refuse_changes(config.to_dict(), replace(config, **{name: other}).to_dict())  # type: ignore[arg-type]
