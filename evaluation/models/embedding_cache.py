@@ -145,7 +145,7 @@ class EmbeddingCache:
             rows = _open(path)
             undamaged = _undamaged_rows(rows)
         except Exception as error:  # numpy raises anything between ValueError and SyntaxError for damaged headers
-            print(f"warning: skipped {path}, which is damaged: {error}", file=sys.stderr)
+            print(f"warning: skipped: {path} is damaged: {error}", file=sys.stderr)
             return
         # In this order: other threads ask meanwhile.
         self._files.append(rows)

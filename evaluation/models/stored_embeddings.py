@@ -18,6 +18,7 @@ from pipeline.alignment.align import preprocessing as preprocessing_of
 from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import Preprocessing
+from shards.json_file import parse_object
 from shards.writer import write_atomically
 from training.networks.backbone_file import LoadedBackbone
 

@@ -163,7 +163,7 @@ def _holds_this_run(run: Run) -> bool:
         refuse_changes(begun, run.config.to_dict())
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         print(
-            f"warning: skipped {path}, which is damaged ({error}); the settings are those of the newest checkpoint",
+            f"warning: {path} is damaged ({error}); the newest checkpoint is used",
             file=sys.stderr,
         )
     return True

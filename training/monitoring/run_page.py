@@ -163,7 +163,7 @@ def read_provenance(run_dir: Path) -> dict[str, Any]:
         for start in found["starts"]:
             _require(start, {"time": str, "step": int, "processes": int, "device": str, "torch": str, "python": str})
     except ValueError as error:
-        print(f"warning: skipped {path}, which is damaged ({error})", file=sys.stderr)
+        print(f"warning: skipped: {path} is damaged ({error})", file=sys.stderr)
         return {}
     return found
 

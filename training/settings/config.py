@@ -192,7 +192,7 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in sorted(old.keys() | new.keys()):
         if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
             raise UserError(
-                f"the run was started with {name} {old.get(name)}, now it is {new.get(name)}; "
+                f"the run was started with {name} {old.get(name)}, now {new.get(name)} is given; "
                 "continue with the same settings or choose another --run-dir"
             )
 

@@ -178,7 +178,7 @@ def test_a_damaged_file_is_passed_over(
     vectors, computed = run(loaded, shown(photos), tmp_path / "cache")
     assert computed == len(photos)
     np.testing.assert_array_equal(vectors, sound)
-    assert f"skipped {file}" in capsys.readouterr().err
+    assert f"skipped: {file}" in capsys.readouterr().err
     assert run(loaded, shown(photos), tmp_path / "cache")[1] == 0
 
 
