@@ -82,7 +82,7 @@ def _refuse_nothing(plan: Plan, out: Path) -> NoReturn:
         plan.records.add_rejects(read_record(record_path(out, number)).rejects)
     rejected = ", ".join(f"{count} {reason}" for reason, count in plan.records.reasons().items())
     raise UserError(
-        f"no identity is left, of {plan.inputs} photos: {rejected}; remove {out} once the photos are mended"
+        f"no identity is left, of {plan.inputs} photos: {rejected}; remove {out} once the photos are repaired"
     )
 
 
