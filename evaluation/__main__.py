@@ -1,7 +1,7 @@
 """Checkpoints to figures: `python -m evaluation --checkpoint FILE --out DIR --scface DIR --survface DIR`.
 
 Runs the protocol of every data set that is given and writes results.json, report.md and report.html. Give
---checkpoint several times to see models side by side.
+--checkpoint several times to see models side by side. Your own people: `--gallery DIR --probes DIR`.
 """
 
 import sys
@@ -12,9 +12,10 @@ from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.metrics.figures import Outcome
+    from evaluation.metrics.figures import AlignmentKind, Outcome
     from evaluation.models.embedder import PictureEmbedder
     from evaluation.reporting.results import Model
+    from evaluation.scoring.faces import FaceSource
 
 
 def parser() -> Parser:
@@ -31,6 +32,15 @@ def parser() -> Parser:
     add("--survface", type=Path, metavar="DIR", help="folder QMUL-SurvFace (default: skipped)")
     add("--tinyface", type=Path, metavar="DIR", help="folder TinyFace (default: skipped)")
     add("--orl", action="store_true", help="run on the ORL people that the quickstart holds out")
+    own = "folder of folders of people, PERSON/PHOTO"
+    add("--gallery", type=Path, metavar="DIR", help=f"{own}: whom the system knows (default: skipped)")
+    add("--probes", type=Path, metavar="DIR", help=f"{own}: other photos of them, under the same names (default: none)")
+    add("--strangers", type=Path, metavar="DIR", help=f"{own}: people who must not be found (default: none)")
+    add("--pairs", type=Path, metavar="FILE", help="two names and 1 or 0 a line, or LFW's form (default: skipped)")
+    add("--root", type=Path, metavar="DIR", help="folder that the names of --pairs are relative to (default: none)")
+    bins = "pair sets as InsightFace shares them, lfw.bin, cfp_fp.bin and others (default: skipped)"
+    add("--bin", type=Path, nargs="+", default=[], metavar="FILE", help=bins)
+    _add_face_options(command)
     add(
         "--lists",
         type=Path,
@@ -39,7 +49,12 @@ def parser() -> Parser:
         metavar="DIR",
         help="folders of landmark and pair lists (default: each data set's own, and data)",
     )
-    add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of reduced pictures, in pixels")
+    add(
+        "--sizes",
+        type=int,
+        nargs="+",
+        help="of reduced pictures, in pixels (default: 8 12 16 20 for LFW and ORL, none for your own people and --bin)",
+    )
     add(
         "--match-gallery",
         action="store_true",
@@ -49,6 +64,37 @@ def parser() -> Parser:
     return command
 
 
+def _add_face_options(command: Parser) -> None:
+    """Add what says where the faces stand in pictures for which no data set's own list says it."""
+    add = command.add_argument
+    where = "of your own people and pairs, TinyFace and QMUL-SurvFace"
+    add(
+        "--landmarks",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CSV",
+        help=f"five points a picture {where}: one list, or one each for gallery, probes and strangers "
+        "(default: pictures are taken whole)",
+    )
+    add("--detect", action="store_true", help=f"find the faces {where} with the detector of pipeline.landmarks")
+    add("--aligned", action="store_true", help=f"say that the pictures {where} hold aligned faces already")
+    add(
+        "--several",
+        choices=["largest", "central", "none"],
+        default="largest",
+        help="which face of several --detect takes",
+    )
+    add("--score", type=float, default=0.9, help="how sure --detect must be of a face, 0 to 1")
+    add("--smallest", type=float, default=10.0, help="width in pixels of the smallest face that --detect looks for")
+    add(
+        "--not-found",
+        choices=["error", "whole"],
+        default="error",
+        help="a picture without a face counts as an error, or is taken whole",
+    )
+
+
 def main() -> None:
     """Evaluate checkpoints on every data set given."""
     options = parser().parse_args()
@@ -56,7 +102,7 @@ def main() -> None:
     from rich.console import Console
 
     from evaluation.models.embedder import library_versions
-    from evaluation.protocols.selection import ProtocolOptions, plan
+    from evaluation.protocols.selection import LOW_SIZES, ProtocolOptions, plan
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
     from evaluation.reporting.tables import figure_tables, print_tables
@@ -72,6 +118,13 @@ def main() -> None:
             options.lists,
             options.sizes,
             options.match_gallery,
+            options.gallery,
+            options.probes,
+            options.strangers,
+            options.pairs,
+            options.root,
+            options.bin,
+            _faces(options),
         )
     )
     embedders, models = _models(options, device)
@@ -84,7 +137,9 @@ def main() -> None:
         results = tuple(evaluate(embedder) for embedder in embedders)
         outcomes[results[0].protocol] = results
     _refuse_nothing_measured(embedders, list(outcomes.values()))
-    settings = Settings(device, options.flip, tuple(options.sizes), options.match_gallery, options.precision)
+    settings = Settings(
+        device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision
+    )
     report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
     try:
         page = write_report(options.out, report)
@@ -104,16 +159,64 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder} cannot be written ({error.strerror}); name another --out")
 
 
+def _faces(options: Any) -> "FaceSource":
+    """Return where the faces stand, as the options say."""
+    from evaluation.scoring.faces import FaceSource
+    from shards.cores import usable_cores
+
+    kind: AlignmentKind = "whole"
+    if options.landmarks:
+        kind = "landmark list"
+    elif options.detect:
+        kind = "detection"
+    elif options.aligned:
+        kind = "aligned already"
+    return FaceSource(
+        kind,
+        tuple(options.landmarks),
+        options.several,
+        options.score,
+        options.smallest,
+        options.not_found,
+        options.out / "landmarks",
+        usable_cores(),
+    )
+
+
 def _check(options: Any) -> None:
     if not (options.checkpoint or options.embeddings):
         raise UserError("no model given; give --checkpoint MODEL, or --embeddings FILE")
-    if not (options.lfw or options.scface or options.survface or options.tinyface or options.orl):
-        raise UserError("no data set given; give at least one of --lfw, --scface, --survface, --tinyface, --orl")
-    if too_small := [size for size in options.sizes if size < 1]:
+    _check_own(options)
+    own = options.gallery or options.pairs or options.bin
+    if not (own or options.lfw or options.scface or options.survface or options.tinyface or options.orl):
+        raise UserError(
+            "no data set given; give at least one of --gallery and --probes, --pairs and --root, --bin, --lfw, "
+            "--scface, --survface, --tinyface, --orl"
+        )
+    if too_small := [size for size in options.sizes or () if size < 1]:
         raise UserError(f"a size of {too_small[0]} pixels; give sizes of at least 1")
     for folder in options.lists:
         if not folder.is_dir():
             raise UserError(f"no folder {folder}; --lists names folders of landmark and pair lists")
+
+
+def _check_own(options: Any) -> None:
+    """Refuse options that go together and do not stand together."""
+    for one, other in (("gallery", "probes"), ("probes", "gallery"), ("strangers", "gallery"), ("pairs", "root")):
+        if getattr(options, one) and not getattr(options, other):
+            raise UserError(f"--{one} without --{other}; give both")
+    if options.root and not options.pairs:
+        raise UserError("--root without --pairs; give both")
+    if options.bin and options.flip:
+        raise UserError(
+            "--flip with --bin, whose figures are with mirror images and without them anyway; leave --flip out"
+        )
+    if sum(map(bool, (options.landmarks, options.detect, options.aligned))) > 1:
+        raise UserError("--landmarks, --detect and --aligned exclude each other; give one of them")
+    if not 0 <= options.score <= 1:
+        raise UserError(f"--score {options.score}; give a value from 0 to 1")
+    if not 4 <= options.smallest <= 10_000:
+        raise UserError(f"--smallest {options.smallest}; give pixels from 4 to 10000")
 
 
 def _models(options: Any, device: str) -> "tuple[list[PictureEmbedder], list[Model]]":

@@ -149,6 +149,7 @@ def verification_intervals(
     people: tuple[PairPeople, PairPeople],
     statistics: Mapping[str, Statistic],
     *,
+    weights: ArrayLike | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Interval | None]:
@@ -159,18 +160,20 @@ def verification_intervals(
         negatives: (N,) scores of pairs of two people.
         people: of the positive and of the negative pairs, numbered alike.
         statistics: by name.
+        weights: (N,) how many negative pairs each score stands for; None: one each.
         seed: of the draws, so that the interval is the same every time.
         resamples: number of draws.
     """
     generator = np.random.default_rng(seed)
     same, other = people
     scores = Weighted.of(positives, negatives)
+    stands_for = np.ones(len(other.left)) if weights is None else np.asarray(weights, dtype=np.float64)
 
     def draw() -> WeightedCurve:
         drawn = drawn_people(generator, same.count)
-        return scores.curve(same.weights(drawn), other.weights(drawn))
+        return scores.curve(same.weights(drawn), other.weights(drawn) * stands_for)
 
-    whole = scores.curve(np.ones(len(same.left)), np.ones(len(other.left)))
+    whole = scores.curve(np.ones(len(same.left)), stands_for)
     return _intervals(whole, draw, statistics, len(np.unique(same.left)), resamples)
 
 

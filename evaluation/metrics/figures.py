@@ -36,6 +36,53 @@ class Figure:
     threshold: float | None = None
 
 
+AlignmentKind = Literal["whole", "aligned already", "landmark list", "detection"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the faces of a protocol's pictures were aligned, without which no figure can be compared with another.
+
+    Attributes:
+        kind: "whole": no alignment, pictures resized as they are; "aligned already": the same, of pictures that hold
+            aligned faces; "landmark list"; "detection" in the same run.
+        source: the detector with its version, or the name of the list, with what is known of who made it.
+        threshold: least score 0..1 of a face that the detector counts; None where unknown.
+        pictures: number of pictures asked for.
+        not_found: number of them without a face.
+        became: what these became, such as "errors" or "whole pictures".
+    """
+
+    kind: AlignmentKind
+    source: str = ""
+    threshold: float | None = None
+    pictures: int = 0
+    not_found: int = 0
+    became: str = ""
+
+    @property
+    def in_short(self) -> str:
+        """What stands in a table's title."""
+        return {
+            "whole": "whole pictures",
+            "aligned already": "pictures aligned already",
+            "landmark list": "aligned by a landmark list",
+            "detection": "aligned by detection",
+        }[self.kind]
+
+    @property
+    def sentence(self) -> str:
+        """All of it, as a report states it."""
+        if self.kind == "whole":
+            return "Faces: pictures are resized whole, not aligned."
+        if self.kind == "aligned already":
+            return "Faces: pictures are taken as aligned already, resized whole."
+        sure = f", score {self.threshold:g} or more" if self.threshold is not None else ""
+        lost = f"; {self.not_found:,} of {self.pictures:,} not found" if self.pictures else ""
+        became = f", which became {self.became}" if self.not_found else ""
+        return f"Faces: {self.in_short} ({self.source}{sure}){lost}{became}."
+
+
 CurveKind = Literal["roc", "open-set", "cmc", "resolution", "scores"]
 
 
@@ -100,6 +147,9 @@ class Outcome:
         notes: one sentence each.
         incomplete: whether figures rest on less than the whole protocol.
         mistakes: the worst ones, with their pictures.
+        alignment: how its faces were aligned.
+        as_published: whether it was measured as the published figures of its kind of alignment were, so that these
+            may stand beside.
     """
 
     protocol: str
@@ -110,3 +160,5 @@ class Outcome:
     notes: tuple[str, ...] = ()
     incomplete: bool = False
     mistakes: tuple[Mistake, ...] = ()
+    alignment: Alignment = Alignment("whole")
+    as_published: bool = True

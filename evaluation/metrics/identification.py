@@ -91,6 +91,17 @@ class MatedRanks:
         """(P,) whether the true identity is among the first `rank`."""
         return (self.ranks >= 1) & (self.ranks <= rank)
 
+    def with_misses(self, count: int) -> "MatedRanks":
+        """Add probes that are found at no rank and no threshold, as where no face was found in a picture."""
+        whole, real = np.zeros(count, dtype=np.int64), np.full(count, -np.inf)
+        return MatedRanks(
+            np.concatenate([self.ranks, whole]),
+            np.concatenate([self.scores, real]),
+            np.concatenate([self.matches, whole - 1]),
+            np.concatenate([self.rivals, whole - 1]),
+            np.concatenate([self.rival_scores, real]),
+        )
+
 
 def mated_ranks(probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike) -> MatedRanks:
     """Rank the gallery for every mated probe, in blocks of bounded memory.
@@ -112,7 +123,7 @@ def mated_ranks(probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gal
     count = np.shape(probes)[0]
     ranks, matches, rivals = (np.full(count, empty, dtype=np.int64) for empty in (0, -1, -1))
     true_scores, rival_scores = np.full(count, -np.inf), np.full(count, -np.inf)
-    for block, scores, rows, columns in _mated_blocks(probes, probe_ids, gallery, gallery_ids):
+    for block, scores, rows, columns in mated_blocks(probes, probe_ids, gallery, gallery_ids):
         own = scores[rows, columns]
         best = np.full(len(scores), -np.inf)
         np.maximum.at(best, rows, own)
@@ -145,7 +156,7 @@ def average_precisions(
     Half of the two entries down to the second are true, two thirds of the three down to the third.
     """
     precisions = np.zeros(np.shape(probes)[0])
-    for block, scores, rows, columns in _mated_blocks(probes, probe_ids, gallery, gallery_ids):
+    for block, scores, rows, columns in mated_blocks(probes, probe_ids, gallery, gallery_ids):
         own = scores[rows, columns]
         scores[rows, columns] = -np.inf
         ends = np.searchsorted(rows, np.arange(len(scores) + 1))
@@ -251,7 +262,7 @@ def tpir_area(mated: MatedRanks, unmated_best: ArrayLike, rank: int = 20) -> flo
     return float((np.diff(np.concatenate([fpir, [1.0]])) * tpir).sum())
 
 
-def _mated_blocks(
+def mated_blocks(
     probes: ArrayLike, probe_ids: ArrayLike, gallery: ArrayLike, gallery_ids: ArrayLike
 ) -> Iterator[tuple[slice, FloatArray, NDArray[np.int64], NDArray[np.int64]]]:
     """Yield scores with the places of the true identity's entries in them: rows, rising, and columns."""

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 LFW_THRESHOLDS = np.linspace(-1, 1, 10_001)
+DISTANCE_THRESHOLDS = np.arange(0, 4, 0.01)
 
 
 def threshold_at_rate(negatives: ArrayLike, rate: float) -> float:
@@ -180,6 +181,45 @@ def ten_fold_decisions(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> 
     return np.asarray((values > LFW_THRESHOLDS[chosen][fold]) == truth)
 
 
+def folds_in_order(count: int, folds: int = 10) -> NDArray[np.int64]:
+    """Return the fold of each of some pairs: as many in each, in order, the first ones taking one more of a rest.
+
+    >>> folds_in_order(7, 3).tolist()
+    [0, 0, 0, 1, 1, 2, 2]
+    """
+    sizes = np.full(folds, count // folds)
+    sizes[: count % folds] += 1
+    return np.repeat(np.arange(folds), sizes)
+
+
+def distance_decisions(distances: ArrayLike, same: ArrayLike, folds: ArrayLike) -> NDArray[np.bool_]:
+    """Return which pairs are decided rightly at the distance that does best on the folds other than theirs.
+
+    As arcface_torch's verification does it: of the thresholds 0, 0.01, ..., 3.99 on the squared distance of normalised
+    embeddings the smallest among equals; a pair is accepted when its distance is strictly below.
+
+    >>> distance_decisions([0.1, 3.0, 0.5, 2.0], [True, False, True, False], [0, 0, 1, 1]).tolist()
+    [True, True, False, True]
+
+    On the second fold 0.5 fails: 0.11, the smallest threshold that is right on the first fold, is applied.
+
+    Args:
+        distances: (N,) squared Euclidean.
+        same: (N,) bool, pairs of one person.
+        folds: (N,) fold of each pair.
+
+    Raises:
+        ValueError: fewer than two folds.
+    """
+    values, truth = np.asarray(distances, dtype=np.float64), np.asarray(same, dtype=bool)
+    numbers, fold = np.unique(np.asarray(folds), return_inverse=True)
+    if len(numbers) < 2:
+        raise ValueError(f"{len(numbers)} fold; a threshold is chosen on the other folds, so there must be two")
+    right = np.stack([_right_below(values[fold == f], truth[fold == f]) for f in range(len(numbers))])
+    chosen = np.argmax(right.sum(axis=0) - right, axis=1)
+    return np.asarray((values < DISTANCE_THRESHOLDS[chosen][fold]) == truth)
+
+
 def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
     """Return the share of right decisions in each fold, in order of the folds' numbers: (N,), (N,) -> (folds,).
 
@@ -195,3 +235,11 @@ def _right_decisions(scores: FloatArray, same: NDArray[np.bool_]) -> NDArray[np.
     accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), LFW_THRESHOLDS, side="right")).astype(np.int64)
     rejected_other = np.searchsorted(np.sort(scores[~same]), LFW_THRESHOLDS, side="right").astype(np.int64)
     return accepted_same + rejected_other
+
+
+def _right_below(distances: FloatArray, same: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the right decisions at every threshold of arcface_torch's grid: (T,)."""
+    below_same, below_other = (
+        np.searchsorted(np.sort(distances[kind]), DISTANCE_THRESHOLDS, side="left") for kind in (same, ~same)
+    )
+    return np.asarray(below_same - below_other + (~same).sum(), dtype=np.int64)

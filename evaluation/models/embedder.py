@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
-from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, read_bytes, reduced
+from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, reduced
 from pipeline.jobs.progress import progress
 from pipeline.loading.batch_pixels import to_network_range
 from shards.command import UserError
@@ -245,7 +245,7 @@ class Embedder:
         preparation = photo.picture.preparation
         framing = preparation.framing_key()
         try:
-            data = read_bytes(photo.picture.path)
+            data = photo.picture.read()
             found: list[_Fetched] = []
             framed: NDArray[np.uint8] | None = None
             for low, rows in photo.rows.items():

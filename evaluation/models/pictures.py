@@ -32,6 +32,7 @@ class Preparation:
         template: of the alignment, a name in `pipeline.alignment.align.TEMPLATES`.
         warp: of the alignment, one of `pipeline.alignment.align.WARPS`' descriptions.
         low: the result is reduced to this side in pixels and enlarged back; None leaves it as it is.
+        mirrored: left and right of the result change places.
     """
 
     framing: Literal["aligned", "native", "whole"]
@@ -40,6 +41,7 @@ class Preparation:
     template: str = "paper"
     warp: str = WARP
     low: int | None = None
+    mirrored: bool = False
 
     def apply(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Prepare a photo: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
@@ -51,32 +53,37 @@ class Preparation:
 
     def framing_key(self) -> bytes:
         """Return bytes that two preparations share only where `framed` does the same to every photo."""
+        mirrored = ["mirrored"] if self.mirrored else []
         if self.landmarks is None:
-            return json.dumps([self.framing, self.size]).encode()
+            return json.dumps([self.framing, self.size, *mirrored]).encode()
         # As text every float64 differs from every other.
         points = [np.asarray(self.landmarks, dtype=np.float64).tolist(), TEMPLATES[self.template].points]
-        return json.dumps([self.framing, self.size, self.warp, points]).encode()
+        return json.dumps([self.framing, self.size, self.warp, points, *mirrored]).encode()
 
     def framed(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cut out or resize, without the reduction: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
+        """Cut out or resize, and mirror, without the reduction: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
 
         Raises:
             PictureError: the landmarks do not allow an alignment.
         """
+        face = resize(self._cut(photo), self.size, self.size)
+        # The second axis is the width.
+        return np.ascontiguousarray(face[:, ::-1]) if self.mirrored else face
+
+    def _cut(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.framing == "whole":
-            return resize(photo, self.size, self.size)
+            return photo
         assert self.landmarks is not None
         if not np.isfinite(self.landmarks).all():
             raise PictureError("landmarks are not numbers")
         side = native_size(self.landmarks) if self.framing == "native" else self.size
         try:
-            face = align(photo, self.landmarks, side, self.template, self.warp)
+            return align(photo, self.landmarks, side, self.template, self.warp)
         except DegenerateLandmarks as error:
             raise PictureError("landmarks degenerate") from error
         except (cv2.error, MemoryError) as error:
             # Landmarks far outside the photo can ask for a face that no memory holds.
             raise PictureError("cannot be aligned") from error
-        return resize(face, self.size, self.size)
 
 
 def reduced(face: NDArray[np.uint8], low: int | None) -> NDArray[np.uint8]:
@@ -90,13 +97,15 @@ class Picture:
 
     Attributes:
         name: as reports name it, relative to the data set's folder.
-        path: of its file.
+        path: of its file; of one inside another file, a path that no other picture has.
         preparation: what it goes through.
+        encoded: its bytes, of one inside another file.
     """
 
     name: str
     path: Path
     preparation: Preparation
+    encoded: bytes | None = None
 
     def load(self) -> NDArray[np.uint8]:
         """Read and prepare the picture: (S, S, 3) uint8 RGB at the network's size.
@@ -104,7 +113,15 @@ class Picture:
         Raises:
             PictureError: missing, unreadable, or its landmarks do not allow an alignment.
         """
-        return self.preparation.apply(read_picture(self.path))
+        return self.preparation.apply(decode(self.read()))
+
+    def read(self) -> bytes:
+        """Return the encoded picture.
+
+        Raises:
+            PictureError: missing or unreadable.
+        """
+        return read_bytes(self.path) if self.encoded is None else self.encoded
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

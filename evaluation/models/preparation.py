@@ -1,14 +1,12 @@
 """Picture files to what the network sees, as each protocol prescribes."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.lists.text_lists import PictureFolder
 from evaluation.models.pictures import Picture, Preparation
 from pipeline.alignment.align import TEMPLATES, WARP, WARPS
 from pipeline.sources.picture_files import PICTURE_SUFFIXES, is_hidden
@@ -56,11 +54,6 @@ def aligned(
 def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None = None) -> Picture:
     """Resize the whole picture to the network's size; `low` as above."""
     return Picture(name, path, Preparation("whole", preprocessing.size, low=low))
-
-
-def whole_pictures(folder: PictureFolder, names: Sequence[str], preprocessing: Preprocessing) -> list[Picture]:
-    """Resize pictures of a folder whole; their names carry the folder's."""
-    return [whole(f"{folder.root.name}/{name}", folder.path(name), preprocessing) for name in names]
 
 
 def picture_names(folder: Path) -> tuple[list[str], int]:

@@ -5,11 +5,10 @@ enlarged back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.lists.text_lists import (
     Landmarks,
@@ -20,34 +19,34 @@ from evaluation.lists.text_lists import (
     read_landmark_list,
     read_lfw_pairs,
 )
-from evaluation.metrics.bootstrap import PairPeople, bootstrap_over_pairs
+from evaluation.metrics.bootstrap import PairPeople
 from evaluation.metrics.curves import roc_curve, score_curves
-from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
-from evaluation.metrics.intervals import Interval
-from evaluation.metrics.verification import fold_accuracies, ten_fold_decisions
+from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
+from evaluation.scoring.faces import list_source
 from evaluation.scoring.mistakes import worst_pairs
-from evaluation.scoring.pairs import PairScores, reduced_sizes, score_pairs
+from evaluation.scoring.pairs import PairScores, fold_figure, reduced_sizes, score_pairs
 from evaluation.scoring.published import LFW as PUBLISHED
 from evaluation.scoring.published import LFW_FULL as PUBLISHED_FULL
 from shards.command import UserError
 from shards.format import Preprocessing
 
 PROTOCOL = "LFW, HR to LR"
-PUBLISHED_PAIRS = 6_000
+PUBLISHED_PAIRS, PUBLISHED_SIZE = 6_000, 128
 
 
 @dataclass(frozen=True)
 class Data:
-    """The photos, where their landmarks are, and the pairs whose photos have any."""
+    """The photos, where their landmarks are and come from, and the pairs whose photos have any."""
 
     folder: PictureFolder
     landmarks: Landmarks
     listed: int
     pairs: tuple[LfwPair, ...]
     without: dict[str, str]
+    alignment: Alignment
 
 
 def read(root: Path, lists: Sequence[Path]) -> Data:
@@ -76,7 +75,9 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
         raise UserError(
             f"none of {len(pairs):,} pairs of {pair_path} has landmarks in {landmark_path}; expected lists of one set"
         )
-    return Data(PictureFolder(folder), landmarks, len(pairs), usable, without)
+    asked = len({name for pair in pairs for name in (pair.left, pair.right)})
+    alignment = Alignment("landmark list", *list_source(landmark_path), asked, len(without), "pairs left out")
+    return Data(PictureFolder(folder), landmarks, len(pairs), usable, without, alignment)
 
 
 def measure(
@@ -111,7 +112,7 @@ def measure(
         left_out = max(left_out, data.listed - len(scored.rows))
         used = [data.pairs[row] for row in scored.rows]
         same = np.array([pair.same for pair in used], dtype=bool)
-        figures.append(_figure(size, low is None, scored, used))
+        figures.append(_figure(size, low is None, scored, used, published=not match_gallery))
         curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
         one, two = scored.scores[same], scored.scores[~same]
         curves += score_curves(f"{size} px", {"one person": one, "two people": two})
@@ -134,6 +135,8 @@ def measure(
         notes,
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),
+        alignment=data.alignment,
+        as_published=not match_gallery,
     )
 
 
@@ -187,19 +190,10 @@ def _split(embedded: Embedded, lengths: Sequence[int]) -> list[Embedded]:
     return [embedded[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
-def _figure(size: int, unreduced: bool, scored: PairScores, pairs: Sequence[LfwPair]) -> Figure:
-    known = PUBLISHED_FULL if unreduced else PUBLISHED.get(size)
-    name = f"accuracy, second photo at {size} px"
-    paper, rerun = (known.paper, known.rerun) if known else (None, None)
-    folds = [pair.fold for pair in pairs]
-    if len(set(folds)) < 2:
-        return Figure(name, float("nan"), len(pairs), paper=paper, rerun=rerun, note="fewer than two folds left")
-    right = ten_fold_decisions(scored.scores, [pair.same for pair in pairs], folds)
-    accuracies = fold_accuracies(right, folds)
-    spread = float(accuracies.std())
-    return Figure(name, float(accuracies.mean()), len(pairs), _interval(right, pairs), spread, paper, rerun)
-
-
-def _interval(right: NDArray[np.bool_], pairs: Sequence[LfwPair]) -> Interval | None:
+def _figure(size: int, unreduced: bool, scored: PairScores, pairs: Sequence[LfwPair], *, published: bool) -> Figure:
+    # The paper's photos in full are 128 pixels wide: the full size of a smaller network is another figure.
+    known = (PUBLISHED_FULL if size == PUBLISHED_SIZE else None) if unreduced else PUBLISHED.get(size)
     people = PairPeople.of(*([getattr(pair, side).split("/")[0] for pair in pairs] for side in ("left", "right")))
-    return bootstrap_over_pairs(right, people)
+    name = f"accuracy, second photo at {size} px"
+    figure = fold_figure(name, scored.scores, [pair.same for pair in pairs], [pair.fold for pair in pairs], people)
+    return replace(figure, paper=known.paper, rerun=known.rerun) if known and published else figure

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.bootstrap import PairPeople
 from evaluation.metrics.curves import roc_curve, score_curves
-from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, cosines, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
@@ -25,6 +25,7 @@ from shards.command import UserError
 
 PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
+_LANDMARKS = "the package's orl_landmarks.csv, by MTCNN on photos enlarged three times"
 
 Data = Sequence[tuple[str, Path, NDArray[np.float64]]]
 """The photos of the people held out: person, path and (5, 2) landmarks of each."""
@@ -97,6 +98,7 @@ def measure(
             *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
         ),
         mistakes=tuple(mistakes),
+        alignment=Alignment("landmark list", _LANDMARKS, pictures=len(photos)),
     )
 
 

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from evaluation.lists.text_lists import Landmarks, PictureFolder, find_folder, find_list, read_landmark_list
 from evaluation.metrics.curves import cmc_curve, identification_scores
-from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.dataset_part import of_empty_parts
+from evaluation.scoring.faces import joined, list_source
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.published import SCFACE as PUBLISHED
 from pipeline.alignment.align import native_size
@@ -44,12 +45,14 @@ class Data:
         mugshots: one a subject.
         probes: by distance, 1 to 3.
         counts: what else was found, by what it is.
+        alignment: where the landmarks come from.
     """
 
     folder: PictureFolder
     mugshots: Landmarks
     probes: dict[int, Landmarks]
     counts: dict[str, int]
+    alignment: Alignment
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     """
     folder = find_folder(root, "SCface_database", "SCface/SCface_database", ".")
     places = [*lists, root, folder, Path("data")]
-    mugshots = read_landmark_list(find_list("scface_mugshot.csv", places))
-    found = {d: read_landmark_list(find_list(f"scface_distance{d}.csv", places)) for d in DISTANCES}
+    paths = [find_list(f"scface_{part}.csv", places) for part in ("mugshot", *(f"distance{d}" for d in DISTANCES))]
+    mugshots, *of_distances = (read_landmark_list(path) for path in paths)
+    found = dict(zip(DISTANCES, of_distances, strict=True))
     infrared = {name for listed in found.values() for name in listed.names if _camera(name) in _INFRARED}
     probes = {d: _without(listed, infrared) for d, listed in found.items()}
     for distance, part in probes.items():
@@ -96,7 +100,13 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
     counts = {"pictures beside that no list names (other cameras)": _unlisted(folder, listed)}
     if infrared:
         counts["infrared pictures in the lists, left out"] = len(infrared)
-    return Data(PictureFolder(folder), mugshots, probes, counts)
+    alignment = joined(
+        [
+            Alignment("landmark list", *list_source(path), len(part.names), len(part.faults), "pictures left out")
+            for path, part in zip(paths, (mugshots, *probes.values()), strict=True)
+        ]
+    )
+    return Data(PictureFolder(folder), mugshots, probes, counts, alignment)
 
 
 def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = False) -> Outcome:
@@ -138,7 +148,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         matched = embedder.embed(mugshots(low)) if low else gallery
         ranked = _rank(names, probes, owners, matched, first_subject=0)
         left_out += len(landmarks.names) - len(ranked.rows)
-        of_distance = _figures(where, ranked, distance)
+        of_distance = _figures(where, ranked, None if match_gallery else distance)
         all_figures += of_distance
         rank_1.append(of_distance[0].value)
         half = _rank(names, probes, owners, matched, first_subject=HALF_FIRST_SUBJECT)
@@ -156,6 +166,8 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         (*_notes(data, sizes, match_gallery), *of_empty_parts(parts)),
         incomplete=bool(missing) or left_out > 0,
         mistakes=tuple(mistakes),
+        alignment=data.alignment,
+        as_published=not match_gallery,
     )
 
 
@@ -174,9 +186,15 @@ def _rank(
     return Probes(rows, people[rows], cameras, kept, ranked)
 
 
-def _figures(where: str, probes: Probes, distance: int) -> list[Figure]:
-    """Return the figures of a distance: rank-1 of all cameras first, last rank-1 of each."""
-    figures = [_rank_figure(f"{where}: rank-{rank}", probes, rank, distance) for rank in RANKS]
+def _figures(where: str, probes: Probes, published: int | None) -> list[Figure]:
+    """Return the figures of a distance: rank-1 of all cameras first, last rank-1 of each.
+
+    Args:
+        where: the distance, before each name.
+        probes: of it.
+        published: the distance whose published figure stands beside, None for none.
+    """
+    figures = [_rank_figure(f"{where}: rank-{rank}", probes, rank, published) for rank in RANKS]
     for camera in sorted(set(probes.cameras.tolist())):
         figures.append(_rank_figure(f"{where}, {camera}: rank-1", probes, 1, chosen=probes.cameras == camera))
     return figures

@@ -7,7 +7,21 @@ from pathlib import Path
 from evaluation.lists.text_lists import has_folder
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.protocols import lfw, orl, scface, survface, survface_openset, tinyface
+from evaluation.protocols import (
+    bin_pairs,
+    lfw,
+    orl,
+    own_pairs,
+    own_people,
+    scface,
+    survface,
+    survface_openset,
+    tinyface,
+)
+from evaluation.scoring.faces import WHOLE, FaceSource
+
+LOW_SIZES = (8, 12, 16, 20)
+"""Of the published method."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +35,15 @@ class ProtocolOptions:
         tinyface: folder.
         orl: whether to use the ORL faces, which are installed.
         lists: folders of landmark and pair lists.
-        sizes: of reduced pictures, in pixels.
+        sizes: of reduced pictures, in pixels; None: those of each data set's own protocol.
         match_gallery: reduce the gallery to the size of the probes.
+        gallery: folder of one's own people.
+        probes: folder of other photos of them.
+        strangers: folder of people who are not in the gallery.
+        pairs: list of one's own pairs.
+        root: folder that their names are relative to.
+        bins: pair sets in the form of InsightFace.
+        faces: where the faces stand, of pictures for which no data set's own list says it.
     """
 
     lfw: Path | None
@@ -31,8 +52,15 @@ class ProtocolOptions:
     tinyface: Path | None
     orl: bool
     lists: Sequence[Path]
-    sizes: Sequence[int]
+    sizes: Sequence[int] | None
     match_gallery: bool
+    gallery: Path | None = None
+    probes: Path | None = None
+    strangers: Path | None = None
+    pairs: Path | None = None
+    root: Path | None = None
+    bins: Sequence[Path] = ()
+    faces: FaceSource = WHOLE
 
 
 Run = Callable[[PictureEmbedder], Outcome]
@@ -51,13 +79,17 @@ def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
         tinyface.PROTOCOL: ("--tinyface", _tinyface(given, given.tinyface) if given.tinyface else None),
         orl.PROTOCOL: ("--orl", _orl(given) if given.orl else None),
     }
+    own = {own_people.PROTOCOL: _own_people(given), own_pairs.PROTOCOL: _own_pairs(given)}
+    # Nobody misses a report of people whom nobody named.
+    found |= {protocol: ("", run) for protocol, run in own.items() if run}
+    found |= {data.protocol: ("", _bin_pairs(given, data)) for data in bin_pairs.read(given.bins)}
     skipped = {protocol: option for protocol, (option, run) in found.items() if run is None}
     return [run for _, run in found.values() if run], skipped
 
 
 def _lfw(given: ProtocolOptions, root: Path) -> Run:
     data = lfw.read(root, given.lists)
-    return lambda model: lfw.measure(data, model, sizes=given.sizes, match_gallery=given.match_gallery)
+    return lambda model: lfw.measure(data, model, sizes=_low_sizes(given), match_gallery=given.match_gallery)
 
 
 def _scface(given: ProtocolOptions, root: Path) -> Run:
@@ -70,10 +102,10 @@ def _survface(given: ProtocolOptions) -> dict[str, tuple[str, Run | None]]:
     root, lists = given.survface, given.lists
     pairs = openset = None
     if root and has_folder(root, *survface_openset.FOLDERS):
-        openset_data = survface_openset.read(root, lists)
+        openset_data = survface_openset.read(root, lists, given.faces)
         openset = lambda model: survface_openset.measure(openset_data, model)  # noqa: E731
     if root and (openset is None or has_folder(root, *survface.FOLDERS)):
-        pairs_data = survface.read(root, lists)
+        pairs_data = survface.read(root, lists, given.faces)
         pairs = lambda model: survface.measure(pairs_data, model)  # noqa: E731
     option = "--survface, a folder with "
     return {
@@ -83,10 +115,32 @@ def _survface(given: ProtocolOptions) -> dict[str, tuple[str, Run | None]]:
 
 
 def _tinyface(given: ProtocolOptions, root: Path) -> Run:
-    data = tinyface.read(root, given.lists)
+    data = tinyface.read(root, given.lists, given.faces)
     return lambda model: tinyface.measure(data, model)
 
 
 def _orl(given: ProtocolOptions) -> Run:
     photos = orl.read()
-    return lambda model: orl.measure(photos, model, sizes=given.sizes, match_gallery=given.match_gallery)
+    return lambda model: orl.measure(photos, model, sizes=_low_sizes(given), match_gallery=given.match_gallery)
+
+
+def _own_people(given: ProtocolOptions) -> Run | None:
+    if given.gallery is None or given.probes is None:
+        return None
+    data = own_people.read(given.gallery, given.probes, given.strangers, given.faces)
+    return lambda model: own_people.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
+
+
+def _own_pairs(given: ProtocolOptions) -> Run | None:
+    if given.pairs is None or given.root is None:
+        return None
+    data = own_pairs.read(given.pairs, given.root, given.faces)
+    return lambda model: own_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
+
+
+def _bin_pairs(given: ProtocolOptions, data: bin_pairs.Data) -> Run:
+    return lambda model: bin_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
+
+
+def _low_sizes(given: ProtocolOptions) -> Sequence[int]:
+    return LOW_SIZES if given.sizes is None else given.sizes

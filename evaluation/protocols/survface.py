@@ -1,26 +1,29 @@
-"""QMUL-SurvFace, verification: pairs of surveillance faces, every picture resized whole.
+"""QMUL-SurvFace, verification: pairs of surveillance faces, resized whole or aligned as `scoring.faces` says.
 
 Exact TAR at FAR; the authors' code interpolates between two points of the ROC with an inverted slope, so that
 its TARs differ slightly (docs/protocols.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.lists.mat_lists import read_name_pairs
 from evaluation.lists.text_lists import PictureFolder, find_folder, find_list
 from evaluation.metrics.bootstrap import PairPeople, bootstrap_over_pairs
 from evaluation.metrics.curves import roc_curve, score_curves
-from evaluation.metrics.figures import Outcome
+from evaluation.metrics.figures import Curve, Figure, Outcome
 from evaluation.metrics.verification import best_decisions
-from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.preparation import whole
+from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.pictures import Picture
+from evaluation.scoring.dataset_part import NOBODY, Part, alignment_of, of_found, with_faces
+from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_pairs
-from evaluation.scoring.native_sides import by_side, native_sides
-from evaluation.scoring.pairs import people_of_pairs, score_pairs, verification_figures
+from evaluation.scoring.native_sides import by_side
+from evaluation.scoring.pairs import PairScores, people_of_pairs, score_pairs, verification_figures
 from evaluation.scoring.published import SURVFACE_AUC, SURVFACE_TAR
 
 PROTOCOL = "QMUL-SurvFace verification"
@@ -37,17 +40,18 @@ FOLDERS = (
 class Data:
     """The pictures, and the names of pairs of one person and of two."""
 
-    folder: PictureFolder
+    pictures: Part
     positive: list[tuple[str, str]]
     negative: list[tuple[str, str]]
 
 
-def read(root: Path, lists: Sequence[Path]) -> Data:
+def read(root: Path, lists: Sequence[Path], faces: FaceSource = WHOLE) -> Data:
     """Read the pair lists.
 
     Args:
         root: folder `QMUL-SurvFace`.
         lists: folders searched for the pair lists before the data set's own.
+        faces: where the faces stand.
 
     Raises:
         UserError: a folder or a list is missing or cannot be read.
@@ -58,43 +62,33 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
         read_name_pairs(find_list(f"{kind}_pairs_names.mat", places), f"{kind}_pairs_names")
         for kind in ("positive", "negative")
     )
-    return Data(PictureFolder(folder / "verification_images"), positive, negative)
+    names = sorted({name for pair in (*positive, *negative) for name in pair})
+    part = Part(PictureFolder(folder / "verification_images"), [(name, NOBODY) for name in names])
+    (pictures,) = with_faces([part], faces)
+    return Data(pictures, positive, negative)
 
 
 def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
-    """Run the protocol."""
+    """Run the protocol.
+
+    Raises:
+        UserError: faces are to be aligned, and the checkpoint's template does not fit.
+    """
+    alignment = alignment_of([data.pictures], embedder)
     pairs = [*data.positive, *data.negative]
-    names = sorted({name for pair in pairs for name in pair})
-    form = embedder.preprocessing
-    pictures = [whole(name, data.folder.path(name), form) for name in names]
-    embedded = embedder.embed(pictures)
-    row = {name: number for number, name in enumerate(names)}
-    scored = score_pairs(embedded, [row[a] for a, _ in pairs], embedded, [row[b] for _, b in pairs])
+    embedded, pictures = _embed(data, embedder)
+    scored = _score(data, embedded, {name: number for number, name in enumerate(pictures)})
     same = scored.rows < len(data.positive)
-    positives, negatives = scored.scores[same], scored.scores[~same]
     positive_people, negative_people, told = people_of_pairs(data.positive, data.negative)
-    figures = verification_figures(
-        positives,
-        negatives,
-        (
-            positive_people.of_rows(scored.rows[same]),
-            negative_people.of_rows(scored.rows[~same] - len(data.positive)),
-        ),
-        FARS,
-        published_tar=SURVFACE_TAR,
-        published_auc=SURVFACE_AUC,
-    )
-    used = [pairs[place] for place in scored.rows]
-    sides = native_sides(pictures)
-    smaller = np.array([min(sides[row[a]], sides[row[b]]) for a, b in used], dtype=np.int64)
-    everyone = PairPeople.joined(positive_people, negative_people).of_rows(scored.rows)
-    right = best_decisions(scored.scores, same)
-    by_size, line = by_side(
-        "accuracy",
-        right,
-        smaller,
-        lambda rows: bootstrap_over_pairs(right[rows], everyone.of_rows(rows)),
-    )
+    people = PairPeople.joined(positive_people, negative_people)
+    published = alignment.kind == "whole"
+    figures = _figures(scored, len(data.positive), people, published=published)
+    if len(scored.found().rows) < len(scored.rows):
+        figures += of_found(_figures(scored.found(), len(data.positive), people, published=False))
+    by_size, line = _by_size(data, pairs, scored, same, people)
+    positives, negatives = scored.scores[same], scored.scores[~same]
+    shown = scored.found()
+    used = [pairs[place] for place in shown.rows]
     return Outcome(
         PROTOCOL,
         (*figures, *by_size),
@@ -107,17 +101,68 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
             "positive pairs": len(data.positive),
             "negative pairs": len(data.negative),
             "pairs left out": scored.left_out,
-            "pictures": len(names),
+            "pictures": len(data.pictures.named),
         },
         tuple(sorted(embedded.faults.items())),
         _notes(data, len(negatives), told),
         incomplete=scored.left_out > 0,
         mistakes=tuple(
             worst_pairs(
-                "", scored.scores, same, [pictures[row[a]] for a, _ in used], [pictures[row[b]] for _, b in used]
+                "",
+                shown.scores,
+                shown.rows < len(data.positive),
+                [pictures[a] for a, _ in used],
+                [pictures[b] for _, b in used],
             )
         ),
+        alignment=alignment,
     )
+
+
+def _embed(data: Data, embedder: PictureEmbedder) -> tuple[Embedded, dict[str, Picture]]:
+    """Embed the pictures whose faces are not lost; return them by name, in the order of the embeddings."""
+    faces, folder, form = data.pictures.faces, data.pictures.folder, embedder.preprocessing
+    pictures = {
+        name: faces.picture(name, folder.path(name), name, form)
+        for name, _ in data.pictures.named
+        if name not in faces.lost
+    }
+    return embedder.embed(list(pictures.values())), pictures
+
+
+def _score(data: Data, embedded: Embedded, row: dict[str, int]) -> PairScores:
+    pairs = [*data.positive, *data.negative]
+    there = np.array([number for number, (a, b) in enumerate(pairs) if a in row and b in row], dtype=np.int64)
+    scored = score_pairs(embedded, [row[pairs[n][0]] for n in there], embedded, [row[pairs[n][1]] for n in there])
+    missed = sorted(set(range(len(pairs))) - set(there.tolist()))
+    of_one = [number for number in missed if number < len(data.positive)]
+    return replace(scored, rows=there[scored.rows]).with_misses(of_one, len(missed) - len(of_one))
+
+
+def _figures(scored: PairScores, positive: int, people: PairPeople, *, published: bool) -> list[Figure]:
+    same = scored.rows < positive
+    return verification_figures(
+        scored.scores[same],
+        scored.scores[~same],
+        (people.of_rows(scored.rows[same]), people.of_rows(scored.rows[~same])),
+        FARS,
+        published_tar=SURVFACE_TAR if published else None,
+        published_auc=SURVFACE_AUC if published else None,
+    )
+
+
+def _by_size(
+    data: Data,
+    pairs: Sequence[tuple[str, str]],
+    scored: PairScores,
+    same: NDArray[np.bool_],
+    people: PairPeople,
+) -> tuple[list[Figure], list[Curve]]:
+    sides = {name: data.pictures.side(name) for name, _ in data.pictures.named}
+    smaller = np.array([min(sides[a], sides[b]) for a, b in (pairs[row] for row in scored.rows)], dtype=np.int64)
+    everyone = people.of_rows(scored.rows)
+    right = best_decisions(scored.scores, same)
+    return by_side("accuracy", right, smaller, lambda rows: bootstrap_over_pairs(right[rows], everyone.of_rows(rows)))
 
 
 def _notes(data: Data, negatives: int, told: bool) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """QMUL-SurvFace, open-set identification: surveillance probes, some of people who are not in the gallery.
 
 One template a gallery identity (the normalised mean of its normalised embeddings); mated probes for TPIR,
-unmated probes for FPIR, which never enter the gallery. Every picture is resized whole.
+unmated probes for FPIR, which never enter the gallery. Every picture is resized whole, or aligned as
+`evaluation.scoring.faces` says.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import (
     MatedRanks,
     best_scores,
-    cosines,
     mated_ranks,
     mean_templates,
     rank_rate,
@@ -29,9 +29,20 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.pictures import Picture
 from evaluation.models.preparation import picture_names
-from evaluation.scoring.dataset_part import EmbeddedPart, Part, embed_part, faults_of, of_empty_parts, of_hidden_files
+from evaluation.scoring.dataset_part import (
+    EmbeddedPart,
+    Part,
+    alignment_of,
+    embed_part,
+    faults_of,
+    most_similar_picture,
+    of_empty_parts,
+    of_found,
+    of_hidden_files,
+    with_faces,
+)
+from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_false_alarms, worst_identifications
 from evaluation.scoring.pairs import person_in_name
 
@@ -54,12 +65,13 @@ class Data:
     unmated: Part
 
 
-def read(root: Path, lists: Sequence[Path]) -> Data:
+def read(root: Path, lists: Sequence[Path], faces: FaceSource = WHOLE) -> Data:
     """Read the lists, and the names of the unmated probes from their folder.
 
     Args:
         root: folder `QMUL-SurvFace`.
         lists: folders searched for the .mat files before the data set's own.
+        faces: where the faces stand.
 
     Raises:
         UserError: a folder or a list is missing or cannot be read.
@@ -72,29 +84,39 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
         find_list("mated_probe_img_ID_pairs.mat", places), "mated_probe_set", "mated_probe_ids"
     )
     names, hidden = picture_names(folder / "unmated_probe")
-    return Data(
+    parts = [
         Part(PictureFolder(folder / "gallery"), gallery),
         Part(PictureFolder(folder / "mated_probe"), mated),
         Part(PictureFolder(folder / "unmated_probe"), [(name, person_in_name(name)) for name in names], hidden),
-    )
+    ]
+    return Data(*with_faces(parts, faces))
 
 
 def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
-    """Run the protocol."""
+    """Run the protocol.
+
+    Raises:
+        UserError: faces are to be aligned, and the checkpoint's template does not fit.
+    """
+    alignment = alignment_of([data.gallery, data.mated, data.unmated], embedder)
     gallery, mated, unmated = (embed_part(part, embedder) for part in (data.gallery, data.mated, data.unmated))
     parts = (gallery, mated, unmated)
     if not len(gallery.people):
         # Without a gallery nobody is missed, but nobody can be found either.
         mated = mated.without_any()
     templates, names = mean_templates(gallery.vectors, gallery.people)
-    ranked = mated_ranks(mated.vectors, mated.people, templates, names)
+    found = mated_ranks(mated.vectors, mated.people, templates, names)
+    ranked = found.with_misses(len(mated.lost))
     best, best_rows = best_scores(unmated.vectors, templates)
-    absent = int((ranked.ranks == 0).sum())
+    absent = int((found.ranks == 0).sum())
     note = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
     faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
-        tuple(_figures(ranked, mated.people, best, unmated.people)),
+        (
+            *_figures(ranked, mated.everyone, best, unmated.people),
+            *(of_found(_figures(found, mated.people, best, unmated.people)) if len(mated.lost) else ()),
+        ),
         tuple(_curves(ranked, best)),
         {
             "gallery pictures": gallery.listed,
@@ -110,7 +132,8 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
             *of_hidden_files([data.unmated]),
         ),
         incomplete=bool(faults) or not unmated.listed,
-        mistakes=tuple(_mistakes(_Found(gallery, mated, unmated, names), ranked, best, best_rows)),
+        mistakes=tuple(_mistakes((gallery, mated, unmated), names, ranked, best, best_rows)),
+        alignment=alignment,
     )
 
 
@@ -142,36 +165,25 @@ def _curves(ranked: MatedRanks, best: NDArray[np.float64]) -> list[Curve]:
     ]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What mistakes are shown from."""
-
-    gallery: EmbeddedPart
-    mated: EmbeddedPart
-    unmated: EmbeddedPart
-    names: NDArray[np.str_]
-
-    def most_similar_picture(self, identity: int, probe: NDArray[np.float32]) -> Picture:
-        """Return the picture of a gallery identity that is most like a probe: a template has no face."""
-        rows = np.flatnonzero(self.gallery.people == self.names[identity])
-        return self.gallery.pictures[rows[cosines(probe[None], self.gallery.vectors[rows]).argmax()]]
-
-
 def _mistakes(
-    found: _Found, ranked: MatedRanks, best: NDArray[np.float64], best_rows: NDArray[np.int64]
+    parts: tuple[EmbeddedPart, EmbeddedPart, EmbeddedPart],
+    names: NDArray[np.str_],
+    ranked: MatedRanks,
+    best: NDArray[np.float64],
+    best_rows: NDArray[np.int64],
 ) -> list[Mistake]:
-    mated, unmated = found.mated, found.unmated
+    gallery, mated, unmated = parts
     return [
         *worst_false_alarms(
             best,
             best_rows,
             lambda row: unmated.pictures[row],
-            lambda row, identity: found.most_similar_picture(identity, unmated.vectors[row]),
+            lambda row, identity: most_similar_picture(gallery, names[identity], unmated.vectors[row]),
         ),
         *worst_identifications(
             "",
             ranked,
             lambda row: mated.pictures[row],
-            lambda row, identity: found.most_similar_picture(identity, mated.vectors[row]),
+            lambda row, identity: most_similar_picture(gallery, names[identity], mated.vectors[row]),
         ),
     ]

@@ -38,7 +38,7 @@ def write_report(folder: Path, report: Report) -> Path:
 
 def notes(outcomes: tuple[Outcome, ...], table: FigureTable) -> list[str]:
     """Return the notes of a protocol and of its figures, and its counts, each once."""
-    found: list[str] = []
+    found: list[str] = [outcomes[0].alignment.sentence]
     for outcome in outcomes:
         found += outcome.notes
         found += [f"{figure.name}: {figure.note}." for figure in outcome.figures if figure.note]

@@ -113,7 +113,8 @@ def to_data(report: Report) -> dict[str, Any]:
                     {
                         "model": model.label,
                         "incomplete": outcome.incomplete,
-                        "figures": [_figure(name, figure) for figure in outcome.figures],
+                        "alignment": asdict(outcome.alignment),
+                        "figures": [_figure(outcome, figure) for figure in outcome.figures],
                         "counts": outcome.counts,
                         "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
                         "notes": list(outcome.notes),
@@ -153,8 +154,8 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return {"name": curve.name, "kind": curve.kind, "x": points[0], "y": points[1]}
 
 
-def _figure(protocol: str, figure: Figure) -> dict[str, Any]:
-    best = best_known(protocol, figure.name)
+def _figure(outcome: Outcome, figure: Figure) -> dict[str, Any]:
+    best = best_known(outcome.protocol, figure.name, outcome)
     data = {
         **asdict(figure),
         "best": best.value if best else None,

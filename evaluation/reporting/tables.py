@@ -50,6 +50,7 @@ class FigureTable:
 
     Attributes:
         protocol: name.
+        faces: how they were aligned, in short.
         incomplete: whether figures of some model rest on less than the whole protocol.
         models: labels.
         published: those of `PUBLISHED_COLUMNS` that have an entry.
@@ -57,6 +58,7 @@ class FigureTable:
     """
 
     protocol: str
+    faces: str
     incomplete: bool
     models: tuple[str, ...]
     published: tuple[str, ...]
@@ -64,8 +66,8 @@ class FigureTable:
 
     @property
     def title(self) -> str:
-        """Name, marked where figures are incomplete."""
-        return f"{self.protocol} (incomplete)" if self.incomplete else self.protocol
+        """Name and how faces were aligned, marked where figures are incomplete."""
+        return f"{self.protocol}, {self.faces}{' (incomplete)' if self.incomplete else ''}"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -102,7 +104,7 @@ def figure_tables(report: Report) -> list[FigureTable]:
             Row(
                 name,
                 tuple(figures.get(name) for figures in by_model),
-                best_known(protocol, name),
+                best_known(protocol, name, outcomes[0]),
                 opens_group=number > 0 and _group(name) != _group(names[number - 1]),
             )
             for number, name in enumerate(names)
@@ -111,7 +113,7 @@ def figure_tables(report: Report) -> list[FigureTable]:
             column for place, column in enumerate(PUBLISHED_COLUMNS) if any(row.published[place] for row in rows)
         )
         incomplete = any(outcome.incomplete for outcome in outcomes)
-        tables.append(FigureTable(protocol, incomplete, labels, published, rows))
+        tables.append(FigureTable(protocol, outcomes[0].alignment.in_short, incomplete, labels, published, rows))
     return tables
 
 
@@ -167,6 +169,7 @@ def print_tables(report: Report, tables: Iterable[FigureTable], console: Console
         if table.sources:
             console.print(f"Best known: {'; '.join(table.sources)}.", **plain)
         outcomes = report.outcomes[table.protocol]
+        console.print(outcomes[0].alignment.sentence, **plain)
         for note in dict.fromkeys(note for outcome in outcomes for note in outcome.notes):
             console.print(note, **plain)
         if unused := len({name for outcome in outcomes for name, _ in outcome.missing}):

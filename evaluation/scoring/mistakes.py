@@ -50,9 +50,9 @@ def worst_identifications(where: str, ranked: MatedRanks, probe: PictureOf, matc
         probe: picture by number of the probe.
         match: picture by number of the probe and of the gallery's row.
     """
-    margins = ranked.rival_scores - ranked.scores
-    wrong = np.flatnonzero((ranked.ranks > 1) & np.isfinite(margins))
-    worst = wrong[np.argsort(-margins[wrong], kind="stable")][:MOST]
+    wrong = np.flatnonzero((ranked.ranks > 1) & (ranked.rivals >= 0))
+    margins = ranked.rival_scores[wrong] - ranked.scores[wrong]
+    worst = wrong[np.argsort(-margins, kind="stable")][:MOST]
     return [
         Mistake(
             f"{where}taken for someone else, by the largest margins",

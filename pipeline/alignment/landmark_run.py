@@ -34,6 +34,8 @@ from shards.lock import locked_output
 from shards.writer import write_atomically
 
 TAKEN = "taken"
+NO_FACE, SEVERAL_FACES = "no face found", "several faces"
+"""Outcomes of a photo that could be read and has no landmarks all the same."""
 _PHOTOS_PER_PART = 32
 
 
@@ -120,8 +122,7 @@ def measure_folder(
     nobodys = [path for identity, path in found_on_disk if not identity]
     if not paths:
         raise UserError(f"{images} holds no photos; expected IMAGES/IDENTITY/PHOTO.jpg")
-    parts = [paths[start : start + _PHOTOS_PER_PART] for start in range(0, len(paths), _PHOTOS_PER_PART)]
-    digests = [_digest(images, part, settings) for part in parts]
+    digests = [_digest(images, part, settings) for part in _parts(paths)]
     made = {
         **asdict(settings),
         "photos": len(found_on_disk),
@@ -134,15 +135,37 @@ def measure_folder(
     work = out.parent / f".{out.name}.work"
     work.mkdir(parents=True, exist_ok=True)
     with locked_output(work / "lock", out):
-        done = [work / f"{digest}.json" for digest in digests]
-        _measure_parts(
-            images, [pair for pair in zip(parts, done, strict=True) if not pair[1].is_file()], settings, workers
-        )
-        found = [measured for path in done for measured in _read(path)]
+        found = measure_photos(images, paths, settings, work, workers)
         found += [Measured(path, 0, "not in an identity's folder") for path in nobodys]
         outcomes = _write(out, found, made)
         shutil.rmtree(work)
     return Summary(made, outcomes, already=False)
+
+
+def measure_photos(images: Path, paths: Sequence[str], settings: Detection, work: Path, workers: int) -> list[Measured]:
+    """Measure photos below a folder, in their order, or those of them that an earlier call did not keep.
+
+    Args:
+        images: the folder.
+        paths: of the photos in it.
+        settings: what decides which landmarks a photo gets.
+        work: folder that keeps what was found, under digests of photos and settings; made where it is not there.
+        workers: processes.
+
+    Raises:
+        UserError: a worker process died.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    parts = _parts(paths)
+    done = [work / f"{_digest(images, part, settings)}.json" for part in parts]
+    left = [pair for pair in zip(parts, done, strict=True) if not pair[1].is_file()]
+    if left:
+        _measure_parts(images, left, settings, workers)
+    return [measured for path in done for measured in _read(path)]
+
+
+def _parts(paths: Sequence[str]) -> list[Sequence[str]]:
+    return [paths[start : start + _PHOTOS_PER_PART] for start in range(0, len(paths), _PHOTOS_PER_PART)]
 
 
 def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
@@ -158,13 +181,13 @@ def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
     faces = detect(photo, settings.least_score, settings.smallest)
     face = choose(faces, settings.several, photo.shape)
     if face is None:
-        return Measured(path, len(faces), "several faces" if faces else "no face found")
+        return Measured(path, len(faces), SEVERAL_FACES if faces else NO_FACE)
     landmarks = in_stored_picture(face.landmarks, turned, stored.shape)
     outcome = TAKEN if len(faces) == 1 else f"{settings.several} of several taken"
     return Measured(path, len(faces), outcome, tuple(round(float(value), 2) for value in landmarks.ravel()))
 
 
-def _measure_parts(images: Path, left: Sequence[tuple[list[str], Path]], settings: Detection, workers: int) -> None:
+def _measure_parts(images: Path, left: Sequence[tuple[Sequence[str], Path]], settings: Detection, workers: int) -> None:
     """Measure the parts that are not there yet."""
     tasks = ((images.absolute(), paths, settings, done) for paths, done in left)
     photos = sum(len(paths) for paths, _ in left)

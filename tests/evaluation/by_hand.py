@@ -33,13 +33,21 @@ def read(path: Path) -> Image.Image:
     return Image.fromarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
 
 
-def resized(picture: Image.Image, side: int) -> Image.Image:
-    return picture.resize((side, side), Image.Resampling.BICUBIC)
+def resized(picture: Image.Image | np.ndarray, side: int) -> Image.Image:
+    return (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
+
+
+def raw_vector(backbone: nn.Module, picture: Image.Image | np.ndarray) -> np.ndarray:
+    """Embed one picture, alone."""
+    pixels = torch.from_numpy(np.asarray(picture).astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        e: np.ndarray = backbone(pixels / 127.5 - 1)[0].double().numpy()
+    return e
 
 
 def vector(backbone: nn.Module, picture: Image.Image) -> np.ndarray:
     """Embed one picture, alone, and scale it to length one."""
-    pixels = torch.from_numpy(np.asarray(picture).astype(np.float32)).permute(2, 0, 1)[None]
-    with torch.no_grad():
-        e = backbone(pixels / 127.5 - 1)[0].double().numpy()
+    e = raw_vector(backbone, picture)
     return e / np.linalg.norm(e)

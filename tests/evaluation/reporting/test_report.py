@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome, Shown
-from evaluation.protocols import survface
+from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome, Shown
+from evaluation.protocols import survface, tinyface
 from evaluation.reporting.best_known import BEST_KNOWN
 from evaluation.reporting.report import write_report
 from evaluation.reporting.results import Model, Report, Settings
@@ -50,7 +50,7 @@ def report() -> Report:
 
 def test_a_row_shows_every_model_and_what_is_published(report: Report) -> None:
     (table,) = figure_tables(report)
-    assert table.title == "QMUL-SurvFace verification (incomplete)"
+    assert table.title == "QMUL-SurvFace verification, whole pictures (incomplete)"
     assert table.columns == ("figure", "n", "trained", "theirs", "paper", "authors' rerun", "best known")
     assert table.lines() == [
         ("TAR at FAR 30 %", "300 / 299", "76.54 (70.0 to 80.0)", "10.00 (70.0 to 80.0)", "75.09", "77.56", "77.56"),
@@ -121,3 +121,28 @@ def test_best_known_figures_are_shares() -> None:
         for best in figures.values():
             assert 0 < best.value <= 1
             assert best.source
+
+
+def test_a_best_figure_stands_only_beside_faces_aligned_as_its_own(report: Report, tmp_path: Path) -> None:
+    tiny = replace(OUTCOME, protocol=tinyface.PROTOCOL, figures=(Figure("rank-1", 0.5, 10),))
+    aligned = replace(tiny, alignment=Alignment("detection", "MTCNN 1", 0.9, 20, 3, "errors"))
+    found = {}
+    for outcome in (tiny, aligned, replace(aligned, as_published=False)):
+        write_report(tmp_path, replace(report, outcomes={tiny.protocol: (outcome, outcome)}))
+        result = json.loads((tmp_path / "results.json").read_text())["protocols"][0]["results"][0]
+        found[outcome.alignment.kind, outcome.as_published] = result["figures"][0]["best"]
+        told = outcome.alignment.sentence
+        assert told in (tmp_path / "report.md").read_text()
+        assert told in (tmp_path / "report.html").read_text()
+    assert found == {("whole", True): None, ("detection", True): 0.761, ("detection", False): None}
+    assert result["alignment"] == {
+        "kind": "detection",
+        "source": "MTCNN 1",
+        "threshold": 0.9,
+        "pictures": 20,
+        "not_found": 3,
+        "became": "errors",
+    }
+    assert aligned.alignment.sentence == (
+        "Faces: aligned by detection (MTCNN 1, score 0.9 or more); 3 of 20 not found, which became errors."
+    )

@@ -1,0 +1,175 @@
+"""The pair sets that InsightFace shares as `.bin` files: LFW, CFP-FP, AgeDB-30, CALFW, CPLFW, XQLFW and others.
+
+Accuracy over ten folds in order exactly as arcface_torch computes it, of the sum of the embeddings of a picture and its
+mirror image, which is the published figure, and of the picture alone; and both with the second picture reduced.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.lists.bin_set import BinSet, read_bin_set
+from evaluation.metrics.bootstrap import PairPeople, bootstrap_over_pairs
+from evaluation.metrics.curves import roc_curve, score_curves
+from evaluation.metrics.figures import Alignment, Curve, Figure, Outcome
+from evaluation.metrics.identification import l2_normalised, pair_cosines
+from evaluation.metrics.verification import distance_decisions, fold_accuracies, folds_in_order
+from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.pictures import Picture, Preparation
+from evaluation.scoring.mistakes import worst_pairs
+from evaluation.scoring.pairs import measurable_figures, reduced_sizes
+
+FOLDS = 10
+FARS = (0.1, 0.01, 0.001)
+_MIRRORED = "@mirrored"
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pairs of a file."""
+
+    protocol: str
+    path: Path
+    pairs: BinSet
+
+
+def read(paths: Sequence[Path]) -> list[Data]:
+    """Read the pair sets; two of the same name go by their folders, too.
+
+    Raises:
+        UserError: a file is none.
+    """
+    names = [path.name for path in paths]
+    return [
+        Data(path.name if names.count(path.name) == 1 else str(path), path, read_bin_set(path))
+        for path in dict.fromkeys(paths)
+    ]
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """Embeddings of one side of the pairs: (P, D) each, NaN where a picture cannot be used."""
+
+    alone: NDArray[np.float64]
+    mirrored: NDArray[np.float64]
+
+
+def measure(
+    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: bool = False
+) -> Outcome:
+    """Run the protocol.
+
+    Args:
+        data: the pairs.
+        embedder: the model.
+        sizes: to which the second picture of each pair is reduced, beside the pairs as they are.
+        match_gallery: reduce the first picture to the same size.
+    """
+    full = embedder.preprocessing.size
+    lows, notes = reduced_sizes(sizes, full)
+    each = [None, *lows]
+    (firsts, seconds), faults = _embed(data, embedder, each if match_gallery else [None], each)
+    figures: list[Figure] = []
+    curves: list[Curve] = []
+    for number, low in enumerate(each):
+        first, second = firsts[number if match_gallery else 0], seconds[number]
+        used = np.flatnonzero(np.isfinite(first.mirrored).all(axis=1) & np.isfinite(second.mirrored).all(axis=1))
+        same = np.array(data.pairs.same, dtype=bool)[used]
+        prefix = f"second at {low} px: " if low else ""
+        figures += _accuracies(prefix, first, second, used, data.pairs.same)
+        scores = pair_cosines((first.alone + first.mirrored)[used], (second.alone + second.mirrored)[used])
+        figures += measurable_figures(scores, same, _people(len(used)), FARS, prefix=f"{prefix}with mirror images: ")
+        kinds = {"one person": scores[same], "two people": scores[~same]}
+        curves += roc_curve(f"{low or full} px" if lows else data.protocol, *kinds.values())
+        curves += score_curves(f"{low or full} px" if lows else "", kinds)
+        if low == min(lows, default=None):
+            left = [_picture(data, 2 * row, full, low if match_gallery else None) for row in used.tolist()]
+            right = [_picture(data, 2 * row + 1, full, low) for row in used.tolist()]
+            mistakes = worst_pairs(prefix, scores, same, left, right)
+    if lows:
+        values = np.array([figure.value for figure in figures if figure.name.endswith("accuracy with mirror images")])
+        curves.append(Curve("accuracy", "resolution", np.array([full, *lows], dtype=float), values))
+    left_out = len(data.pairs.same) - len(used)
+    return Outcome(
+        data.protocol,
+        tuple(figures),
+        tuple(curves),
+        {"pairs": len(data.pairs.same), "pairs left out": left_out, "pictures": len(data.pairs.pictures)},
+        faults,
+        (*_NOTES, *notes, *(("Both pictures of a pair are reduced.",) if match_gallery else ())),
+        incomplete=left_out > 0,
+        mistakes=tuple(mistakes),
+        alignment=Alignment("aligned already", data.path.name, pictures=len(data.pairs.pictures)),
+        as_published=not match_gallery,
+    )
+
+
+_NOTES = (
+    "Ten folds in order, thresholds on squared distances, embeddings summed over mirror images: as arcface_torch does.",
+    "The set does not tell whom its pictures show: intervals take pairs as independent.",
+)
+
+
+def _picture(data: Data, number: int, size: int, low: int | None = None, *, mirrored: bool = False) -> Picture:
+    # Reports name a mirror image apart, and files of embeddings, too.
+    name = f"{data.path.stem}/{number}{_MIRRORED if mirrored else ''}"
+    preparation = Preparation("whole", size, low=low, mirrored=mirrored)
+    return Picture(name, data.path / str(number), preparation, data.pairs.pictures[number])
+
+
+def _embed(
+    data: Data, embedder: PictureEmbedder, first: Sequence[int | None], second: Sequence[int | None]
+) -> tuple[tuple[list[_Embedded], list[_Embedded]], tuple[tuple[str, str], ...]]:
+    """Embed the first pictures of the pairs and the second ones, at each size, and their mirror images; all at once."""
+    size, count = embedder.preprocessing.size, len(data.pairs.same)
+    asked = [
+        (place, low, mirrored)
+        for mirrored in (False, True)
+        for place, lows in enumerate((first, second))
+        for low in lows
+    ]
+    together = embedder.embed(
+        [
+            _picture(data, 2 * pair + place, size, low, mirrored=mirrored)
+            for place, low, mirrored in asked
+            for pair in range(count)
+        ]
+    )
+    # As float64: a sum in single precision would round otherwise than arcface_torch's.
+    parts = {one: together.vectors[n * count : (n + 1) * count].astype(np.float64) for n, one in enumerate(asked)}
+    sides = tuple(
+        [_Embedded(parts[place, low, False], parts[place, low, True]) for low in lows]
+        for place, lows in enumerate((first, second))
+    )
+    faults = {name.removesuffix(_MIRRORED): reason for name, reason in together.faults.items()}
+    return (sides[0], sides[1]), tuple(sorted(faults.items()))
+
+
+def _accuracies(
+    prefix: str, first: _Embedded, second: _Embedded, used: NDArray[np.int64], truths: Sequence[bool]
+) -> list[Figure]:
+    """Return the accuracy with mirror images and the one without."""
+    same, folds = np.array(truths, dtype=bool)[used], folds_in_order(len(truths), FOLDS)[used]
+    figures = []
+    for name, one, two in (
+        ("with mirror images", first.alone + first.mirrored, second.alone + second.mirrored),
+        ("without mirror images", first.alone, second.alone),
+    ):
+        named = f"{prefix}accuracy {name}"
+        if len(truths) < FOLDS or len(set(folds.tolist())) < 2:
+            figures.append(Figure(named, float("nan"), len(used), note=f"fewer than {FOLDS} pairs, or than two folds"))
+            continue
+        distances = np.square(l2_normalised(one[used]) - l2_normalised(two[used])).sum(axis=1)
+        right = distance_decisions(distances, same, folds)
+        accuracies = fold_accuracies(right, folds)
+        interval = bootstrap_over_pairs(right, _people(len(used)))
+        figures.append(Figure(named, float(accuracies.mean()), len(used), interval, float(accuracies.std())))
+    return figures
+
+
+def _people(count: int) -> PairPeople:
+    """Each pair stands for itself."""
+    return PairPeople(np.arange(count), np.arange(count), count)

