@@ -38,6 +38,8 @@ def parser() -> Parser:
     add("--strangers", type=Path, metavar="DIR", help=f"{own}: people who must not be found (default: none)")
     add("--pairs", type=Path, metavar="FILE", help="two names and 1 or 0 a line, or LFW's form (default: skipped)")
     add("--root", type=Path, metavar="DIR", help="folder that the names of --pairs are relative to (default: none)")
+    xqlfw = "folder XQLFW, with xqlfw_pairs.txt (default: skipped)"
+    add("--xqlfw", type=Path, metavar="DIR", help=xqlfw)
     bins = "pair sets as InsightFace shares them, lfw.bin, cfp_fp.bin and others (default: skipped)"
     add("--bin", type=Path, nargs="+", default=[], metavar="FILE", help=bins)
     _add_face_options(command)
@@ -123,6 +125,7 @@ def main() -> None:
             options.strangers,
             options.pairs,
             options.root,
+            options.xqlfw,
             options.bin,
             _faces(options),
         )
@@ -187,11 +190,11 @@ def _check(options: Any) -> None:
     if not (options.checkpoint or options.embeddings):
         raise UserError("no model given; give --checkpoint MODEL, or --embeddings FILE")
     _check_own(options)
-    own = options.gallery or options.pairs or options.bin
+    own = options.gallery or options.pairs or options.bin or options.xqlfw
     if not (own or options.lfw or options.scface or options.survface or options.tinyface or options.orl):
         raise UserError(
-            "no data set given; give at least one of --gallery and --probes, --pairs and --root, --bin, --lfw, "
-            "--scface, --survface, --tinyface, --orl"
+            "no data set given; give at least one of --gallery and --probes, --pairs and --root, --bin, --xqlfw, "
+            "--lfw, --scface, --survface, --tinyface, --orl"
         )
     if too_small := [size for size in options.sizes or () if size < 1]:
         raise UserError(f"a size of {too_small[0]} pixels; give sizes of at least 1")

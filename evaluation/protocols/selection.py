@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.lists.text_lists import has_folder
+from evaluation.lists.text_lists import find_folder, find_list, has_folder
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.protocols import (
@@ -20,6 +20,7 @@ from evaluation.protocols import (
 )
 from evaluation.scoring.faces import WHOLE, FaceSource
 
+XQLFW = "XQLFW"
 LOW_SIZES = (8, 12, 16, 20)
 """Of the published method."""
 
@@ -42,6 +43,7 @@ class ProtocolOptions:
         strangers: folder of people who are not in the gallery.
         pairs: list of one's own pairs.
         root: folder that their names are relative to.
+        xqlfw: folder of XQLFW.
         bins: pair sets in the form of InsightFace.
         faces: where the faces stand, of pictures for which no data set's own list says it.
     """
@@ -59,6 +61,7 @@ class ProtocolOptions:
     strangers: Path | None = None
     pairs: Path | None = None
     root: Path | None = None
+    xqlfw: Path | None = None
     bins: Sequence[Path] = ()
     faces: FaceSource = WHOLE
 
@@ -79,6 +82,8 @@ def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
         tinyface.PROTOCOL: ("--tinyface", _tinyface(given, given.tinyface) if given.tinyface else None),
         orl.PROTOCOL: ("--orl", _orl(given) if given.orl else None),
     }
+    if given.xqlfw:
+        found[XQLFW] = ("", _xqlfw(given, given.xqlfw))
     own = {own_people.PROTOCOL: _own_people(given), own_pairs.PROTOCOL: _own_pairs(given)}
     # Nobody misses a report of people whom nobody named.
     found |= {protocol: ("", run) for protocol, run in own.items() if run}
@@ -135,6 +140,14 @@ def _own_pairs(given: ProtocolOptions) -> Run | None:
     if given.pairs is None or given.root is None:
         return None
     data = own_pairs.read(given.pairs, given.root, given.faces)
+    return lambda model: own_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
+
+
+def _xqlfw(given: ProtocolOptions, root: Path) -> Run:
+    """XQLFW: LFW's pictures, most of them degraded, with pairs of one good and one bad; measured as own pairs are."""
+    folder = find_folder(root, "lfw_original_imgs_min_qual0.85variant11", "xqlfw_aligned_112", "xqlfw", "lfw", ".")
+    pairs = find_list("xqlfw_pairs.txt", [*given.lists, root, folder, Path("data")])
+    data = own_pairs.read(pairs, folder, given.faces, protocol=XQLFW)
     return lambda model: own_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
 
 

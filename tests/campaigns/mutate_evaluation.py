@@ -4,6 +4,7 @@ Each case damages one file and lets the real reader have it. It must be read, na
 told in one line. Anything else is a finding, printed with the numbers that repeat it.
 """
 
+import pickle
 from pathlib import Path
 
 from shards.command import UserError
@@ -16,6 +17,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
     import numpy as np
     import torch
 
+    from evaluation.lists.bin_set import read_bin_set
+    from evaluation.lists.pair_list import read_pair_list
     from evaluation.models.pictures import read_picture
     from evaluation.models.stored_embeddings import StoredEmbeddings
     from evaluation.protocols.selection import lfw, scface, survface, survface_openset, tinyface
@@ -33,6 +36,11 @@ def readers(scratch: Path) -> dict[str, Reader]:
     state, vectors = scratch / "net_backbone.pth", scratch / "vectors.npz"
     torch.save(build_backbone("spherenet4", 32, 16).state_dict(), state)
     np.savez(vectors, names=np.array(["a.jpg", "b.jpg"]), vectors=np.ones((2, 8), np.float32))
+    bins, own = scratch / "set.bin", scratch / "pairs.txt"
+    bins.write_bytes(
+        pickle.dumps(([b"one", b"two", np.frombuffer(b"four", np.uint8), b"five"], np.array([True, False])))
+    )
+    own.write_text("anna/1.jpg anna/2.jpg 1\nanna/1.jpg bert/1.jpg 0\n")
     picture = next((scratch / "LFW").rglob("*.jpg"))
     return {
         "pairs.txt": Reader(lists / "lfw_pairs.txt", lambda: lfw.read(scratch / "LFW", [lists])),
@@ -43,6 +51,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "tinyface.mat": Reader(mat("probe_img_ID_pairs.mat"), lambda: tinyface.read(scratch / "TinyFace", [])),
         "state dict.pth": Reader(state, lambda: load_backbone(state)),
         "embeddings.npz": Reader(vectors, lambda: StoredEmbeddings(vectors)),
+        "set.bin": Reader(bins, lambda: read_bin_set(bins)),
+        "own pairs.txt": Reader(own, lambda: read_pair_list(own)),
         "picture.jpg": Reader(picture, lambda: read_picture(picture)),
     }
 

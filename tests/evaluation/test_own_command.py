@@ -1,6 +1,7 @@
 """The command on one's own people, in this process: from two folders of photos to the report."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,26 @@ def test_from_two_folders_to_the_report(
     page = (out / "report.html").read_text()
     assert "Own people, pictures aligned already" in page
     assert "not measured" in page
+
+
+def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_people(tmp_path / "lfw", ["anna", "bert"], range(1, 3))
+    for path in (tmp_path / "lfw").rglob("*.png"):
+        path.rename(path.with_name(f"{path.parent.name}_000{path.stem}.jpg"))
+    pairs = "2\t1\nanna\t1\t2\nanna\t1\tbert\t1\nbert\t1\t2\nbert\t2\tanna\t1\n"
+    (tmp_path / "xqlfw_pairs.txt").write_text(pairs)
+    pictures = [path.read_bytes() for path in sorted((tmp_path / "lfw").rglob("*.jpg"))]
+    (tmp_path / "few.bin").write_bytes(pickle.dumps((pictures * 5, [True, True] * 5)))
+    out = tmp_path / "report"
+    words = ("--xqlfw", tmp_path, "--bin", tmp_path / "few.bin", "--sizes", 8, "--aligned", "--out", out)
+    run(monkeypatch, "--checkpoint", checkpoint, *words)
+    protocols = json.loads((out / "results.json").read_text())["protocols"]
+    found = {one["protocol"]: [figure["name"] for figure in one["results"][0]["figures"]] for one in protocols}
+    assert found["XQLFW"][0] == "accuracy over 2 folds"
+    assert "second at 8 px: accuracy over 2 folds" in found["XQLFW"]
+    assert found["few.bin"][:2] == ["accuracy with mirror images", "accuracy without mirror images"]
+    with pytest.raises(UserError, match="--flip with --bin"):
+        run(monkeypatch, "--checkpoint", checkpoint, *words, "--flip")
 
 
 @pytest.mark.parametrize(
