@@ -40,6 +40,8 @@ def parser() -> Parser:
     add("--root", type=Path, metavar="DIR", help="folder that the names of --pairs are relative to (default: none)")
     xqlfw = "folder XQLFW, with xqlfw_pairs.txt (default: skipped)"
     add("--xqlfw", type=Path, metavar="DIR", help=xqlfw)
+    ijb = "folder IJBB or IJBC, with meta and loose_crop (default: skipped)"
+    add("--ijb", type=Path, metavar="DIR", help=ijb)
     bins = "pair sets as InsightFace shares them, lfw.bin, cfp_fp.bin and others (default: skipped)"
     add("--bin", type=Path, nargs="+", default=[], metavar="FILE", help=bins)
     _add_face_options(command)
@@ -126,6 +128,7 @@ def main() -> None:
             options.pairs,
             options.root,
             options.xqlfw,
+            options.ijb,
             options.bin,
             _faces(options),
         )
@@ -190,11 +193,11 @@ def _check(options: Any) -> None:
     if not (options.checkpoint or options.embeddings):
         raise UserError("no model given; give --checkpoint MODEL, or --embeddings FILE")
     _check_own(options)
-    own = options.gallery or options.pairs or options.bin or options.xqlfw
+    own = options.gallery or options.pairs or options.bin or options.xqlfw or options.ijb
     if not (own or options.lfw or options.scface or options.survface or options.tinyface or options.orl):
         raise UserError(
             "no data set given; give at least one of --gallery and --probes, --pairs and --root, --bin, --xqlfw, "
-            "--lfw, --scface, --survface, --tinyface, --orl"
+            "--ijb, --lfw, --scface, --survface, --tinyface, --orl"
         )
     if too_small := [size for size in options.sizes or () if size < 1]:
         raise UserError(f"a size of {too_small[0]} pixels; give sizes of at least 1")
@@ -210,9 +213,9 @@ def _check_own(options: Any) -> None:
             raise UserError(f"--{one} without --{other}; give both")
     if options.root and not options.pairs:
         raise UserError("--root without --pairs; give both")
-    if options.bin and options.flip:
+    if (options.bin or options.ijb) and options.flip:
         raise UserError(
-            "--flip with --bin, whose figures are with mirror images and without them anyway; leave --flip out"
+            "--flip with --bin or --ijb, whose figures are with mirror images and without them anyway; leave --flip out"
         )
     if sum(map(bool, (options.landmarks, options.detect, options.aligned))) > 1:
         raise UserError("--landmarks, --detect and --aligned exclude each other; give one of them")

@@ -9,6 +9,7 @@ from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.protocols import (
     bin_pairs,
+    ijb,
     lfw,
     orl,
     own_pairs,
@@ -44,6 +45,7 @@ class ProtocolOptions:
         pairs: list of one's own pairs.
         root: folder that their names are relative to.
         xqlfw: folder of XQLFW.
+        ijb: folder of IJB-B or IJB-C.
         bins: pair sets in the form of InsightFace.
         faces: where the faces stand, of pictures for which no data set's own list says it.
     """
@@ -62,6 +64,7 @@ class ProtocolOptions:
     pairs: Path | None = None
     root: Path | None = None
     xqlfw: Path | None = None
+    ijb: Path | None = None
     bins: Sequence[Path] = ()
     faces: FaceSource = WHOLE
 
@@ -84,6 +87,8 @@ def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
     }
     if given.xqlfw:
         found[XQLFW] = ("", _xqlfw(given, given.xqlfw))
+    if given.ijb:
+        found["IJB 1:1"] = ("", _ijb(given, given.ijb))
     own = {own_people.PROTOCOL: _own_people(given), own_pairs.PROTOCOL: _own_pairs(given)}
     # Nobody misses a report of people whom nobody named.
     found |= {protocol: ("", run) for protocol, run in own.items() if run}
@@ -149,6 +154,11 @@ def _xqlfw(given: ProtocolOptions, root: Path) -> Run:
     pairs = find_list("xqlfw_pairs.txt", [*given.lists, root, folder, Path("data")])
     data = own_pairs.read(pairs, folder, given.faces, protocol=XQLFW)
     return lambda model: own_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
+
+
+def _ijb(given: ProtocolOptions, root: Path) -> Run:
+    data = ijb.read(root)
+    return lambda model: ijb.measure(data, model, sizes=given.sizes or ())
 
 
 def _bin_pairs(given: ProtocolOptions, data: bin_pairs.Data) -> Run:

@@ -56,7 +56,7 @@ def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytes
     assert found["XQLFW"][0] == "accuracy over 2 folds"
     assert "second at 8 px: accuracy over 2 folds" in found["XQLFW"]
     assert found["few.bin"][:2] == ["accuracy with mirror images", "accuracy without mirror images"]
-    with pytest.raises(UserError, match="--flip with --bin"):
+    with pytest.raises(UserError, match="--flip with --bin or --ijb"):
         run(monkeypatch, "--checkpoint", checkpoint, *words, "--flip")
 
 
