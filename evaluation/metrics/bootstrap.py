@@ -25,26 +25,30 @@ Statistic = Callable[["WeightedCurve"], float]
 class Weighted:
     """Positive scores sorted into the negative ones once, so that weights give figures in linear time.
 
-    The distinct negative scores are numbered downwards, 0 to K - 1.
+    Negative scores between the same two positive ones pass at the same TAR: no figure can tell them apart. They are one
+    step; steps are numbered downwards, 0 to K - 1.
 
     Attributes:
-        negative: (N,) number of each negative score.
-        above: (P,) number of the highest negative score that each positive one is strictly above; K if none.
+        negative: (N,) step of each negative score.
+        above: (P,) the highest step that each positive score is strictly above; K if none.
         reaches: (P,) the same, of the highest that it is at least as high as.
-        distinct: K.
+        steps: K, at most one more than twice the distinct positive scores.
     """
 
     negative: IntArray
     above: IntArray
     reaches: IntArray
-    distinct: int
+    steps: int
 
     @staticmethod
     def of(positives: ArrayLike, negatives: ArrayLike) -> "Weighted":
         """Sort positives (P,) into negatives (N,)."""
-        values, number = np.unique(-np.asarray(negatives, dtype=np.float64), return_inverse=True)
-        mirrored = -np.asarray(positives, dtype=np.float64)
-        above, reaches = (np.searchsorted(values, mirrored, side=side) for side in ("right", "left"))
+        levels, level = np.unique(np.asarray(positives, dtype=np.float64), return_inverse=True)
+        others = np.asarray(negatives, dtype=np.float64)
+        # Odd at a positive score, even between two of them; then downwards.
+        place = np.searchsorted(levels, others, side="left") + np.searchsorted(levels, others, side="right")
+        values, number = np.unique(-place, return_inverse=True)
+        above, reaches = (np.searchsorted(values, -(2 * level + 1), side=side) for side in ("right", "left"))
         return Weighted(number, above, reaches, len(values))
 
     def curve(self, up: ArrayLike, un: ArrayLike, total: float | None = None) -> "WeightedCurve":
@@ -52,18 +56,18 @@ class Weighted:
 
         `total` is the weight of all positives where some are not among the scores because they never pass.
         """
-        places = self.distinct + 1
+        places = self.steps + 1
         true, tied = (np.cumsum(np.bincount(at, up, places), dtype=np.float64) for at in (self.above, self.reaches))
-        false = np.concatenate([[0.0], np.cumsum(np.bincount(self.negative, un, self.distinct))])
+        false = np.concatenate([[0.0], np.cumsum(np.bincount(self.negative, un, self.steps))])
         return WeightedCurve(false, true, tied, float(true[-1]) if total is None else total)
 
 
 @dataclass(frozen=True)
 class WeightedCurve:
-    """How much passes at each distinct negative score.
+    """How much passes at each step of negative scores.
 
     Attributes:
-        false: (K + 1,) weight of negatives strictly above the k-th distinct one; last, of all.
+        false: (K + 1,) weight of negatives strictly above the k-th step; last, of all.
         true: (K + 1,) weight of positives strictly above it; last, of all that have a score.
         tied: (K + 1,) weight of positives at least as high; last, of all that have a score.
         total: weight of all positives.
