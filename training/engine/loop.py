@@ -29,12 +29,12 @@ from training.ranks.world import (
 
 
 def train(run: Run, world: World, validate: Validate | None = None) -> int:
-    """Train to the end, or until a signal asks to stop.
+    """Train until the last step or a stop signal.
 
     Args:
         run: what to train and where.
         world: this process among all.
-        validate: called every `config.validate_every` steps, in the main process alone.
+        validate: called every `config.validate_every` steps, only in the main process.
 
     Returns:
         the number of steps done.
@@ -63,7 +63,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     log = _begin_log(job, world) if world.is_main else None
     try:
         with stop_requests() as stops:
-            stopping = state.validation_due and _made_up_for(job, world, validate, log, stops)
+            stopping = state.validation_due and _validate_pending(job, world, validate, log, stops)
             if state.step < config.steps and not stopping:
                 feed.fetch()
                 raise_on_all_ranks(world, feed.mistake)
@@ -82,7 +82,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 validating = validate if _due(state.step, config.validate_every) else None
                 save_due = bool(stopping or last or validating or _due(state.step, config.checkpoint_every))
                 values = guard.read(before_saving=save_due) if log_due or save_due else {}
-                _tell(log, state.step, {**values, "learning_rate": rate} if log_due else None, feed)
+                _log_step(log, state.step, {**values, "learning_rate": rate} if log_due else None, feed)
                 is_best = validating is not None and _validated(job, world, validating, log, stops)
                 if validating:
                     stopping = any_rank(stops.made)[0] or failed
@@ -92,7 +92,11 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                     raise_on_all_ranks(world, feed.mistake)
     except StoppedEarly:
         if world.is_main:
-            print(f"step {state.step + 1} put off", file=sys.stderr, flush=True)
+            print(
+                f"step {state.step + 1} interrupted; it is done again when the run continues",
+                file=sys.stderr,
+                flush=True,
+            )
     finally:
         if log is not None:
             log.close()
@@ -112,8 +116,8 @@ def _step(job: Job, trained: Trained, batch: Batch, guard: FiniteGuard, world: W
     return rate
 
 
-def _tell(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: BatchFetcher) -> None:
-    """Show in the main process that a step is done; with values write a line of metrics too."""
+def _log_step(log: MetricsLog | None, step: int, values: dict[str, float] | None, feed: BatchFetcher) -> None:
+    """Show the progress in the main process, and write values, if there are any, as a line of metrics."""
     if log is not None and values is not None:
         log.log(step, values, feed.waiting)
     if values is not None:
@@ -135,15 +139,19 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
     state, backbone = job.state, job.state.learner.backbone
     state.validation_due = True
     if world.is_main:
-        # Of each module: where the statistics of batch norm are frozen, those stay in evaluation mode.
+        # Kept for each module: frozen batch norms stay in evaluation mode.
         training, started = {one: one.training for one in backbone.modules()}, time.monotonic()
         try:
             with stops.stops_early():
                 figures = validate(backbone.eval(), state.step)
         except StoppedEarly:
-            print(f"validation at step {state.step} put off", file=sys.stderr, flush=True)
+            print(
+                f"validation at step {state.step} interrupted; it is done again when the run continues",
+                file=sys.stderr,
+                flush=True,
+            )
         else:
-            _heed(state, figures)
+            _record_validation(state, figures)
             if log is not None:
                 log.validated(state.step, figures, time.monotonic() - started)
         for module, was_training in training.items():
@@ -153,16 +161,16 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
     return not state.validation_due and state.best is not None and state.best.step == state.step
 
 
-def _heed(state: TrainingState, figures: dict[str, float]) -> None:
-    """Take note of a validation, and of the best."""
+def _record_validation(state: TrainingState, figures: dict[str, float]) -> None:
+    """Record the figures of a validation, and whether its step is the best."""
     name, value = next(iter(figures.items()))
-    # Whatever is finite is better than what is not.
+    # A finite value is better than NaN.
     if state.best is None or value > state.best.value or math.isnan(state.best.value):
         state.best = Best(state.step, name, value)
     state.validation_due = False
 
 
-def _made_up_for(
+def _validate_pending(
     job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests
 ) -> bool:
     """Validate the step that a run continues from, if that was interrupted; return whether to stop again."""

@@ -35,7 +35,7 @@ def _is_of_rows(moment: Any) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """What every checkpoint of a run says of where it comes from; see `Checkpoint`."""
+    """The origin that every checkpoint of a run records; see `Checkpoint`."""
 
     config: dict[str, Any]
     recipe: str
@@ -65,7 +65,7 @@ class TrainingState:
     validation_due: bool = False
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take everything out of a checkpoint; of a class matrix in shards only this rank's rows.
+        """Load a checkpoint; of a sharded class matrix only this rank's rows.
 
         Raises:
             UserError: its tensors are not those of this run.
@@ -152,7 +152,7 @@ def new_state(config: Config, identities: int, world: World) -> TrainingState:
 def save(
     run_dir: Path, state: TrainingState, origin: Origin, config: Config, world: World, is_best: bool = False
 ) -> None:
-    """Write a checkpoint of the state, and remove old ones; every rank must call it, and waits for the main one.
+    """Write a checkpoint of the state, and remove old ones; every rank must call it and waits for the main process.
 
     What cannot be written ends all ranks.
 
@@ -170,7 +170,7 @@ def save(
             assert gathered is not None
             due = state.validation_due
             checkpoint = Checkpoint(step=state.step, best=state.best, validation_due=due, **vars(origin), **gathered)
-            # A run counts as finished, and a best step as known, by the numbered checkpoint: it comes last.
+            # The numbered checkpoint is written last, because it marks a run as finished and a best step as known.
             names = [FINAL] * (state.step >= config.steps and not due) + [BEST] * is_best
             if FINAL in names and config.trained_share < 1:
                 names.remove(FINAL)
@@ -185,7 +185,7 @@ def save(
 
 
 def interpolated(begun: dict[str, Any], trained: dict[str, Any], share: float) -> dict[str, Any]:
-    """Return weights between those that a run began with and the trained ones (Wortsman et al., 2022, eq. 1).
+    """Return weights interpolated between the initial and the trained ones (Wortsman et al., 2022, eq. 1).
 
     Args:
         begun: state dict.

@@ -1,4 +1,4 @@
-"""Processes, ranks and what they say to each other."""
+"""Processes, ranks and the communication between them."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ class World:
         rank: 0..size - 1.
         size: number of processes.
         device: where this process computes.
-        patient: group of all processes for what one of them does alone, such as writing a checkpoint.
+        patient: group of all processes with a long timeout, for waiting while one writes, for example, a checkpoint.
     """
 
     rank: int
@@ -41,7 +41,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints messages."""
         return self.rank == 0
 
 
@@ -50,7 +50,7 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 @contextmanager
 def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
-    """Join the processes that torchrun started; a single process without torchrun is a world of its own.
+    """Join the processes that torchrun started; a process without torchrun forms a world of one.
 
     A process whose peer has died, or has not answered for the timeout, says so in one line and ends with status 1,
     so that torchrun ends the others or restarts all.
@@ -69,7 +69,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     else:
         torch.set_num_threads(max(1, usable_cores() // local_size))
     if size > 1:
-        # Tensors of the GPU go by NCCL; stop requests are numbers of the host and go by gloo.
+        # Tensors on the GPU are sent by NCCL; stop requests are on the CPU and sent by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
         limit = timedelta(seconds=timeout)
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=_own_store(rank, size, limit))
@@ -79,9 +79,9 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     except RuntimeError as error:
         if size == 1 or not _is_lost_peer(error):
             raise
-        told = f"rank {rank} lost another process, whose own message says why: {first_line(error)}"
-        print(told, file=sys.stderr, flush=True)
-        # Destroying the group would wait for the one that is gone.
+        message = f"rank {rank} lost another process, whose own message says why: {first_line(error)}"
+        print(message, file=sys.stderr, flush=True)
+        # Destroying the group would wait for the lost process.
         os._exit(1)
     if size > 1:
         dist.destroy_process_group()
@@ -90,9 +90,9 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
 def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
     """Return the store by which the processes of this start find each other, None for PyTorch's choice.
 
-    torchrun lends its own store to all starts of a job: after a restart by `--max-restarts`, processes would
-    read the addresses of those that are gone. So the first process opens a store of its own, and only that one's port
-    goes through torchrun's; a port of the start before answers no more, until the new one stands there.
+    torchrun shares one store among all restarts of a job: after a restart by `--max-restarts`, processes would
+    read the addresses of processes that have ended. So the first process opens a new store, and only its port is passed
+    through torchrun's store. The port of the previous start does not answer: the others retry until the new one is set.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
@@ -115,14 +115,14 @@ def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:
-    """Tell whether an error is that of a collective whose peer is gone."""
+    """Return whether an error is that of a collective operation whose peer has ended."""
     return isinstance(error, dist.DistError) or any(
         sign in str(error) for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
     )
 
 
 def wait_for_all(world: World) -> None:
-    """Wait, as long as it takes, until every rank has come here."""
+    """Wait until every rank has reached this point."""
     if world.size > 1:
         dist.barrier(group=world.patient)
 
@@ -140,7 +140,7 @@ def end_all_ranks(world: World, message: str) -> NoReturn:
         if world.is_main:
             fail(message)
     finally:
-        # A process that ended sooner would make torchrun end the one that speaks.
+        # If another process ended first, torchrun would end this one before it prints.
         wait_for_all(world)
     raise SystemExit(2)
 
@@ -176,7 +176,7 @@ def raise_on_all_ranks(world: World, mistake: UserError | None) -> None:
 
 
 class _GatherRows(torch.autograd.Function):
-    """All ranks' rows, with the gradient flowing back to the rank that each row came from."""
+    """Gathers the rows of all ranks, and returns gradients to the rank that each row came from."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 
 def any_rank(*flags: bool) -> tuple[bool, ...]:
-    """Tell every rank which flags any of them raised; numbers of the host, so no GPU waits for them."""
+    """Return, on every rank, which flags any rank raised; the flags are on the CPU, so no GPU waits for them."""
     if not dist.is_initialized():
         return flags
     raised = torch.tensor(flags, dtype=torch.int64)
@@ -222,7 +222,7 @@ def any_rank(*flags: bool) -> tuple[bool, ...]:
 
 
 def gather_objects(mine: Any) -> list[Any]:
-    """Return what every rank brings, in order of rank; small plain data."""
+    """Return every rank's object, in order of rank; for small plain data."""
     if not dist.is_initialized():
         return [mine]
     gathered: list[Any] = [None] * dist.get_world_size()
@@ -231,5 +231,5 @@ def gather_objects(mine: Any) -> list[Any]:
 
 
 def broadcast_from_main(mine: Any) -> Any:
-    """Return what the main process brings, on every rank; small plain data."""
+    """Return the main process's object, on every rank; for small plain data."""
     return gather_objects(mine)[0]

@@ -1,4 +1,4 @@
-"""A stop request in work that takes long: put off at once, and made up for as if nothing had been."""
+"""A stop request in long work: it is interrupted, and done again with the same result when the run continues."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def assert_same_run(found: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [4, 6])
-def test_a_validation_that_is_put_off_is_made_up_for(
+def test_a_validation_that_is_put_off_is_validate_pending(
     shards: Path, tmp_path: Path, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go_on(ALONE, CONFIG, shards, tmp_path / "whole")
@@ -91,7 +91,7 @@ def test_a_validation_that_is_put_off_is_made_up_for(
         # The second time the validation itself is all there is to do.
         assert train(run, ALONE, stopped) == step
         assert time.monotonic() - asked[-1] < 30
-        assert f"validation at step {step} put off" in capsys.readouterr().err
+        assert f"validation at step {step} interrupted" in capsys.readouterr().err
         assert load_checkpoint(parts / "checkpoints" / f"step-{step:07d}.pt").validation_due
         assert not (parts / "final.pt").exists()
     assert train(run, ALONE, figures) == 6
@@ -130,7 +130,7 @@ def test_two_processes_leave_a_long_validation_at_once_and_resume_bit_identicall
     job.send_signal(signal.SIGTERM)
     said = job.communicate(timeout=60)[1]
     assert time.monotonic() - asked < 30
-    assert "validation at step 4 put off" in said
+    assert "validation at step 4 interrupted" in said
     assert "SIGKILL" not in said
     assert load_checkpoint(tmp_path / "parts" / "checkpoints" / "step-0000004.pt").validation_due
     for run_dir in ("parts", "whole"):
