@@ -45,9 +45,12 @@ def main() -> None:
     how = open_measuring(options)
     out = private_folder(options.out)
     from evaluation.decisions.enrolment import left_out
+    from evaluation.decisions.gallery_check import checked
 
     file, enrolled = _enrolled(options, out, how)
     table, notes = enrolled.table, list(enrolled.notes)
+    if enrolled.new:
+        notes += checked(out, enrolled, how)[1]
     if options.leave_out:
         table, unknown = left_out(table, options.leave_out)
         notes.append(f"{len(enrolled.table) - len(table):,} photos are left out as {options.leave_out} says")
@@ -66,7 +69,7 @@ def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolle
     from evaluation.decisions.enrolment import add_people, gallery_of, in_use, remove_people
 
     file, enrolled = gallery_of(options.gallery, out, how, again=options.re_enrol)
-    faults, notes = dict(enrolled.faults), list(enrolled.notes)
+    faults, notes, new = dict(enrolled.faults), list(enrolled.notes), enrolled.new
     with in_use(file):
         for change in [lambda: remove_people(options.remove, file)] * bool(options.remove) + [
             lambda: add_people(options.add, file, how)
@@ -74,7 +77,8 @@ def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolle
             enrolled = change()
             faults.update(enrolled.faults)
             notes += enrolled.notes
-    return file, type(enrolled)(enrolled.table, faults, tuple(notes))
+            new += enrolled.new
+    return file, type(enrolled)(enrolled.table, faults, tuple(notes), new)
 
 
 def _identify(options: Any, table: Any, how: "Measuring", out: Path, notes: list[str]) -> None:

@@ -24,11 +24,13 @@ class Enrolled:
         table: the faces, sorted by person and photo.
         faults: reason by path of photos that could not be used.
         notes: sentences on people: without a usable photo, twice, added.
+        new: photos that were enrolled now.
     """
 
     table: FaceTable
     faults: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    new: int = 0
 
 
 def photos_of_people(folder: Path) -> tuple[list[tuple[str, Path]], dict[str, str]]:
@@ -104,7 +106,7 @@ def enrol_folder(folder: Path, file: Path, how: Measuring) -> Enrolled:
     table = joined([before.take(kept), table] if before is not None else [table]).by_person()
     _require_faces(table, folder, faults)
     write_faces(file, table)
-    return Enrolled(table, faults, tuple(_on_people([person for person, _ in photos], table)))
+    return Enrolled(table, faults, tuple(_on_people([person for person, _ in photos], table)), len(new))
 
 
 def add_people(folder: Path, file: Path, how: Measuring) -> Enrolled:
@@ -128,7 +130,8 @@ def add_people(folder: Path, file: Path, how: Measuring) -> Enrolled:
     write_faces(file, together)
     there = sorted(set(before.people) & set(table.people))
     notes = [f"{person} was enrolled already: {table.people.count(person)} photos added" for person in there]
-    return Enrolled(together, faults, (*notes, *_on_people([*before.people, *(p for p, _ in photos)], together)))
+    people = [*before.people, *(person for person, _ in photos)]
+    return Enrolled(together, faults, (*notes, *_on_people(people, together)), len(new))
 
 
 def remove_people(names: Sequence[str], file: Path) -> Enrolled:
@@ -160,7 +163,7 @@ def enrol_again(file: Path, how: Measuring) -> Enrolled:
     table = table.by_person()
     _require_faces(table, file, faults)
     write_faces(file, table)
-    return Enrolled(table, faults, tuple(_on_people(before.people, table)))
+    return Enrolled(table, faults, tuple(_on_people(before.people, table)), len(table))
 
 
 def left_out(table: FaceTable, listed: Path) -> tuple[FaceTable, list[str]]:

@@ -234,14 +234,20 @@ def photo_state(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
+def picture_of(table: FaceTable, row: int, form: Preprocessing, low: int | None = None) -> Picture:
+    """Return a face of a table as the network sees it; with `low`, reduced to that side in pixels and enlarged back."""
+    path, points = Path(table.photos[row]), table.landmarks[row]
+    if np.isfinite(points).all():
+        return aligned(table.photos[row], path, points, form, low)
+    return whole(table.photos[row], path, form, low)
+
+
 def faces_as_seen(table: FaceTable, form: Preprocessing, rows: Sequence[int]) -> Iterator[NDArray[np.uint8] | None]:
     """Yield faces as the network sees them, (S, S, 3) uint8 RGB; None where the photo is no longer what it was."""
     for row in rows:
-        path, points = Path(table.photos[row]), table.landmarks[row]
-        name = table.photos[row]
-        picture = aligned(name, path, points, form) if np.isfinite(points).all() else whole(name, path, form)
         try:
-            yield picture.load() if photo_state(path) == table.states[row] else None
+            same = photo_state(Path(table.photos[row])) == table.states[row]
+            yield picture_of(table, row, form).load() if same else None
         except PictureError:
             yield None
 

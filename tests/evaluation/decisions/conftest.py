@@ -31,7 +31,7 @@ def people(tmp_path: Path) -> Callable[..., Path]:
             base = np.random.default_rng(seed).integers(0, 256, (8, 8, 3)).astype(np.uint8)
             for number in range(count):
                 face = cv2.resize(base, (40, 40), interpolation=cv2.INTER_CUBIC).astype(int)
-                noise = np.random.default_rng([seed, number]).integers(-12, 13, face.shape)
+                noise = np.random.default_rng([seed, number]).integers(-30, 31, face.shape)
                 picture = (face + noise).clip(0, 255).astype(np.uint8)
                 assert cv2.imwrite(str(tmp_path / folder / name / f"{number}.png"), picture)
         return tmp_path / folder
