@@ -145,16 +145,21 @@ def confusing_side(reduced: dict[int, NDArray[np.float32]], full: NDArray[np.flo
     return min(enough, default=max(reduced))
 
 
-def usual_limit(best: NDArray[np.float64]) -> float:
+def usual_limit(best: NDArray[np.float64], deviations: float = 2) -> float:
     """Return the highest best cosine with other people that is still usual, whatever a few wrong photos have.
 
-    The median and two standard deviations, these from the median absolute deviation.
+    The median and some standard deviations, these from the median absolute deviation.
 
     >>> round(usual_limit(np.array([0.3, 0.3, 0.2, 0.4, 0.9])), 3)
     0.597
     """
     middle = float(np.median(best))
-    return middle + 2 * _SD_OF_MAD * float(np.median(np.abs(best - middle)))
+    return middle + deviations * _SD_OF_MAD * float(np.median(np.abs(best - middle)))
+
+
+def _usual_floor(best: NDArray[np.float64]) -> float:
+    """Return the lowest best cosine with a person's own photos that is still usual; see `usual_limit`."""
+    return -usual_limit(-best, 3) if best.size else -np.inf
 
 
 def _nearness(vectors: NDArray[np.float32], units: NDArray[np.float64], people: NDArray[np.int64]) -> _Nearness:
@@ -276,7 +281,9 @@ def _judge_likeness(
         for place in np.flatnonzero(surely).tolist():
             found[sound[place]].append(("leave out", _nearer_to_another(near, place, sound, names)))
         sound = [row for place, row in enumerate(sound) if not surely[place]]
-    owners, alone, unlike = people[sound], np.isnan(near.own), near.own_best <= limit
+    owners, alone = people[sound], np.isnan(near.own)
+    # A model that knows few people again must not make every photo look strange.
+    unlike = near.own_best <= min(limit, _usual_floor(near.own_best[~alone]))
     for place in np.flatnonzero(alone & (near.other > limit)).tolist():
         reason = f"the only usable photo of its person, and nearer to another ({near.other[place]:.2f}) than usual"
         found[sound[place]].append(("look at", reason))
