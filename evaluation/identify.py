@@ -31,6 +31,8 @@ def parser() -> Parser:
     add("--remove", nargs="+", default=[], metavar="NAME", help="people to remove from the enrolment (default: none)")
     add("--re-enrol", action="store_true", help="enrol the kept photos again where the file is of another model")
     add("--leave-out", type=Path, metavar="FILE", help="photos not to compare with, one a line (default: none)")
+    add("--calibration", type=Path, metavar="FILE", help="of evaluation.calibrate (default: nobody is decided on)")
+    add("--fpir", type=float, default=0.01, help="share of strangers that may be taken for somebody, above 0, below 1")
     add_face_options(command)
     return command
 
@@ -42,6 +44,8 @@ def main() -> None:
         raise UserError("nothing to do; give --photos DIR, --add DIR or --remove NAME")
     if options.remove and options.gallery.is_dir():
         raise UserError(f"--remove takes people from an enrolment file, {options.gallery} is a folder: name the file")
+    if not 0 < options.fpir < 1:
+        raise UserError(f"--fpir {options.fpir}; give a share above 0 and below 1")
     how = open_measuring(options)
     out = private_folder(options.out)
     from evaluation.decisions.enrolment import left_out
@@ -82,9 +86,16 @@ def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolle
 
 
 def _identify(options: Any, table: Any, how: "Measuring", out: Path, notes: list[str]) -> None:
+    from evaluation.decisions.calibration import read_calibration
+    from evaluation.decisions.calibration_report import caveat
+    from evaluation.decisions.face_table import require_same
     from evaluation.decisions.identification import identify_folder
 
-    done = identify_folder(options.photos, table, how, out, notes)
+    calibration = read_calibration(options.calibration) if options.calibration else None
+    if calibration is not None:
+        require_same(options.calibration, calibration.made, how.made, "calibrate this model")
+        notes = [*notes, *caveat(calibration, options.fpir, len(table))]
+    done = identify_folder(options.photos, table, how, out, notes, calibration, options.fpir)
     for photo, reason in done.faults.items():
         print(f"no face: {photo}: {reason}", file=sys.stderr)
     for verdict, count in Counter(decision.verdict for decision in done.decisions).items():

@@ -1,10 +1,11 @@
 """From candidates to a decision on each face."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from evaluation.decisions.calibration import Calibration
 from evaluation.decisions.face_table import FaceTable
 from evaluation.decisions.search import Candidates, GallerySearch
 
@@ -55,17 +56,52 @@ class Decision:
         return self.candidates[0].person if self.verdict == "person" else ""
 
 
-def identify(probes: FaceTable, gallery: FaceTable) -> list[Decision]:
+def identify(
+    probes: FaceTable, gallery: FaceTable, calibration: Calibration | None = None, fpir: float = 0.01
+) -> list[Decision]:
     """Search a gallery for each face and decide.
 
     Args:
         probes: the faces.
         gallery: enrolled people, sorted by person.
+        calibration: of the same model; None decides on nobody.
+        fpir: share of strangers that may be taken for somebody, at every size, 0..1.
     """
     names, numbers = gallery.numbered()
     found = GallerySearch(gallery.vectors, numbers).find(probes.vectors, CANDIDATES)
-    reason = "No calibration was given (--calibration): which score is enough is not known."
-    return [Decision("undecided", _candidates(found, row, names), reason) for row in range(len(probes))]
+    everybody = [_candidates(found, row, names) for row in range(len(probes))]
+    if calibration is None:
+        reason = "No calibration was given (--calibration): which score is enough is not known."
+        return [Decision("undecided", candidates, reason) for candidates in everybody]
+    # A face that was enlarged shows no more than its sharpness says.
+    sizes = np.minimum(probes.column("side"), probes.column("sharpness"))
+    thresholds = calibration.threshold(sizes, fpir, len(gallery))
+    small = calibration.too_small(sizes, fpir, len(gallery))
+    return [
+        _decided(_rated(candidates, calibration, size, norm), size, threshold, too_small)
+        for candidates, size, norm, threshold, too_small in zip(
+            everybody, sizes.tolist(), probes.norms.tolist(), thresholds.tolist(), small.tolist(), strict=True
+        )
+    ]
+
+
+def _decided(candidates: tuple[Candidate, ...], size: float, threshold: float, too_small: bool) -> Decision:
+    if too_small:
+        reason = f"At {size:.0f} pixels no score that occurs could decide (it would take {threshold:.3f})."
+        return Decision("too small to tell", candidates, reason)
+    if candidates and candidates[0].score > threshold:
+        reason = f"{candidates[0].score:.3f} is above {threshold:.3f}, the threshold at {size:.0f} pixels."
+        return Decision("person", candidates, reason)
+    return Decision(
+        "nobody we know", candidates, f"No score is above {threshold:.3f}, the threshold at {size:.0f} pixels."
+    )
+
+
+def _rated(
+    candidates: tuple[Candidate, ...], calibration: Calibration, size: float, norm: float
+) -> tuple[Candidate, ...]:
+    llrs = calibration.llr([one.score for one in candidates], [size] * len(candidates), [norm] * len(candidates))
+    return tuple(replace(one, llr=round(float(llr), 3)) for one, llr in zip(candidates, llrs, strict=True))
 
 
 def _candidates(found: Candidates, row: int, names: list[str]) -> tuple[Candidate, ...]:

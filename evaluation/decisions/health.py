@@ -1,6 +1,6 @@
 """Which photos of a gallery do harm: small, blurred, doubled, of somebody else, or near to everybody."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from evaluation.decisions.face_table import FaceTable
 from evaluation.decisions.search import GallerySearch
-from evaluation.metrics.identification import cosines, l2_normalised
+from evaluation.decisions.usual_scores import usual_floor, usual_limit
+from evaluation.metrics.identification import l2_normalised
 
 Advice = Literal["keep", "look at", "leave out"]
 SamePicture = Callable[[int, int], bool]
@@ -19,7 +20,6 @@ SamePicture = Callable[[int, int], bool]
 _MAYBE_COPIES = 0.9
 # A photo that is nearest to so many photos of other people, and to such a share of them.
 _HUB_PHOTOS, _HUB_SHARE = 10, 0.1
-_SD_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -115,51 +115,6 @@ def gallery_health(table: FaceTable, same_picture: SamePicture, least_side: floa
 def names_of_rows(table: FaceTable) -> list[str]:
     """Return how each photo is called: its person and the file's own name."""
     return [f"{person}/{photo.rpartition('/')[2]}" for person, photo in zip(table.people, table.photos, strict=True)]
-
-
-def confusing_side(reduced: dict[int, NDArray[np.float32]], full: NDArray[np.float32], people: Sequence[str]) -> int:
-    """Return the side in pixels below which a model takes different people for one another.
-
-    A photo in a gallery is harmful where small photos of strangers are as near to it as those of one person ought to
-    be. So small photos are compared with small ones: the side is the smallest at which the typical best cosine of a
-    photo with other people's is no higher than that of a photo in full may be (`usual_limit`).
-
-    Args:
-        reduced: embeddings (N, D) of the same photos, reduced, by their side in pixels.
-        full: (N, D) of the photos in full.
-        people: (N,) the person of each.
-
-    Returns:
-        one of the sides; the largest where none will do; 0 where there are not two people.
-    """
-    owners = np.array(people, dtype=object)
-    if len(set(people)) < 2:
-        return 0
-    same = owners[:, None] == owners[None, :]
-
-    def best_other(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(np.where(same, -np.inf, cosines(vectors, vectors)).max(axis=1))
-
-    limit = usual_limit(best_other(full))
-    enough = [side for side, vectors in sorted(reduced.items()) if float(np.median(best_other(vectors))) <= limit]
-    return min(enough, default=max(reduced))
-
-
-def usual_limit(best: NDArray[np.float64], deviations: float = 2) -> float:
-    """Return the highest best cosine with other people that is still usual, whatever a few wrong photos have.
-
-    The median and some standard deviations, these from the median absolute deviation.
-
-    >>> round(usual_limit(np.array([0.3, 0.3, 0.2, 0.4, 0.9])), 3)
-    0.597
-    """
-    middle = float(np.median(best))
-    return middle + deviations * _SD_OF_MAD * float(np.median(np.abs(best - middle)))
-
-
-def _usual_floor(best: NDArray[np.float64]) -> float:
-    """Return the lowest best cosine with a person's own photos that is still usual; see `usual_limit`."""
-    return -usual_limit(-best, 3) if best.size else -np.inf
 
 
 def _nearness(vectors: NDArray[np.float32], units: NDArray[np.float64], people: NDArray[np.int64]) -> _Nearness:
@@ -283,7 +238,7 @@ def _judge_likeness(
         sound = [row for place, row in enumerate(sound) if not surely[place]]
     owners, alone = people[sound], np.isnan(near.own)
     # A model that knows few people again must not make every photo look strange.
-    unlike = near.own_best <= min(limit, _usual_floor(near.own_best[~alone]))
+    unlike = near.own_best <= min(limit, usual_floor(near.own_best[~alone]))
     for place in np.flatnonzero(alone & (near.other > limit)).tolist():
         reason = f"the only usable photo of its person, and nearer to another ({near.other[place]:.2f}) than usual"
         found[sound[place]].append(("look at", reason))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.decisions.calibration import Calibration
 from evaluation.decisions.decision import Decision, identify
 from evaluation.decisions.face_table import FaceTable
 from evaluation.decisions.identify_page import write_decisions
@@ -31,7 +32,15 @@ class Identified:
     faults: dict[str, str]
 
 
-def identify_folder(photos: Path, gallery: FaceTable, how: Measuring, out: Path, notes: Sequence[str]) -> Identified:
+def identify_folder(
+    photos: Path,
+    gallery: FaceTable,
+    how: Measuring,
+    out: Path,
+    notes: Sequence[str],
+    calibration: Calibration | None = None,
+    fpir: float = 0.01,
+) -> Identified:
     """Find the faces in a folder of photos, decide on each and write tables and page; a killed run continues.
 
     Args:
@@ -40,6 +49,8 @@ def identify_folder(photos: Path, gallery: FaceTable, how: Measuring, out: Path,
         how: the model.
         out: folder to write into.
         notes: sentences on the gallery, for the page.
+        calibration: of the same model; None decides on nobody.
+        fpir: share of strangers that may be taken for somebody, 0..1.
 
     Raises:
         UserError: there is no photo.
@@ -52,7 +63,7 @@ def identify_folder(photos: Path, gallery: FaceTable, how: Measuring, out: Path,
     work = out / ".photos.work"
     with locked(out / ".lock", out, "name another --out"):
         probes, faults = measure(found, how, work, largest_only=False)
-        decisions = identify(probes, gallery)
+        decisions = identify(probes, gallery, calibration, fpir)
         page = write_decisions(out, probes, gallery, decisions, faults, notes, how.embedder.preprocessing)
         shutil.rmtree(work)
     return Identified(page, probes, tuple(decisions), faults)
