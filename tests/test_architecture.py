@@ -14,7 +14,7 @@ ROOMS = {
     "pipeline": [
         ["pixels"],
         # The offline half and the online half: neither imports the other.
-        ["jobs", "sources", "detection", "alignment", "sharding"],
+        ["jobs", "sources", "detection", "alignment", "tracking", "sharding"],
         ["sampling", "reading", "loading"],
         ["synthetic", "benchmarks"],
     ],

@@ -1,7 +1,8 @@
 """Rendered data sets: `python -m pipeline.synthetic --out DIR --identities 100 --photos 10 --layout all`.
 
 Writes photos of rendered people in the directory layouts, file names and lists of the real data sets, with
-true landmarks. The same seed gives the same bytes.
+true landmarks. The same seed gives the same bytes. `--layout video` renders people who walk up, cross and leave, with
+the truth of every frame; `all` leaves it out.
 """
 
 import time
@@ -19,7 +20,7 @@ def parser() -> Parser:
     command.add_argument("--out", type=Path, required=True, help="folder to write the data sets into")
     command.add_argument("--identities", type=int, default=100, help="people in each data set")
     command.add_argument("--photos", type=int, default=10, help="photos of each, where the layout leaves it open")
-    command.add_argument("--layout", choices=[*_LAYOUTS, "all"], default="vggface2", help="which data set")
+    command.add_argument("--layout", choices=[*_LAYOUTS, "video", "all"], default="vggface2", help="which data set")
     command.add_argument("--seed", type=int, default=0, help="of everything")
     command.add_argument("--workers", type=int, default=usable_cores(), help="processes")
     return command

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.synthetic.pose import Shot
+from pipeline.synthetic.walks import WalkVideo
 
 # People of different sets are numbered apart.
 _PEOPLE = {
@@ -78,13 +79,14 @@ class Layout:
     landmarks: tuple[LandmarkList, ...] = ()
     mats: tuple[MatFile, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
+    videos: tuple[WalkVideo, ...] = ()
 
 
 def _rng(seed: int, *place: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence((seed, _PLAN_STREAM, *place)))
 
 
-def _portrait(rng: np.random.Generator, width: int, height: int) -> Shot:
+def portrait(rng: np.random.Generator, width: int, height: int) -> Shot:
     """An everyday photo in which the face fills much of the picture."""
     eyes = width * rng.uniform(0.24, 0.32)
     centre = (width * rng.uniform(0.45, 0.55), height * rng.uniform(0.38, 0.46))
@@ -104,7 +106,7 @@ def vggface2(identities: int, photos: int, seed: int) -> Layout:
             for photo in range(photos):
                 rng = _rng(seed, _PEOPLE[f"vggface2/{split}"] + number, photo)
                 width = int(rng.integers(200, 401))
-                shot = _portrait(rng, width, int(width * rng.uniform(1.2, 1.3)))
+                shot = portrait(rng, width, int(width * rng.uniform(1.2, 1.3)))
                 name = f"n{first + number:06d}/{photo // 3 + 1:04d}_{photo % 3 + 1:02d}"
                 path = f"VGGFace2/{split}/{name}.jpg"
                 person = _PEOPLE[f"vggface2/{split}"] + number
@@ -288,5 +290,7 @@ LAYOUTS: dict[str, Callable[[int, int, int], Layout]] = {
 def folder_of(layout: str) -> Path:
     """Return the folder that a layout's pictures lie in, below the output folder."""
     return Path(
-        {"vggface2": "VGGFace2", "lfw": "LFW", "scface": "SCface", "survface": "QMUL-SurvFace"}.get(layout, "TinyFace")
+        {"vggface2": "VGGFace2", "lfw": "LFW", "scface": "SCface", "survface": "QMUL-SurvFace", "video": "Video"}.get(
+            layout, "TinyFace"
+        )
     )

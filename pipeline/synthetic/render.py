@@ -33,18 +33,18 @@ def render(person: Identity, shot: Shot, rng: np.random.Generator) -> Photo:
     """Take a photo of a person: pose, light, expression, hair line, background and noise are the photo's."""
     factor = max(1, int(np.ceil(_SMALLEST_DRAWN_EYE_DISTANCE / shot.eye_distance)))
     pose = Pose.draw(rng, shot, factor)
-    picture = _background(rng, shot.width * factor, shot.height * factor)
+    picture = background(rng, shot.width * factor, shot.height * factor)
     painter = Painter(picture, person, pose, rng)
     painter.paint()
-    picture = _light(picture, rng, shot.wear)
+    picture = light(picture, rng, shot.wear)
     if factor > 1:
         picture = cv2.resize(picture, (shot.width, shot.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
     # A pixel's centre is at +0.5 in both grids.
     landmarks = (pose.landmarks(person) + 0.5) / factor - 0.5
-    return Photo(_camera(picture, rng, shot.wear), landmarks)
+    return Photo(camera(picture, rng, shot.wear), landmarks)
 
 
-def _background(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
+def background(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
     """Paint a soft scene: a few coloured patches, blurred by being drawn small and enlarged."""
     small = np.empty((12, 12, 3), np.uint8)
     small[:] = rng.integers(30, 226, 3)
@@ -55,7 +55,7 @@ def _background(rng: np.random.Generator, width: int, height: int) -> NDArray[np
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
-def _light(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) -> NDArray[np.uint8]:
+def light(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) -> NDArray[np.uint8]:
     """Light the scene from one side, with a gain and a colour of its own."""
     angle = rng.uniform(0, 2 * np.pi)
     slope = min(0.75, 0.35 * wear) * rng.uniform(0, 1)
@@ -67,7 +67,7 @@ def _light(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) ->
     return cv2.multiply(picture, field, dtype=cv2.CV_8U).astype(np.uint8)
 
 
-def _camera(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) -> NDArray[np.uint8]:
+def camera(picture: NDArray[np.uint8], rng: np.random.Generator, wear: float) -> NDArray[np.uint8]:
     """Blur and add sensor noise."""
     sigma = abs(rng.normal(0, 0.5 * wear))
     if sigma > 0.3:

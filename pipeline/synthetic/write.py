@@ -2,10 +2,11 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,10 +19,14 @@ from pipeline.sources.landmark_list import HEADER
 from pipeline.synthetic.identity import Identity, make_identity
 from pipeline.synthetic.layouts import LAYOUTS, Job, LandmarkList, Layout, MatFile, folder_of
 from pipeline.synthetic.render import photo_generator, render
+from pipeline.synthetic.video_layout import video
+from pipeline.synthetic.walks import WalkVideo, write_walk_video
 from shards.command import UserError
 from shards.writer import write_atomically
 
 _CHUNK = 64
+_Part = TypeVar("_Part")
+_Done = TypeVar("_Done")
 
 
 def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed: int, workers: int = 1) -> int:
@@ -29,14 +34,14 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
 
     Args:
         out: folder below which the data set's own folder and `lists/` appear.
-        layout: a name in `LAYOUTS`.
+        layout: a name in `LAYOUTS`, or "video".
         identities: number of people.
         photos: photos of each, where the layout leaves it open.
         seed: of everything; the same seed gives the same bytes.
         workers: processes.
 
     Returns:
-        number of pictures.
+        number of pictures, those of videos included.
 
     Raises:
         UserError: the data set's folder exists already, or a number is too small.
@@ -46,14 +51,15 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
     target = out / folder_of(layout)
     if target.exists():
         raise UserError(f"{target} exists already; name a new folder for --out")
-    plan = LAYOUTS[layout](identities, photos, seed)
+    plan = (video if layout == "video" else LAYOUTS[layout])(identities, photos, seed)
     try:
         write_layout(out, plan, layout, seed, workers)
+        frames = sum(_map(partial(_render_videos, out, seed), [[one] for one in plan.videos], workers))
     except BaseException:
         # A part of a data set looks like a smaller one.
         shutil.rmtree(target, ignore_errors=True)
         raise
-    return len(plan.jobs)
+    return len(plan.jobs) + frames
 
 
 def write_layout(out: Path, plan: Layout, name: str, seed: int, workers: int) -> None:
@@ -77,7 +83,12 @@ def _render_all(out: Path, jobs: list[Job], seed: int, workers: int, layout: str
     return landmarks
 
 
-def _map(function: partial, chunks: list[list[Job]], workers: int) -> Iterator[dict[str, NDArray[np.float64]]]:
+def _render_videos(out: Path, seed: int, videos: list[WalkVideo]) -> int:
+    """Render videos and return the number of their frames."""
+    return sum(write_walk_video(out, one, seed) for one in videos)
+
+
+def _map(function: Callable[[_Part], _Done], chunks: list[_Part], workers: int) -> Iterator[_Done]:
     if workers == 1:
         yield from map(function, chunks)
         return

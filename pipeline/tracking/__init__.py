@@ -1,0 +1,1 @@
+"""Following of faces through the frames of a video."""
