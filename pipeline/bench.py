@@ -1,10 +1,11 @@
-"""Benchmarks: `python -m pipeline.bench loader`, `... decoding`, `... index`, `... soak`, `... shard`, `... records`.
+"""Benchmarks: `python -m pipeline.bench loader`, or decoding, index, soak, shard, records, landmarks.
 
 loader: ways of feeding a trainer, on rendered people or on your shards. decoding: what decoding costs the host, and
 how much of it a GPU takes over. index: how long the index of millions of photos takes to load, and what a draw costs.
 soak: memory of the loader over thousands of batches. shard: ways of aligning photos, and where the time goes. records:
-memory and time of the offline stage's bookkeeping over ten thousand, a hundred thousand and a million records. Every
-run is in a process of its own; ways are measured in turn, round by round, and reported with their ratios.
+memory and time of the offline stage's bookkeeping over ten thousand, a hundred thousand and a million records.
+landmarks: speed, recall and landmark error of the face detector by the faces' width. Ways are measured in turn, round
+by round, each run in a process of its own (but those of landmarks), and reported with their ratios.
 """
 
 from pathlib import Path
@@ -18,7 +19,9 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.bench", description=__doc__)
     add = command.add_argument
-    add("what", choices=["loader", "decoding", "index", "soak", "shard", "records"], help="what to measure")
+    add(
+        "what", choices=["loader", "decoding", "index", "soak", "shard", "records", "landmarks"], help="what to measure"
+    )
     add(
         "--shards",
         type=Path,
@@ -30,8 +33,9 @@ def parser() -> Parser:
     add("--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many")
     add("--around", type=int, default=1, metavar="TIMES", help="shard: side of a photo, in sides of VGGFace2's")
     add("--size", type=int, default=128, help="side of a face in pixels; of shards that are named, their own counts")
+    add("--network", type=Path, metavar="ONNX", help="landmarks: recogniser of 112 x 112 faces (default: none)")
     add("--out", type=Path, help="folder for the figures as JSON and PNG (default: none written)")
-    add("--rounds", type=int, default=3, help="runs of every way")
+    add("--rounds", type=int, default=3, help="runs of every way; landmarks: scenes of twelve faces, too")
     add("--batches", type=int, default=10, help="loader, decoding: batches measured in a run")
     add("--soak-batches", type=int, default=3000, help="soak: batches in all")
     add("--batch", type=int, default=128, help="identities in a batch; decoding: photos")
@@ -55,6 +59,8 @@ def main() -> None:
         bench = {"index": bench_scale.bench_index, "soak": bench_scale.bench_soak}[options.what]
     elif options.what == "shard":
         from pipeline.benchmarks.shard import bench_shard as bench
+    elif options.what == "landmarks":
+        from pipeline.benchmarks.landmarks import bench_landmarks as bench
     else:
         from pipeline.benchmarks.records import bench_records as bench
     bench(options)

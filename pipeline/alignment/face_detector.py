@@ -1,8 +1,10 @@
 """The face that a photo is taken for, and photos that are stored turned."""
 
 import io
+from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,6 +18,7 @@ __all__ = [
     "choose",
     "detect",
     "detector_name",
+    "drawn",
     "in_stored_picture",
     "orientation",
     "upright",
@@ -23,6 +26,8 @@ __all__ = [
 
 Several = Literal["largest", "central", "none"]
 
+# Long side in pixels of a drawn photo, at least.
+_LEAST_DRAWN = 480
 _ORIENTATION_TAG = 0x0112
 # How an upright point becomes one of the stored picture, by EXIF orientation: change axes, then flip x, then flip y.
 _STEPS = {
@@ -72,6 +77,26 @@ def choose(faces: list[DetectedFace], several: Several, shape: tuple[int, ...]) 
         middle = np.array([shape[1], shape[0]]) / 2
         return min(faces, key=lambda face: float(np.linalg.norm(face.box[:2] + face.box[2:] / 2 - middle)))
     return max(faces, key=lambda face: float(face.box[2] * face.box[3]))
+
+
+def drawn(photo: NDArray[np.uint8], faces: Sequence[DetectedFace], taken: DetectedFace | None = None) -> bytes:
+    """Return a photo (H, W, 3) uint8 RGB as JPEG, with boxes and points: green of the face taken, red of others.
+
+    A photo of less than 480 pixels is enlarged, so that points of small faces are told apart.
+    """
+    factor = max(1, -(-_LEAST_DRAWN // max(photo.shape[:2])))
+    picture = cv2.resize(photo[..., ::-1], None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    for face in faces:
+        colour = (0, 200, 0) if face is taken else (0, 0, 230)
+        left, top, width, height = (round(value) for value in ((face.box) * factor).tolist())
+        cv2.rectangle(picture, (left, top), (left + width, top + height), colour, 1)
+        for x, y in ((face.landmarks + 0.5) * factor - 0.5).tolist():
+            cv2.circle(picture, (round(x), round(y)), max(1, width // 40), colour, -1)
+        above = (left, max(10, top - 3))
+        cv2.putText(picture, f"{face.score:.2f}", above, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour)
+    done, encoded = cv2.imencode(".jpg", picture)
+    assert done
+    return encoded.tobytes()
 
 
 def orientation(data: bytes) -> int:

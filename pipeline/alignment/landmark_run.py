@@ -19,6 +19,7 @@ from pipeline.alignment.face_detector import (
     choose,
     detect,
     detector_name,
+    drawn,
     in_stored_picture,
     orientation,
     upright,
@@ -99,7 +100,14 @@ def manifest_path(out: Path) -> Path:
 
 
 def measure_folder(
-    images: Path, out: Path, *, several: Several, least_score: float, workers: int, smallest: float = 10
+    images: Path,
+    out: Path,
+    *,
+    several: Several,
+    least_score: float,
+    workers: int,
+    smallest: float = 10,
+    pictures: Path | None = None,
 ) -> Summary:
     """Measure the landmarks of all photos IMAGES/IDENTITY/PHOTO, or of those that an interrupted run left.
 
@@ -110,11 +118,12 @@ def measure_folder(
         least_score: 0..1, of a face.
         workers: processes.
         smallest: side in pixels of the smallest face that is looked for.
+        pictures: folder for the photos with what was found drawn in; None draws none.
 
     Raises:
         UserError: no detector, no photos, no face at all, or the list was made of other photos or otherwise.
     """
-    settings = Detection(detector_name(), several, least_score, smallest)
+    settings = Detection(detector_name(), several, least_score, float(smallest))
     if not images.is_dir():
         raise UserError(f"no folder {images}; expected identity folders with photos in it")
     found_on_disk = list(walk_pictures(images))
@@ -129,20 +138,24 @@ def measure_folder(
         "input_sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
     }
     if manifest_path(out).is_file():
+        if pictures is not None and not pictures.is_dir():
+            raise UserError(f"{out} was finished without pictures; name another --out, or leave out --pictures")
         return _finished(out, made)
     if out.exists():
         raise UserError(f"{out} exists and was not written by this command; name another file for --out")
     work = out.parent / f".{out.name}.work"
     work.mkdir(parents=True, exist_ok=True)
     with locked_output(work / "lock", out):
-        found = measure_photos(images, paths, settings, work, workers)
+        found = measure_photos(images, paths, settings, work, workers, pictures)
         found += [Measured(path, 0, "not in an identity's folder") for path in nobodys]
         outcomes = _write(out, found, made)
         shutil.rmtree(work)
     return Summary(made, outcomes, already=False)
 
 
-def measure_photos(images: Path, paths: Sequence[str], settings: Detection, work: Path, workers: int) -> list[Measured]:
+def measure_photos(
+    images: Path, paths: Sequence[str], settings: Detection, work: Path, workers: int, pictures: Path | None = None
+) -> list[Measured]:
     """Measure photos below a folder, in their order, or those of them that an earlier call did not keep.
 
     Args:
@@ -151,6 +164,7 @@ def measure_photos(images: Path, paths: Sequence[str], settings: Detection, work
         settings: what decides which landmarks a photo gets.
         work: folder that keeps what was found, under digests of photos and settings; made where it is not there.
         workers: processes.
+        pictures: folder for the photos with what was found drawn in; None draws none.
 
     Raises:
         UserError: a worker process died.
@@ -158,9 +172,9 @@ def measure_photos(images: Path, paths: Sequence[str], settings: Detection, work
     work.mkdir(parents=True, exist_ok=True)
     parts = _parts(paths)
     done = [work / f"{_digest(images, part, settings)}.json" for part in parts]
-    left = [pair for pair in zip(parts, done, strict=True) if not pair[1].is_file()]
+    left = [pair for pair in zip(parts, done, strict=True) if not (pair[1].is_file() and _drawn(pair[0], pictures))]
     if left:
-        _measure_parts(images, left, settings, workers)
+        _measure_parts(images, left, settings, workers, pictures)
     return [measured for path in done for measured in _read(path)]
 
 
@@ -168,8 +182,8 @@ def _parts(paths: Sequence[str]) -> list[Sequence[str]]:
     return [paths[start : start + _PHOTOS_PER_PART] for start in range(0, len(paths), _PHOTOS_PER_PART)]
 
 
-def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
-    """Find the faces of a photo and take one."""
+def measure_photo(images: Path, path: str, settings: Detection, pictures: Path | None = None) -> Measured:
+    """Find the faces of a photo and take one; draw them below a folder, if one is named."""
     try:
         data = read_photo(images, path, -1)
         # OpenCV decodes BGR; the detector was trained on RGB.
@@ -180,6 +194,10 @@ def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
     photo = upright(stored, turned)
     faces = detect(photo, settings.least_score, settings.smallest)
     face = choose(faces, settings.several, photo.shape)
+    if pictures is not None:
+        target = picture_path(pictures, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, drawn(photo, faces, face))
     if face is None:
         return Measured(path, len(faces), SEVERAL_FACES if faces else NO_FACE)
     landmarks = in_stored_picture(face.landmarks, turned, stored.shape)
@@ -187,19 +205,34 @@ def measure_photo(images: Path, path: str, settings: Detection) -> Measured:
     return Measured(path, len(faces), outcome, tuple(round(float(value), 2) for value in landmarks.ravel()))
 
 
-def _measure_parts(images: Path, left: Sequence[tuple[Sequence[str], Path]], settings: Detection, workers: int) -> None:
+def picture_path(pictures: Path, path: str) -> Path:
+    """Return where a photo with its faces drawn in lies: PICTURES/IDENTITY/PHOTO.jpg.jpg, whatever the photo's kind."""
+    return pictures / f"{path}.jpg"
+
+
+def _drawn(paths: Iterable[str], pictures: Path | None) -> bool:
+    """Return whether pictures of some photos are there, as far as any are wanted."""
+    return pictures is None or all(picture_path(pictures, path).is_file() for path in paths)
+
+
+def _measure_parts(
+    images: Path, left: Sequence[tuple[Sequence[str], Path]], settings: Detection, workers: int, pictures: Path | None
+) -> None:
     """Measure the parts that are not there yet."""
-    tasks = ((images.absolute(), paths, settings, done) for paths, done in left)
+    folder = None if pictures is None else pictures.absolute()
+    tasks = ((images.absolute(), paths, settings, done, folder) for paths, done in left)
     photos = sum(len(paths) for paths, _ in left)
     with progress("landmarks", photos, lost="without") as advance, local_processes(workers) as workplace:
         work_through(workplace, measure_part, tasks, lambda counts: advance(*counts), kept="what was found is kept")
 
 
-def measure_part(images: Path, paths: Sequence[str], settings: Detection, done: Path) -> tuple[int, int]:
+def measure_part(
+    images: Path, paths: Sequence[str], settings: Detection, done: Path, pictures: Path | None
+) -> tuple[int, int]:
     """Measure some photos and keep what was found; return how many have landmarks and how many have none."""
     # The other cores belong to the other workers.
     cv2.setNumThreads(1)
-    found = [measure_photo(images, path, settings) for path in paths]
+    found = [measure_photo(images, path, settings, pictures) for path in paths]
     write_atomically(done, json.dumps([asdict(measured) for measured in found]).encode())
     taken = sum(bool(measured.landmarks) for measured in found)
     return taken, len(found) - taken

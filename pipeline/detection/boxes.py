@@ -7,6 +7,24 @@ from numpy.typing import NDArray
 
 from pipeline.pixels.numba_cache import compiled
 
+# Where the landmarks lie in the box that the detector finds, in its width and height: medians over 200 photos of the
+# ORL faces.
+_LANDMARKS_IN_BOX = np.array(
+    [[0.2777, 0.3849], [0.7535, 0.3835], [0.5072, 0.5984], [0.3024, 0.7581], [0.7164, 0.7641]], dtype=np.float64
+)
+
+
+def landmarks_of_box(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where the landmarks (5, 2) of an upright face lie in its box (4,): left, top, width, height.
+
+    For a face so small that the detector's own landmarks are worse than none: aligned by these, it keeps the place and
+    size of its box and is not turned.
+
+    >>> landmarks_of_box(np.array([10.0, 20.0, 100.0, 100.0]))[0].round().tolist()
+    [38.0, 58.0]
+    """
+    return box[:2] + _LANDMARKS_IN_BOX * box[2:]
+
 
 def keep_best(
     boxes: NDArray[np.float64], scores: NDArray[np.floating], most: float, of_smaller: bool = False

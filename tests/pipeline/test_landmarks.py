@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -139,6 +140,26 @@ def test_a_photo_changed_meanwhile_is_measured_again(photos: Path, tmp_path: Pat
     assert json.loads((tmp_path / "landmarks.json").read_text())["photos"] == 5
 
 
+def test_pictures_show_boxes_and_points(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copytree(photos / "s11", tmp_path / "photos" / "s11")
+    out, pictures = tmp_path / "landmarks.csv", tmp_path / "pictures"
+    how: dict[str, Any] = {"several": "largest", "least_score": 0.9, "workers": 1, "smallest": 20}
+    measure_folder(tmp_path / "photos", out, **how, pictures=pictures)
+    shown = cv2.imread(str(pictures / "s11" / "two, of them.png.jpg")).astype(int)
+    assert shown.shape == (448, 800, 3)
+    green = (shown[..., 1] - shown[..., 0] > 90) & (shown[..., 1] - shown[..., 2] > 90)
+    red = (shown[..., 2] - shown[..., 0] > 90) & (shown[..., 2] - shown[..., 1] > 90)
+    # The larger face, on the right, is the one taken.
+    assert np.nonzero(green)[1].min() > 400 > np.nonzero(red)[1].max()
+    assert len(list(pictures.rglob("*.jpg"))) == 6
+    plain = tmp_path / "plain.csv"
+    measure_folder(tmp_path / "photos", plain, **how)
+    assert plain.read_bytes() == out.read_bytes()
+    with pytest.raises(UserError, match="finished without pictures"):
+        measure_folder(tmp_path / "photos", plain, **how, pictures=tmp_path / "others")
+
+
 def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "no folder" in refused("pipeline.landmarks", "--images", tmp_path / "none", "--out", tmp_path / "a.csv")
     (tmp_path / "flat").mkdir()
@@ -150,4 +171,7 @@ def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -
     cv2.imwrite(str(tmp_path / "walls" / "a" / "1.png"), np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(UserError, match="no face was taken in any of 1 photos"):
         measure_folder(tmp_path / "walls", tmp_path / "a.csv", several="largest", least_score=0.9, workers=1)
+    assert "--smallest 2" in refused(
+        "pipeline.landmarks", "--images", tmp_path, "--out", tmp_path / "a.csv", "--smallest", 2
+    )
     assert ".csv" in refused("pipeline.landmarks", "--images", tmp_path, "--out", tmp_path / "a.txt")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.detection.boxes import keep_best
+from pipeline.detection.boxes import keep_best, landmarks_of_box
 from pipeline.detection.cascade import find_faces, find_in_all
 from pipeline.sources.datasets import orl_photos
 
@@ -49,6 +49,17 @@ def test_it_finds_what_the_package_finds(seed: int, smallest: int) -> None:
         corners = np.concatenate([face.box[:2], face.box[:2] + face.box[2:]])
         np.testing.assert_allclose(corners, np.array([left, top, left + width, top + height]) + 0.5, atol=0.51)
         np.testing.assert_allclose(face.landmarks, np.array(list(package["keypoints"].values())) + 0.5, atol=0.51)
+
+
+def test_landmarks_of_a_box_are_near_those_measured() -> None:
+    """Of faces that are not turned: within a tenth of the box's side in the median."""
+    (_, path, _), *_ = orl_photos(["s3"])
+    photo = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    (face,) = find_faces(photo, 40, 0.9)
+    away = np.linalg.norm(landmarks_of_box(face.box) - face.landmarks, axis=1)
+    assert np.median(away) < 0.1 * face.box[2]
+    moved_by = np.array([10.0, 5, 0, 0])
+    np.testing.assert_allclose(landmarks_of_box(face.box + moved_by), landmarks_of_box(face.box) + moved_by[:2])
 
 
 def test_photos_together_are_as_photos_alone() -> None:
