@@ -215,17 +215,11 @@ def largest(x: Any, side: int, channels: int, whole: bool) -> Any:
     for picture in range(pictures):
         for row in range(rows):
             for column in range(columns):
-                held = out[picture, row, column]
-                held[:] = -np.inf
+                out[picture, row, column] = -np.inf
                 for down in range(max(0, 2 * row - top), min(height, 2 * row - top + side)):
                     for along in range(max(0, 2 * column - left), min(across, 2 * column - left + side)):
-                        keep_larger(held, x[picture, down, along])
+                        for channel in range(channels):
+                            value, held = x[picture, down, along, channel], out[picture, row, column, channel]
+                            # Written so that compilers see a vector operation.
+                            out[picture, row, column, channel] = value if value > held else held
     return out
-
-
-@compiled
-def keep_larger(held: Any, other: Any) -> None:
-    """Let each of some numbers (n,) be the larger one of it and the other (n or more,)."""
-    for place in range(held.size):
-        # Written so that compilers see a vector operation.
-        held[place] = other[place] if other[place] > held[place] else held[place]

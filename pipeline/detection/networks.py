@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detection.convolution import BLOCK, Layer, convolve, convolve_row, keep_larger, largest, lay_out
+from pipeline.detection.convolution import BLOCK, Layer, convolve, convolve_row, largest, lay_out
 from pipeline.pixels.numba_cache import compiled
 from shards.command import UserError
 
@@ -207,13 +207,17 @@ def _pool_rows(picture: Any, begin: int, rows: int, columns: int, weights: Any, 
             convolve_row(
                 flat_values, line * length, length, 3, width - 2, weights, bias, slope, flat_wide, target, BLOCK
             )
-        for column in range(out.shape[1]):
-            held = out[row, column]
+        # Written so that compilers see vector operations.
+        if lines == 2:
+            below = (width - 2) * BLOCK
+            for place in range(below):
+                upper, lower = flat_wide[place], flat_wide[below + place]
+                flat_wide[place] = lower if lower > upper else upper
+        for column in range(columns):
+            left, right = 2 * column, min(2 * column + 1, width - 3)
             for channel in range(_FIRST):
-                held[channel] = wide[0, 2 * column, channel]
-            for line in range(lines):
-                for across in range(2 * column, min(2 * column + 2, width - 2)):
-                    keep_larger(held, wide[line, across])
+                first, second = flat_wide[left * BLOCK + channel], flat_wide[right * BLOCK + channel]
+                out[row, column, channel] = second if second > first else first
     return out
 
 
