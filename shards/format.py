@@ -17,7 +17,8 @@ Nothing in a folder depends on when, where or by how many processes it was writt
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -46,6 +47,9 @@ PHOTO_DTYPE = np.dtype(
 )
 
 
+COLOURS = ("RGB", "BGR")
+"""Orders of the colours in which networks take pictures."""
+
 WHOLE = "whole"
 """Template of a picture that is resized as it is, without landmarks."""
 
@@ -59,12 +63,23 @@ class Preprocessing:
         points: the template's five points at canvas height 112; empty for "whole".
         size: side of the square face in pixels.
         warp: how the pixels are interpolated.
+        colour: order of the colours in which the network takes them, "RGB" or "BGR"; pictures are kept as RGB.
+        mean, deviation: a level x, 0..255, goes into the network as (x - mean) / deviation.
     """
 
     template: str
     points: tuple[tuple[float, float], ...]
     size: int
     warp: str
+    colour: str = "RGB"
+    mean: float = 127.5
+    deviation: float = 127.5
+
+    def __post_init__(self) -> None:
+        if self.colour not in COLOURS:
+            raise ValueError(f"colour order {self.colour!r}; expected one of {', '.join(COLOURS)}")
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf):
+            raise ValueError(f"mean {self.mean} and deviation {self.deviation}; expected numbers, the second above 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON and checkpoints."""
@@ -74,11 +89,33 @@ class Preprocessing:
     def from_dict(data: dict[str, Any]) -> "Preprocessing":
         """Rebuild from `to_dict`, also after a round trip through JSON."""
         points = tuple((float(x), float(y)) for x, y in data["points"])
-        return Preprocessing(str(data["template"]), points, int(data["size"]), str(data["warp"]))
+        # Written before networks of other projects were read: RGB in [-1, 1].
+        values = {"colour": "RGB", "mean": 127.5, "deviation": 127.5, **data}
+        return Preprocessing(
+            str(data["template"]),
+            points,
+            int(data["size"]),
+            str(data["warp"]),
+            str(values["colour"]),
+            float(values["mean"]),
+            float(values["deviation"]),
+        )
+
+    @property
+    def input_told(self) -> str:
+        """How the levels of a picture go into the network, for people: RGB, (x - 127.5) / 127.5."""
+        return f"{self.colour}, (x - {self.mean:g}) / {self.deviation:g}"
+
+    def with_input_of(self, other: "Preprocessing") -> "Preprocessing":
+        """Return the description of the same faces, given to a network as another description says."""
+        return replace(self, colour=other.colour, mean=other.mean, deviation=other.deviation)
 
     def differences(self, other: "Preprocessing") -> list[str]:
-        """Name every field in which two descriptions differ, with both values."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        """Name every field in which two descriptions cut out faces otherwise, with both values.
+
+        Colours and scale do not count: they are the network's, and the same faces can be given to any.
+        """
+        mine, theirs = self.to_dict(), other.with_input_of(self).to_dict()
         return [f"{name} {mine[name]} against {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 

@@ -19,7 +19,7 @@ ROOMS = {
         ["synthetic", "benchmarks"],
     ],
     "training": [
-        ["settings", "ranks", "checkpoints", "networks", "objectives", "monitoring", "engine", "benchmarks"],
+        ["settings", "ranks", "checkpoints", "peers", "networks", "objectives", "monitoring", "engine", "benchmarks"],
     ],
     "evaluation": [["metrics", "lists", "models", "scoring", "protocols", "reporting", "decisions", "benchmarks"]],
 }

@@ -12,7 +12,9 @@ from shards.command import Parser, UserError, run
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m training.export", description=__doc__)
-    command.add_argument("--checkpoint", type=Path, required=True, help="a .pt of a run, or the authors' .pth")
+    command.add_argument(
+        "--checkpoint", type=Path, required=True, help="a file of a recogniser, of ours or another project"
+    )
     command.add_argument(
         "--format",
         choices=["safetensors", "onnx", "torchscript"],
@@ -29,10 +31,13 @@ def main() -> None:
     if not options.out.absolute().parent.is_dir() or options.out.is_dir():
         raise UserError(f"{options.out} cannot be written; name a file in a folder that is there")
     from shards.writer import write_atomically
-    from training.networks.backbone_file import load_backbone
     from training.networks.export_formats import FORMATS
+    from training.networks.exported_file import load_trainable
+    from training.networks.input_adapter import adapt_input
 
-    loaded = load_backbone(options.checkpoint)
+    loaded = load_trainable(options.checkpoint)
+    # Out goes the network as it came in: with its own colours and scale, which the metadata names.
+    adapt_input(loaded.backbone, None)
     content = FORMATS[options.format](loaded)
     write_atomically(options.out, content)
     print(f"{options.out}: {loaded.name} as {options.format}, {len(content) / 1e6:.1f} MB")

@@ -36,14 +36,16 @@ def parser(defaults: Config) -> Parser:
         "--init-from",
         type=Path,
         default=None,
-        help="checkpoint, ours or the authors', whose backbone a new run begins with; the head is new (default: none)",
+        help="file of a recogniser, of ours or another project, whose backbone a new run begins with; the head is new "
+        "(default: none)",
     )
     command.add_argument(
         "--teacher",
         type=Path,
         default=None,
-        help="checkpoint of a frozen network to learn from, for --recipe adapt; the run begins with its weights, or "
-        "with those of --init-from (default: none)",
+        help="file of a frozen recogniser to learn from, for --recipe adapt: a checkpoint of ours or another project, "
+        "safetensors or ONNX; the run begins with its weights, or with those of --init-from, and takes its backbone, "
+        "size and length of embeddings (default: none)",
     )
     command.add_argument(
         "--mode",
@@ -80,8 +82,17 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
     first = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?")
     first.add_argument("--mode", nargs="?")
+    first.add_argument("--teacher", nargs="?", type=Path)
+    first.add_argument("--init-from", nargs="?", type=Path)
     named = first.parse_known_args(arguments)[0]
-    command = parser(recipe(named.recipe, named.mode) if named.recipe else Config())
+    defaults = recipe(named.recipe, named.mode) if named.recipe else Config()
+    model = named.init_from or named.teacher
+    if named.teacher and not {"-h", "--help"} & set(arguments):
+        from training.networks.initial_weights import following
+
+        # An adapted network is the one that came in: its settings are not the recipe's.
+        defaults = following(defaults, model)
+    command = parser(defaults)
     options = command.parse_args(arguments)
     fields = {name: getattr(command.instantiate(options), name) for name in Config.__dataclass_fields__}
     return options, Config(**{**fields, "mix": tuple(options.mix or ())})

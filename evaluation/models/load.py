@@ -16,41 +16,67 @@ from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
 from training.networks.backbone_file import LoadedBackbone, load_backbone
 from training.networks.exported_file import carries_metadata, exported_format, load_exported, load_foreign
+from training.networks.input_adapter import adapt_input
+from training.peers.onnx_network import input_of_onnx
 from training.settings.import_path import imported, is_import_path
 
 
 def load_model(
-    name: str, *, template: str | None = None, size: int | None = None, beside_others: bool = False
+    name: str,
+    *,
+    template: str | None = None,
+    size: int | None = None,
+    colour: str | None = None,
+    mean: float | None = None,
+    deviation: float | None = None,
+    beside_others: bool = False,
 ) -> LoadedBackbone:
     """Load a model by the name of its file or its import path.
 
     Args:
-        name: one of our checkpoints, the authors' .pth, a safetensors or ONNX file, or `package.module:callable`. The
+        name: a checkpoint of ours, the authors' or another project's, a safetensors or ONNX file, or
+            `package.module:callable`. The
             callable is called with `size=`, or with nothing where it takes no such argument, and returns an
             `nn.Module` or any callable from (N, 3, size, size) float32 RGB in [-1, 1] to (N, D); an `nn.Module`
             named so is taken as it is.
         template: "paper", "centred" or "whole", of a model that does not say itself how it was trained; another one
             must say the same.
-        size: side of the model's pictures in pixels, likewise.
+        size: side of the model's pictures in pixels, likewise; an ONNX file mostly says it.
+        colour: "RGB" or "BGR", in place of what the model or its project says.
+        mean: a level x, 0..255, goes in as (x - mean) / deviation, likewise.
+        deviation: see `mean`.
         beside_others: whether template and size may be meant for other models: a difference is a warning, not an error.
 
     Raises:
         UserError: the file or the module cannot be loaded, does not say how its pictures are prepared and neither
             do `template` and `size`, or says it otherwise than they do.
     """
+    loaded = _load(name, template, size, beside_others)
+    own = loaded.preprocessing
+    form = replace(
+        own,
+        colour=own.colour if colour is None else colour,
+        mean=own.mean if mean is None else mean,
+        deviation=own.deviation if deviation is None else deviation,
+    )
+    adapt_input(loaded.backbone, form)
+    return replace(loaded, preprocessing=form)
+
+
+def _load(name: str, template: str | None, size: int | None, beside_others: bool) -> LoadedBackbone:
     if is_import_path(name) and not Path(name).exists():
         return _from_code(name, _given(name, template, size))
     path = Path(name)
-    if exported_format(path):
-        if not carries_metadata(path):
-            return load_foreign(path, _given(name, template, size))
-        loaded = load_exported(path)
+    if (kind := exported_format(path)) and not carries_metadata(path):
+        if kind == "onnx":
+            return _of_onnx(path, template, size)
+        loaded = load_foreign(path, None)
     else:
-        loaded = load_backbone(path)
-        if loaded.recipe is None and template is not None:
-            # A plain state dict implies its size, not its template; the published one is a guess that the user may
-            # mend.
-            loaded = replace(loaded, preprocessing=preprocessing_of(template, loaded.preprocessing.size))
+        loaded = load_exported(path) if kind else load_backbone(path)
+    if loaded.recipe is None and loaded.step is None and template is not None:
+        # A plain state dict implies its size, not its template; its project's is a guess that the user may mend.
+        own = loaded.preprocessing
+        loaded = replace(loaded, preprocessing=preprocessing_of(template, own.size).with_input_of(own))
     own = loaded.preprocessing
     for option, given, found in (("template", template, own.template), ("size", size, own.size)):
         if given is not None and given != found:
@@ -59,6 +85,13 @@ def load_model(
                 raise UserError(f"{told}; leave it out, or name the checkpoint that was trained so")
             print(f"warning: {told}: it keeps its own", file=sys.stderr)
     return loaded
+
+
+def _of_onnx(path: Path, template: str | None, size: int | None) -> LoadedBackbone:
+    """Load an ONNX file that does not say how its pictures are prepared: its input may say their size and scale."""
+    own_size, scale = input_of_onnx(path)
+    form = _given(str(path), template, own_size if size is None else size)
+    return load_foreign(path, replace(form, mean=scale[0], deviation=scale[1]))
 
 
 def _given(name: str, template: str | None, size: int | None) -> Preprocessing:

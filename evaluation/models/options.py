@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from evaluation.models.embedder import Embedder
     from training.networks.backbone_file import LoadedBackbone
 
-CHECKPOINT_HELP = "ours, the authors' .pth, a safetensors or ONNX file, or package.module:callable"
+CHECKPOINT_HELP = (
+    "a model of ours or another project's (.pt, .pth, .ckpt, .safetensors, .onnx), or package.module:callable"
+)
 
 
 def add_model_options(command: Parser, *, kept: bool = True) -> None:
@@ -27,6 +29,9 @@ def add_model_options(command: Parser, *, kept: bool = True) -> None:
         "(default: its own)",
     )
     add("--size", type=int, metavar="PIXELS", help="side of its pictures in pixels, likewise (default: its own)")
+    add("--colour", choices=["RGB", "BGR"], help="order of the colours that it takes (default: its own)")
+    add("--mean", type=float, help="a level x, 0..255, goes in as (x - mean) / deviation (default: its own)")
+    add("--deviation", type=float, help="likewise (default: its own)")
     add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
     add(
         "--precision",
@@ -70,7 +75,17 @@ def open_embedder(
         raise UserError(f"--size {options.size}; give at least 1 pixel")
     # Without the options nothing is kept.
     cache = None if options.get("no_cache", True) else usable_folder(options.cache)
-    loaded = load_model(name, template=options.template, size=options.size, beside_others=beside_others)
+    if options.deviation is not None and options.deviation <= 0:
+        raise UserError(f"--deviation {options.deviation}; give a number above 0")
+    loaded = load_model(
+        name,
+        template=options.template,
+        size=options.size,
+        colour=options.colour,
+        mean=options.mean,
+        deviation=options.deviation,
+        beside_others=beside_others,
+    )
     if options.precision != "float32" and isinstance(loaded.backbone, OnnxBackbone):
         raise UserError(f"--precision {options.precision} for {name}; an ONNX file computes as it was written")
     embedder = Embedder(

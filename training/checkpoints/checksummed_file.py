@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from shards.command import UserError, first_line
+from training.checkpoints.inert_pickle import load_numbers
 
 _MARK = b"sha256:"
 _HEX = 64
@@ -69,7 +70,7 @@ def write_data(file: BinaryIO, data: dict[str, Any]) -> None:
     checksummed.finish()
 
 
-def load_data(path: Path, checked: bool = False) -> dict[str, Any]:
+def load_data(path: Path, checked: bool = False, foreign: bool = False) -> dict[str, Any]:
     """Load plain data and tensors onto the CPU, never code, after a look at every byte of the file.
 
     Tensors stay in the file, mapped into memory, until they are used.
@@ -77,9 +78,11 @@ def load_data(path: Path, checked: bool = False) -> dict[str, Any]:
     Args:
         path: a file of ours, or any that `torch.save` wrote.
         checked: whether the look at every byte has been done.
+        foreign: read another program's file too, whose other objects become empty stand-ins
+            (`training.checkpoints.inert_pickle`).
 
     Raises:
-        UserError: missing, damaged, or a file that would run code.
+        UserError: missing, damaged, or a file that would run code and is not read as another program's.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint {path}; name a .pt file of a run or a .pth state dict")
@@ -87,7 +90,12 @@ def load_data(path: Path, checked: bool = False) -> dict[str, Any]:
         archive = zipfile.is_zipfile(path)
         if archive and not checked:
             _refuse_damage(path)
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        try:
+            data = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        except pickle.UnpicklingError:
+            if not foreign:
+                raise
+            data = load_numbers(path)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} would run code when loaded, or is no checkpoint; expected plain data and tensors"

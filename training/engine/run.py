@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from training.checkpoints.checkpoint import Checkpoint, WeightsFile, latest_chec
 from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.engine.finite_checks import listed
 from training.engine.training_state import Origin, TrainingState, new_state, save
+from training.networks.backbones import fitting_backbone
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
+from training.networks.input_adapter import adapt_input
+from training.peers.onnx_network import ONNX
 from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks
 from training.settings.config import Config, refuse_changes
 
@@ -119,7 +123,8 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             if teacher is not None:
                 fine_tuned(teacher.preprocessing, loader.preprocessing, teacher.origin.file, run.shards_named)
         with errors_end_all_ranks(world):
-            state = new_state(run.config, loader.identities, world)
+            state = new_state(run.config, loader.identities, world, _backbone_of_onnx(run.config, begun, initial))
+            adapt_input(state.learner.backbone, preprocessing)
             if initial is not None:
                 initial.copy_to(state.learner.backbone)
                 if bad := state.not_finite():
@@ -149,6 +154,16 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             save(run.run_dir, state, origin, run.config, world)
         frozen = teacher.backbone.requires_grad_(False).eval().to(world.device) if teacher else None
         yield Job(run.config, run.run_dir, loader, state, origin, frozen)
+
+
+def _backbone_of_onnx(config: Config, begun: Checkpoint | None, initial: InitialBackbone | None) -> nn.Module | None:
+    """Return a backbone that came from an ONNX file, whose graph the checkpoint or the file holds; else None."""
+    if config.model.backbone != ONNX:
+        return None
+    if begun is not None:
+        return fitting_backbone(ONNX, config.size, config.model.embedding_size, begun.backbone)
+    # A copy: the teacher may be the same network.
+    return deepcopy(initial.backbone) if initial else None
 
 
 def _holds_this_run(run: Run) -> bool:

@@ -31,15 +31,17 @@ class Learner(nn.Module):
         self.backbone, self.head = backbone, head
 
 
-def build_learner(config: Config, identities: int, world: World = ALONE) -> Learner:
+def build_learner(config: Config, identities: int, world: World = ALONE, backbone: nn.Module | None = None) -> Learner:
     """Build backbone and head with the weights that the seed gives, the same on every rank.
 
-    A sharded head holds this rank's rows of the matrix that the head in one piece would begin with.
+    A sharded head holds this rank's rows of the matrix that the head in one piece would begin with. A backbone that is
+    given is taken as it is; one that comes from an ONNX file cannot be built by its name.
     """
     size, settings = config.model.embedding_size, config.head
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = build_backbone(config.model.backbone, config.size, size)
+        if backbone is None:
+            backbone = build_backbone(config.model.backbone, config.size, size)
         if not settings.sharded:
             return Learner(backbone, build_head(settings, identities, size, config.seed))
         head = ShardedHead(settings, identities, size, world, seed=config.seed, sampling=settings.sampling)

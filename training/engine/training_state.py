@@ -143,9 +143,9 @@ class TrainingState:
         return next(place for place, one in enumerate(parameters) if one is parameter)
 
 
-def new_state(config: Config, identities: int, world: World) -> TrainingState:
-    """Return the state of a run at step 0."""
-    learner = channels_last(build_learner(config, identities, world)).to(world.device)
+def new_state(config: Config, identities: int, world: World, backbone: torch.nn.Module | None = None) -> TrainingState:
+    """Return the state of a run at step 0, with a backbone of its own or the one that is given."""
+    learner = channels_last(build_learner(config, identities, world, backbone)).to(world.device)
     return TrainingState(learner, build_optimizer(config.optimizer, learner))
 
 

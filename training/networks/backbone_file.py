@@ -1,21 +1,23 @@
-"""A backbone out of a file, ours or the authors', ready to embed or to be trained on; no code in a file is run."""
+"""A backbone out of a PyTorch file, of whichever project, ready to embed or to be trained on; no code in it is run."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
 from pipeline.alignment.align import preprocessing as preprocessing_of
-from shards.command import UserError, first_line
+from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import Preprocessing
 from training.checkpoints.checkpoint import is_checkpoint, load_checkpoint
 from training.checkpoints.checksummed_file import load_data
 from training.networks.authors_settings import warn_of_contradicting_settings
 from training.networks.backbones import fitting_backbone
+from training.networks.input_adapter import adapt_input
 from training.networks.spherenet import load_flat_spherenet
+from training.peers.state_dicts import keys_told, plain_state, recognised
 
 TRUSTED = "TRUSTED_BACKBONES"
 """Environment variable: import paths of backbones, separated by commas, that a checkpoint may name."""
@@ -26,7 +28,7 @@ class LoadedBackbone:
     """A backbone ready to embed, and where it comes from.
 
     Attributes:
-        backbone: in evaluation mode, on the CPU.
+        backbone: in evaluation mode, on the CPU; takes RGB in [-1, 1] whatever its project does (`adapt_input`).
         preprocessing: what its pictures must go through.
         name: of the architecture.
         step: steps of training, or None where the file does not say.
@@ -43,47 +45,66 @@ class LoadedBackbone:
 
 
 def load_backbone(path: Path) -> LoadedBackbone:
-    """Load a backbone from one of our checkpoints or from the authors' plain state dict.
+    """Load a backbone from one of our checkpoints, the authors' plain state dict, or a file of another project.
 
-    The authors' files are recognised by their content. They carry no preprocessing: it is the published one
-    (template "paper"), at the size that the last layer implies; what a `config.json` beside them says otherwise is told
-    as a warning. No code in a file is run, nor any that a file names: a checkpoint whose backbone is an import path
-    loads only where `TRUSTED_BACKBONES` names it too.
+    Files that are not ours are recognised by their keys and shapes. They carry no preprocessing: it is what their
+    project trains with, for the authors the published one (template "paper"), at the size that the last layer implies;
+    what a `config.json` beside the authors' says otherwise is told as a warning. No code in a file is run, nor any that
+    a file names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
 
     Raises:
-        UserError: the file is missing, damaged or neither of the two, or names a backbone that is not trusted.
+        UserError: the file is missing, damaged or none of these, or names a backbone that is not trusted.
     """
-    data = load_data(path)
+    data = load_data(path, foreign=True)
     sha256 = file_sha256(path)
     if is_checkpoint(data):
-        checkpoint = load_checkpoint(path, checked=True)
-        model = checkpoint.config["model"]
-        size = checkpoint.preprocessing.size
-        refuse_untrusted(path, model["backbone"])
-        try:
-            backbone = fitting_backbone(model["backbone"], size, model["embedding_size"], checkpoint.backbone)
-        except ValueError as error:
-            raise UserError(f"{path} does not fit the backbone {model['backbone']}: {error}") from error
-        return LoadedBackbone(
-            backbone.eval(),
-            checkpoint.preprocessing,
-            model["backbone"],
-            checkpoint.step,
-            checkpoint.recipe,
-            sha256,
+        return _of_checkpoint(path, sha256)
+    return from_state(path, data, sha256)
+
+
+def from_state(path: Path, data: dict[str, Any], sha256: str) -> LoadedBackbone:
+    """Load a backbone from a state dict of the authors or another project, or from a dict that holds one.
+
+    Args:
+        path: of the file, for messages.
+        data: what it holds.
+        sha256: of the file.
+
+    Raises:
+        UserError: a network that is not known here.
+    """
+    if (peer := recognised(data)) is not None:
+        form = replace(
+            preprocessing_of(peer.template, peer.size), colour=peer.colour, mean=peer.mean, deviation=peer.deviation
         )
+        backbone = fitting_backbone(peer.name, peer.size, peer.embedding_size, peer.state)
+        return LoadedBackbone(adapt_input(backbone.eval(), form), form, peer.name, None, None, sha256)
+    # Copies: the file is mapped into memory.
+    state = {key: value.clone() for key, value in plain_state(data).items()}
     try:
-        if not all(isinstance(value, torch.Tensor) for value in data.values()):
-            raise ValueError("not all of its entries are tensors")
-        # Copies: the file is mapped into memory.
-        name, size, backbone = load_flat_spherenet({key: value.clone() for key, value in data.items()})
+        name, size, backbone = load_flat_spherenet(state)
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path} is neither a checkpoint of a training run nor a plain SphereNet state dict: {first_line(error)}"
+            f"{path} holds {keys_told(data)}, of no network that is known here; name the code that builds it, as "
+            "package.module:callable, or export it to ONNX"
         ) from error
     *_, last = backbone.parameters()
     warn_of_contradicting_settings(path, backbone=name, size=size, embedding_size=len(last))
     return LoadedBackbone(backbone.float().eval(), preprocessing_of("paper", size), name, None, None, sha256)
+
+
+def _of_checkpoint(path: Path, sha256: str) -> LoadedBackbone:
+    """Load the backbone of a checkpoint of ours."""
+    checkpoint = load_checkpoint(path, checked=True)
+    model, form = checkpoint.config["model"], checkpoint.preprocessing
+    refuse_untrusted(path, model["backbone"])
+    try:
+        backbone = fitting_backbone(model["backbone"], form.size, model["embedding_size"], checkpoint.backbone)
+    except ValueError as error:
+        raise UserError(f"{path} does not fit the backbone {model['backbone']}: {error}") from error
+    return LoadedBackbone(
+        adapt_input(backbone.eval(), form), form, model["backbone"], checkpoint.step, checkpoint.recipe, sha256
+    )
 
 
 def refuse_untrusted(path: Path, backbone: str) -> None:

@@ -11,12 +11,15 @@ from shards.command import UserError, first_line
 from training.networks.ir_net import IR_NAMES, build_ir_net
 from training.networks.resnet import RESNET_UNITS, build_resnet
 from training.networks.spherenet import SPHERENET_UNITS, build_spherenet
+from training.peers.onnx_network import ONNX, OnnxNetwork
+from training.peers.state_dicts import PEER_BACKBONES
 from training.settings.import_path import imported
 
-BACKBONES: dict[str, Callable[[str, int, int], nn.Sequential]] = {
+BACKBONES: dict[str, Callable[[str, int, int], nn.Module]] = {
     **dict.fromkeys(SPHERENET_UNITS, build_spherenet),
     **dict.fromkeys(RESNET_UNITS, build_resnet),
     **dict.fromkeys(IR_NAMES, build_ir_net),
+    **PEER_BACKBONES,
 }
 
 _REDUCTION = 16
@@ -42,6 +45,8 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module
     """
     if ":" in name:
         return _imported_backbone(name, size, embedding_size)
+    if name == ONNX:
+        raise UserError(f"backbone {ONNX} without a file; name the ONNX file with --teacher or --init-from")
     if name not in BACKBONES:
         raise UserError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}, or package.module:callable")
     if size < _REDUCTION or size % _REDUCTION:
@@ -62,6 +67,8 @@ def fitting_backbone(name: str, size: int, embedding_size: int, state: Mapping[s
         UserError: unknown name, or a size that the network cannot have.
         ValueError: the state dict is not that of this network; its message is one line.
     """
+    if name == ONNX:
+        return OnnxNetwork.from_state(state)
     try:
         if ":" not in name:
             # Without memory first: a network that a damaged file asks for may be larger than the machine.

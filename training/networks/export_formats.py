@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from shards.command import UserError
+from shards.format import Preprocessing
 from training.networks.backbone_file import LoadedBackbone
+from training.peers.onnx_network import OnnxNetwork
 
 METADATA_KEY = "low_resolution_face_recognition"
 METADATA_VERSION = 1
@@ -37,9 +39,14 @@ def metadata(loaded: LoadedBackbone) -> str:
         "preprocessing": loaded.preprocessing.to_dict(),
         "step": loaded.step,
         "recipe": loaded.recipe,
-        "input": f"(N, 3, {size}, {size}) float32 RGB in [-1, 1]",
+        "input": f"(N, 3, {size}, {size}) float32 {_input_told(loaded.preprocessing)}",
     }
     return json.dumps(fields)
+
+
+def _input_told(form: Preprocessing) -> str:
+    in_unit_range = (form.mean, form.deviation) == (127.5, 127.5)
+    return f"{form.colour} in [-1, 1]" if in_unit_range else f"{form.input_told} of levels x, 0..255"
 
 
 def safetensors_bytes(loaded: LoadedBackbone) -> bytes:
@@ -63,9 +70,13 @@ def torchscript_bytes(loaded: LoadedBackbone) -> bytes:
 def onnx_bytes(loaded: LoadedBackbone) -> bytes:
     """Return an ONNX model from `pictures` to `embeddings`, for any number of pictures, with the metadata.
 
+    A network that came from an ONNX file goes out in that file's own layout: its names, its batch, its operators.
+
     Raises:
         UserError: the network, for example one named by its import path, has parts that ONNX cannot say.
     """
+    if isinstance(loaded.backbone, OnnxNetwork):
+        return _with_metadata(loaded.backbone.to_model(), loaded)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -82,6 +93,13 @@ def onnx_bytes(loaded: LoadedBackbone) -> bytes:
     assert program is not None
     model = program.model_proto
     _forget_origin(model)
+    return _with_metadata(model, loaded)
+
+
+def _with_metadata(model: Any, loaded: LoadedBackbone) -> bytes:
+    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata(loaded)
     content: bytes = model.SerializeToString()

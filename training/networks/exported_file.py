@@ -4,21 +4,28 @@ Nothing in a file is run: safetensors hold numbers alone, and an ONNX graph is a
 """
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import nn
 
+from pipeline.alignment.align import preprocessing as preprocessing_of
 from shards.command import UserError
 from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.json_file import parse_object
-from training.networks.backbone_file import LoadedBackbone, refuse_untrusted
+from training.networks.backbone_file import LoadedBackbone, from_state, load_backbone, refuse_untrusted
 from training.networks.backbones import fitting_backbone
-from training.networks.export_formats import INPUT, METADATA_KEY, METADATA_VERSION, OUTPUT
+from training.networks.export_formats import METADATA_KEY, METADATA_VERSION
+from training.networks.input_adapter import adapt_input
 from training.networks.onnx_backbone import OnnxBackbone
-from training.networks.spherenet import load_flat_spherenet
+from training.peers.onnx_network import ONNX, OnnxNetwork, read_onnx
+
+_AGREEMENT = 1e-4
+_USUAL_SIZE = 112
 
 ExportFormat = Literal["safetensors", "onnx", "torchscript"]
 
@@ -111,46 +118,96 @@ def load_exported(path: Path) -> LoadedBackbone:
     if form == "torchscript":
         raise UserError(f"{path} is TorchScript, a program; export the checkpoint as safetensors or onnx instead")
     backbone = _safetensors_network(path, about) if form == "safetensors" else _onnx_network(path, about)
+    form_of_pictures = about.preprocessing
     return LoadedBackbone(
-        backbone.eval(), about.preprocessing, about.backbone, about.step, about.recipe, file_sha256(path)
+        adapt_input(backbone.eval(), form_of_pictures),
+        form_of_pictures,
+        about.backbone,
+        about.step,
+        about.recipe,
+        file_sha256(path),
     )
 
 
-def load_foreign(path: Path, form: Preprocessing) -> LoadedBackbone:
+def load_foreign(path: Path, form: Preprocessing | None) -> LoadedBackbone:
     """Load a safetensors or ONNX file that says nothing of its pictures, as another program writes it.
 
-    An ONNX file may hold any network from pictures to embeddings; a safetensors file a plain SphereNet state dict,
-    because the numbers alone do not say what the layers are.
+    An ONNX file may hold any network from pictures to embeddings; a safetensors file the state dict of a network that
+    `load_backbone` recognises.
 
     Args:
         path: the file.
-        form: how its pictures are prepared.
+        form: how its pictures are prepared; None for a state dict, whose project says it.
 
     Raises:
         UserError: the file is damaged, of another format, or does not fit the size of the pictures.
     """
+    sha256 = file_sha256(path)
     if exported_format(path) == "onnx":
-        return LoadedBackbone(OnnxBackbone(path, form.size).eval(), form, "onnx", None, None, file_sha256(path))
+        assert form is not None
+        network = OnnxBackbone(path, form.size).eval()
+        return LoadedBackbone(adapt_input(network, form), form, ONNX, None, None, sha256)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        name, size, backbone = load_flat_spherenet(load_file(path))
+        state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file: {error}") from error
+    loaded = from_state(path, state, sha256)
+    if form is not None and loaded.preprocessing.size != form.size:
         raise UserError(
-            f"{path} is no plain SphereNet state dict: {error}; name the code that builds its network, as "
-            "package.module:callable"
-        ) from error
-    if size != form.size:
-        raise UserError(f"{path} is a network for pictures of {size} pixels; {form.size} were asked for")
-    return LoadedBackbone(backbone.float().eval(), form, name, None, None, file_sha256(path))
+            f"{path} is a network for pictures of {loaded.preprocessing.size} pixels; {form.size} were asked for"
+        )
+    return loaded
+
+
+def load_trainable(path: Path) -> LoadedBackbone:
+    """Load any file of a recogniser as a network that can be trained.
+
+    As `load_backbone` for PyTorch files and safetensors; the network of an ONNX file is rebuilt operator by operator
+    and held against onnxruntime. One that says nothing of its pictures is taken as InsightFace's are (centred template,
+    RGB, scaled by itself or to [-1, 1]).
+
+    Raises:
+        UserError: the file is missing, damaged, or no such network, or onnxruntime computes something else.
+    """
+    kind = exported_format(path)
+    if kind is None:
+        return load_backbone(path)
+    known = read_metadata(path) if carries_metadata(path) else None
+    if kind != "onnx":
+        return load_exported(path) if known else load_foreign(path, None)
+    network = read_onnx(path).eval()
+    if known:
+        form = known.preprocessing
+    else:
+        mean, deviation = network.input_scale
+        form = replace(preprocessing_of("centred", network.size or _USUAL_SIZE), mean=mean, deviation=deviation)
+    _refuse_disagreement(path, network, form.size)
+    step, recipe = (known.step, known.recipe) if known else (None, None)
+    return LoadedBackbone(adapt_input(network, form), form, ONNX, step, recipe, file_sha256(path))
+
+
+def _refuse_disagreement(path: Path, network: OnnxNetwork, size: int) -> None:
+    """Refuse a network that onnxruntime computes otherwise than torch, for one picture or for several."""
+    pictures = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (3, 3, size, size)).astype(np.float32))
+    with torch.no_grad():
+        ours, theirs = (torch.nn.functional.normalize(one(pictures)) for one in (network, OnnxBackbone(path, size)))
+    away = float((ours - theirs).abs().max())
+    if not away <= _AGREEMENT:
+        raise UserError(
+            f"{path} computes embeddings that differ by {away:.1g} between torch and onnxruntime; name the code that "
+            "builds its network, as package.module:callable"
+        )
 
 
 def _onnx_network(path: Path, about: ExportedMetadata) -> OnnxBackbone:
     network = OnnxBackbone(path, about.preprocessing.size)
-    found = (network.input_name, network.output_name, network.embedding_size)
-    if found != (INPUT, OUTPUT, about.embedding_size):
-        raise UserError(f"{path} computes {found}; its metadata says {(INPUT, OUTPUT, about.embedding_size)}")
+    if network.embedding_size != about.embedding_size:
+        raise UserError(
+            f"{path} gives embeddings of {network.embedding_size} numbers; its metadata says {about.embedding_size}"
+        )
     return network
 
 

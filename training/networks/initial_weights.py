@@ -1,15 +1,19 @@
-"""Fine-tuning: a backbone that begins with the weights of another run, or of the authors."""
+"""Fine-tuning: a backbone that begins with the weights of another run, of the authors, or of any recogniser."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
 from training.checkpoints.checkpoint import WeightsFile
-from training.networks.backbone_file import LoadedBackbone, load_backbone
+from training.networks.backbone_file import LoadedBackbone
+from training.networks.exported_file import load_trainable
+from training.networks.input_adapter import adapt_input
 from training.settings.config import Config
 
 
@@ -43,12 +47,12 @@ class InitialBackbone:
 
 
 def load_initial(path: Path, config: Config) -> InitialBackbone:
-    """Load the backbone to begin with, from a checkpoint of ours or the authors'.
+    """Load the backbone to begin with, from a file of any recogniser, as of `load_trainable`.
 
     Raises:
         UserError: no such file, or a network other than the run's.
     """
-    loaded = load_backbone(path)
+    loaded = load_trainable(path)
     if loaded.name != config.model.backbone:
         raise UserError(
             f"{path} holds a {loaded.name}, this run is of a {config.model.backbone}; "
@@ -61,7 +65,7 @@ def load_teacher(path: Path | None, config: Config, begun: WeightsFile | None) -
     """Load the frozen network that a run learns from, None where it has none.
 
     Args:
-        path: checkpoint, ours or the authors'.
+        path: a file of any recogniser, as of `load_trainable`.
         config: of the run.
         begun: the teacher that a continued run started with.
 
@@ -81,7 +85,7 @@ def load_teacher(path: Path | None, config: Config, begun: WeightsFile | None) -
             f"{list(config.views.sizes)} with photos {config.views.photos}; "
             f"give --views.photos paired with a first half of {config.size}"
         )
-    loaded = load_backbone(path)
+    loaded = load_trainable(path)
     if begun is not None and begun.sha256 != loaded.sha256:
         raise UserError(
             f"the run was started with the teacher {begun.file}, {path} is another file; "
@@ -97,7 +101,35 @@ def _of_size(path: Path, loaded: LoadedBackbone, config: Config) -> InitialBackb
             f"{path} was trained on faces of {loaded.preprocessing.size} pixels, this run is of {config.size}; "
             f"give --size {loaded.preprocessing.size} and shards of that size"
         )
-    return InitialBackbone(loaded.backbone, loaded.preprocessing, WeightsFile(str(path), loaded.sha256))
+    own, said = loaded.preprocessing, config.model
+    form = replace(
+        own,
+        colour=said.colour or own.colour,
+        mean=own.mean if said.mean is None else said.mean,
+        deviation=said.deviation or own.deviation,
+    )
+    return InitialBackbone(adapt_input(loaded.backbone, form), form, WeightsFile(str(path), loaded.sha256))
+
+
+def following(config: Config, path: Path) -> Config:
+    """Return a recipe for the network of a file: its backbone, its length of embeddings and the size of its pictures.
+
+    Raises:
+        UserError: no such file, or no recogniser.
+    """
+    loaded = load_trainable(path)
+    size = loaded.preprocessing.size
+    with torch.no_grad():
+        embedding_size = loaded.backbone(torch.zeros(1, 3, size, size)).shape[1]
+    sizes = tuple(size if side == config.size else side for side in config.views.sizes)
+    form = loaded.preprocessing
+    print(f"{path}: {loaded.name}, {form.template} template, {form.size} pixels, {form.input_told}", file=sys.stderr)
+    return replace(
+        config,
+        model=replace(config.model, backbone=loaded.name, embedding_size=embedding_size),
+        size=size,
+        views=replace(config.views, sizes=sizes),
+    )
 
 
 def fine_tuned(initial: Preprocessing, shards: Preprocessing, path: Path | str, folder: object) -> Preprocessing:
@@ -116,4 +148,4 @@ def fine_tuned(initial: Preprocessing, shards: Preprocessing, path: Path | str, 
             f"{path} and {folder} differ in {differences[0]}; write the shards as the network was trained, "
             "or begin with another checkpoint"
         )
-    return shards
+    return shards.with_input_of(initial)

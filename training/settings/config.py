@@ -14,13 +14,25 @@ class Model:
     """The network.
 
     Attributes:
-        backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; or
-            package.module:callable, called with size and embedding_size.
+        backbone: spherenet4, 10, 20, 36 or 64; resnet50, 101 or 152; ir50, 101 or 152; irse50, 101 or 152; a network
+            of another project in the layout of its files, such as iresnet50, mbf, vit_s or adaface-ir101; onnx, for
+            the network of an ONNX file; or package.module:callable, called with size and embedding_size.
         embedding_size: numbers in an embedding.
+        colour: RGB or BGR, the order in which the file of --teacher or --init-from takes colours; null for what the
+            file or its project says.
+        mean: a level x of a picture, 0..255, goes into that file's network as (x - mean) / deviation; null likewise.
+        deviation: see mean.
     """
 
     backbone: str = "spherenet20"
     embedding_size: int = 512
+    colour: Literal["RGB", "BGR"] | None = None
+    mean: float | None = None
+    deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.deviation is not None and self.deviation <= 0:
+            raise UserError(f"model.deviation {self.deviation}; give a number above 0")
 
 
 @dataclass(frozen=True)
