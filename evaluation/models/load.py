@@ -67,13 +67,15 @@ def _load(name: str, template: str | None, size: int | None, beside_others: bool
     if is_import_path(name) and not Path(name).exists():
         return _from_code(name, _given(name, template, size))
     path = Path(name)
-    if (kind := exported_format(path)) and not carries_metadata(path):
-        if kind == "onnx":
-            return _of_onnx(path, template, size)
-        loaded = load_foreign(path, None)
+    kind = exported_format(path)
+    says = kind is not None and carries_metadata(path)
+    if kind == "onnx" and not says:
+        return _of_onnx(path, template, size)
+    if kind is None:
+        loaded = load_backbone(path)
     else:
-        loaded = load_exported(path) if kind else load_backbone(path)
-    if loaded.recipe is None and loaded.step is None and template is not None:
+        loaded = load_exported(path) if says else load_foreign(path, None)
+    if not says and loaded.recipe is None and template is not None:
         # A plain state dict implies its size, not its template; its project's is a guess that the user may mend.
         own = loaded.preprocessing
         loaded = replace(loaded, preprocessing=preprocessing_of(template, own.size).with_input_of(own))

@@ -67,13 +67,16 @@ def test_every_file_gives_the_same_embeddings(
     assert len(loaded.sha256) == 64
 
 
-def test_what_a_file_does_not_say_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain = str(folder / "plain.safetensors")
+def test_what_a_file_does_not_say_is_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign(tmp_path / "open.onnx", side="side")
     with pytest.raises(UserError, match=r"--template \(paper, centred, whole\) and --size"):
-        load_model(plain)
-    with pytest.raises(UserError, match="pictures of 32 pixels; 64"):
+        load_model(str(tmp_path / "open.onnx"))
+    plain = str(folder / "plain.safetensors")
+    with pytest.raises(UserError, match="trained with size 32, --size 64 is given"):
         load_model(plain, template="paper", size=64)
-    assert load_model(plain, template="centred", size=SIZE).preprocessing.template == "centred"
+    assert load_model(plain, template="centred").preprocessing.template == "centred"
     # A plain state dict implies its size and the published template, which may be told better.
     assert load_model(str(folder / "net.pth"), template="whole").preprocessing.points == ()
     # A file that says how its pictures are prepared is believed.
@@ -96,7 +99,7 @@ def test_torchscript_and_other_files_are_refused(folder: Path, tmp_path: Path) -
     with pytest.raises(UserError, match="is TorchScript, a program"):
         load_model(str(folder / "net.ts"))
     save_file({"weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="name the code that builds its network"):
+    with pytest.raises(UserError, match="name the code that builds it"):
         load_model(str(tmp_path / "other.safetensors"), template="paper", size=SIZE)
     with pytest.raises(UserError, match="no checkpoint"):
         load_model("nowhere/net.pth")
@@ -224,3 +227,17 @@ def test_an_onnx_model_is_opened_without_telling_anyone(folder: Path, tmp_path: 
     environment = {**unset, "TMPDIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=True)
     assert not (tmp_path / ".ses").exists(), "onnxruntime began a session of its telemetry"
+
+
+def test_colours_and_scale_can_be_given(folder: Path, faces: torch.Tensor) -> None:
+    plain = load_model(str(folder / "net.pth"))
+    other = load_model(str(folder / "net.pth"), colour="BGR", mean=0.0, deviation=255.0)
+    assert other.preprocessing.input_told == "BGR, (x - 0) / 255"
+    np.testing.assert_allclose(
+        embeddings(other, faces), embeddings(plain, (faces.flip(1) * 127.5 + 127.5) / 255), atol=1e-5
+    )
+
+
+def test_an_onnx_file_says_the_size_of_its_pictures(tmp_path: Path) -> None:
+    foreign(tmp_path / "fixed.onnx", batch=1)
+    assert load_model(str(tmp_path / "fixed.onnx"), template="centred").preprocessing.size == SIZE

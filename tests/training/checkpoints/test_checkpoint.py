@@ -138,7 +138,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds a list"):
         load_backbone(tmp_path / "list.pt")
     torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match="neither a checkpoint"):
+    with pytest.raises(UserError, match="of no network that is known here"):
         load_backbone(tmp_path / "other.pt")
 
 
