@@ -171,7 +171,7 @@ def input_of_onnx(path: Path) -> tuple[int | None, tuple[float, float]]:
     """Return the side of an ONNX model's pictures, None where it is open, and the mean and deviation of their levels.
 
     Raises:
-        UserError: no ONNX model from pictures to embeddings.
+        UserError: no ONNX model.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -179,7 +179,9 @@ def input_of_onnx(path: Path) -> tuple[int | None, tuple[float, float]]:
         raise UserError(f"{path} is damaged or no ONNX model: {first_line(error)}") from error
     constants = {entry.name for entry in model.graph.initializer}
     constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
-    (given,), _ = _ends(model)
+    given = next((one for one in model.graph.input if one.name not in constants), None)
+    if given is None or len(given.type.tensor_type.shape.dim) != 4:
+        return None, (127.5, 127.5)
     return given.type.tensor_type.shape.dim[2].dim_value or None, _input_scale(model, given.name, constants)
 
 
