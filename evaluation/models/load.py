@@ -71,10 +71,7 @@ def _load(name: str, template: str | None, size: int | None, beside_others: bool
     says = kind is not None and carries_metadata(path)
     if kind == "onnx" and not says:
         return _of_onnx(path, template, size)
-    if kind is None:
-        loaded = load_backbone(path)
-    else:
-        loaded = load_exported(path) if says else load_foreign(path, None)
+    loaded = load_backbone(path) if kind is None else load_exported(path) if says else load_foreign(path, None)
     if not says and loaded.recipe is None and template is not None:
         # A plain state dict implies its size, not its template; its project's is a guess that the user may mend.
         own = loaded.preprocessing

@@ -96,6 +96,8 @@ def load_data(path: Path, checked: bool = False, foreign: bool = False) -> dict[
             if not foreign:
                 raise
             data = load_numbers(path)
+            if not _holds_tensors(data):
+                raise
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} would run code when loaded, or is no checkpoint; expected plain data and tensors"
@@ -107,6 +109,12 @@ def load_data(path: Path, checked: bool = False, foreign: bool = False) -> dict[
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a {type(data).__name__}; expected a checkpoint or a state dict")
     return data
+
+
+def _holds_tensors(data: Any) -> bool:
+    if isinstance(data, dict):
+        return any(map(_holds_tensors, data.values()))
+    return isinstance(data, torch.Tensor)
 
 
 def _refuse_damage(path: Path) -> None:

@@ -73,7 +73,8 @@ def load_numbers(path: Path) -> Any:
         the content; stand-ins where other objects were.
 
     Raises:
-        Exception: whatever PyTorch raises of a damaged file.
+        pickle.UnpicklingError: the file is no such archive.
+        Exception: whatever else PyTorch raises of a damaged file.
     """
     reader = SimpleNamespace(
         Unpickler=_Unpickler, load=_load, UnpicklingError=pickle.UnpicklingError, __name__="inert_pickle"
