@@ -73,10 +73,12 @@ def load_numbers(path: Path) -> Any:
         the content; stand-ins where other objects were.
 
     Raises:
-        pickle.UnpicklingError: the file is no such archive.
-        Exception: whatever else PyTorch raises of a damaged file.
+        pickle.UnpicklingError: the file is damaged, or torch.save did not write it.
     """
     reader = SimpleNamespace(
         Unpickler=_Unpickler, load=_load, UnpicklingError=pickle.UnpicklingError, __name__="inert_pickle"
     )
-    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+    except Exception as error:  # torch raises anything between RuntimeError and AttributeError
+        raise pickle.UnpicklingError(f"no file of torch.save: {error}") from error

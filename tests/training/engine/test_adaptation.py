@@ -3,11 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.loading.batch import Batch
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import vggface2
 from shards.command import UserError
 from tests.training.worlds import on_world
 from training.checkpoints.checkpoint import load_checkpoint
@@ -15,6 +19,10 @@ from training.engine.loop import train
 from training.engine.run import Run
 from training.engine.step import build_learner, for_training, losses_and_gradients
 from training.networks.backbone_file import load_backbone
+from training.networks.export_formats import onnx_bytes
+from training.networks.exported_file import load_trainable
+from training.networks.initial_weights import following
+from training.networks.input_adapter import adapt_input
 from training.ranks.world import ALONE, World
 from training.settings.config import Config, Distillation, Head
 from training.settings.recipes import MODES, TINY, recipe
@@ -66,6 +74,45 @@ def test_it_begins_as_the_teacher_and_resumes_bit_identically(
         expected = torch.lerp(first.backbone[name], value, config.trained_share)
         assert torch.equal(final.backbone[name], expected)
     assert load_backbone(job.run_dir / "final.pt").name == TINY.model.backbone
+
+
+@pytest.mark.slow
+def test_a_network_from_an_onnx_file_is_adapted_and_goes_out_in_its_layout(
+    shards: Path, rendered: Path, train_list: Path, tmp_path: Path
+) -> None:
+    """The run takes everything from the file, resumes without it being built by name, and leaves its names."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.PReLU(8), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(8 * 4 * 4, 12)
+    )
+    theirs = tmp_path / "theirs.onnx"
+    names = {"input_names": ["data"], "output_names": ["fc1"]}
+    torch.onnx.export(network, (torch.zeros(1, 3, 32, 32),), theirs, dynamo=False, **names)  # type: ignore[arg-type]
+    begun = small("fresh", steps=2)
+    config = following(replace(begun, model=replace(begun.model, embedding_size=512)), theirs)
+    assert (config.model.backbone, config.model.embedding_size, config.size) == ("onnx", 12, 32)
+    job = Run(config, "adapt", (shards,), tmp_path / "run", False, teacher=theirs)
+    # The shards are aligned by the paper's template, a file that does not say it is taken as centred.
+    with pytest.raises(UserError, match="differ in template"):
+        train(job, ALONE)
+    centred = tmp_path / "centred"
+    plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, template="centred"))
+    shard(plan, centred, workers=1)
+    train(replace(job, shards=(centred,)), ALONE)
+    train(replace(job, shards=(centred,), config=replace(config, steps=4), resume=True), ALONE)
+    loaded = load_trainable(job.run_dir / "final.pt")
+    assert loaded.name == "onnx"
+    adapt_input(loaded.backbone, None)
+    (tmp_path / "ours.onnx").write_bytes(onnx_bytes(loaded))
+    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
+    session = onnxruntime.InferenceSession(tmp_path / "ours.onnx", providers=["CPUExecutionProvider"])
+    assert [one.name for one in (*session.get_inputs(), *session.get_outputs())] == ["data", "fc1"]
+    with torch.no_grad():
+        expected = loaded.backbone(pictures)
+        assert not torch.allclose(expected, network(pictures))
+    for number, picture in enumerate(pictures):
+        (found,) = session.run(None, {"data": picture[None].numpy()})
+        torch.testing.assert_close(torch.from_numpy(found[0]), expected[number], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
