@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from pipeline.sharding.run import shard
 from pipeline.sources.datasets import orl, vggface2
 from pipeline.synthetic.write import write_dataset
 from tests.campaigns.small_disk import mount, unmount
+from tests.entry_points import ROOT
+from tests.in_process import call
 
-ROOT = Path(__file__).parents[1]
 # Tests start processes of their own: one thread each keeps two cores fair.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torchrun would leave a folder for each job.
@@ -36,6 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that start processes or train: one of them met last would keep one worker long."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_start_quickly() -> None:
+    """Start the server from which worker processes fork, with all that any of them would import for itself."""
+    of_workers = ["pipeline.sharding.tar_job", "pipeline.alignment.landmark_run", "evaluation.lists.mat_lists"]
+    forkserver.set_forkserver_preload(of_workers)
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +81,24 @@ def orl_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Run a Python module or script of the project and return what it printed."""
-    # What commands keep for the next time must not come from, or go to, the user's own folder.
-    cache = tmp_path_factory.mktemp("user-cache")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands keep for the next time must not come from, or go to, the user's own folder."""
+    return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("user-cache"))}
+
+
+@pytest.fixture(scope="session")
+def command(own_cache: dict[str, str]) -> Command:
+    """Call a command in this process, as in `command("shards.verify", folder)`: its exit status and what it printed."""
+
+    def run(name: object, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return call(str(name), *map(str, arguments), **own_cache, **environment)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start(own_cache: dict[str, str]) -> Command:
+    """Start a command in a process of its own, which costs seconds: where `command` does not do."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         words = [str(argument) for argument in arguments]
@@ -84,7 +108,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
+            env={**os.environ, **own_cache, **environment},
             timeout=240,
             check=False,
         )
@@ -94,7 +118,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 @pytest.fixture(scope="session")
 def refused(command: Command) -> Callable[..., str]:
-    """Run a command that must end in one line on stderr with exit status 2, and return the line."""
+    """Call a command that must end in one line on stderr with exit status 2, and return the line."""
 
     def run(*arguments: object) -> str:
         done = command(*arguments)

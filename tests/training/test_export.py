@@ -112,12 +112,14 @@ def test_torchscript_agrees(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "safetensors", "torchscript"])
-def test_the_command_exports_the_authors_weights(kind: str, tmp_path: Path, command: Callable) -> None:
+def test_the_command_exports_the_authors_weights(
+    kind: str, tmp_path: Path, command: Callable, capfd: pytest.CaptureFixture[str]
+) -> None:
     weights = tmp_path / "0100000_net_backbone.pth"
     torch.save(build_backbone("spherenet10", 48).state_dict(), weights)
     out = tmp_path / f"a.{kind}"
     done = command("training.export", "--checkpoint", weights, "--format", kind, "--out", out)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr, capfd.readouterr().err) == (0, "", "")
     assert f"spherenet10 as {kind}" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {weights.name, out.name}
     if kind == "onnx":

@@ -14,7 +14,7 @@ from training.ranks.world import World
 from training.settings.config import Config, Head, Losses, Model
 from training.settings.recipes import TINY
 
-IDENTITIES, BATCH, STEPS = 20, 8, 3
+IDENTITIES, BATCH, STEPS = 20, 4, 3
 CONFIG = Config(
     model=Model(backbone="spherenet4", embedding_size=16),
     size=32,

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.loading.batch import Batch
+from pipeline.sampling.views import Views
 from shards.command import UserError
 from tests.training.worlds import on_world, share
 from training.engine.step import build_learner, for_training, losses_and_gradients
 from training.networks.global_batch_norm import GlobalBatchNorm, over_global_batch
 from training.ranks.world import World
 from training.settings.config import Config, Model
-from training.settings.recipes import TINY
 
 CPU = torch.device("cpu")
 
@@ -111,8 +111,8 @@ def test_a_gpu_gets_the_synchronised_batch_norm_of_pytorch() -> None:
     assert all(p is before[0][name] for name, p in changed.named_parameters())
 
 
-BATCH = 8
-CONFIG = Config(model=Model("ir50", 16), size=32, views=TINY.views, batch=BATCH)
+BATCH = 4
+CONFIG = Config(model=Model("ir50", 16), size=16, views=Views(sizes=(16, 8, 12)), batch=BATCH)
 
 
 def step_of_ir50(world: World) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def step_of_ir50(world: World) -> dict[str, Tensor]:
     trained: nn.Module = learner.backbone
     if world.size > 1:
         trained = DistributedDataParallel(over_global_batch(learner.backbone, CPU))
-    batch = Batch(0, labels, views, torch.zeros(len(labels), 4, dtype=torch.int64), 32)
+    batch = Batch(0, labels, views, torch.zeros(len(labels), 3, dtype=torch.int64), 16)
     network_input = batch.network_input().double()
     embeddings = trained(network_input)
     loss = nn.functional.cross_entropy(learner.head(embeddings, batch.view_labels()), batch.view_labels())
@@ -152,7 +152,7 @@ def test_a_step_of_an_ir_se_network_has_a_finite_loss() -> None:
     config = replace(CONFIG, model=Model("irse50", 16))
     world = World(0, 1, CPU)
     views = tuple(torch.randint(0, 256, (2, s, s, 3), dtype=torch.uint8) for s in CONFIG.views.sizes)
-    batch = Batch(0, torch.arange(2), views, torch.zeros(2, 4, dtype=torch.int64), 32)
+    batch = Batch(0, torch.arange(2), views, torch.zeros(2, 3, dtype=torch.int64), 16)
     learner = build_learner(config, 10)
     assert torch.isfinite(losses_and_gradients(for_training(learner, config, world), batch, config, world).total)
     assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
