@@ -16,10 +16,13 @@ from pipeline.sources.datasets import orl, vggface2
 from pipeline.synthetic.write import write_dataset
 from tests.campaigns.small_disk import mount, unmount
 from tests.entry_points import ROOT
+from tests.forked import in_forked_process
 from tests.in_process import call
 
 # Tests start processes of their own: one thread each keeps two cores fair.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a command starts more, they sleep while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # torchrun would leave a folder for each job.
 os.environ.setdefault("PET_LOG_DIR", os.devnull)
 # onnxruntime would tell its makers of every model that it opens.
@@ -32,6 +35,13 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-losses", action="store_true", help="write the pinned losses of the tiny recipe anew")
+
+
+def pytest_configure() -> None:
+    """Give each of several processes of pytest a core, so that none starts more threads than there are cores left."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -144,3 +154,10 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
     yield mounted
     unmount(disk)
+
+
+@pytest.fixture
+def forked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks fork the process of each run, which would import PyTorch for seconds."""
+    for name in ("runner", "loader", "index_and_soak"):
+        monkeypatch.setattr(f"pipeline.benchmarks.{name}.in_fresh_process", in_forked_process)

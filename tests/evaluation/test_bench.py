@@ -25,6 +25,7 @@ def test_pairs_name_every_picture_and_are_what_they_are_called(pictures: int, mo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_ways_agree_and_are_reported(tmp_path: Path, command: Callable, refused: Callable[..., str]) -> None:
     small = ["--pictures", 40, "--pairs", 44, "--sample", 6, "--rounds", 1, "--size", 32, "--backbone", "spherenet4"]
     done = command("evaluation.bench", *small, "--threads", 1, "--data", tmp_path / "data", "--out", tmp_path)

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from pipeline.alignment.align import similarity, template_points
 from tests.evaluation.conftest import SIZE
 from training.networks.backbones import build_backbone
-
-pytestmark = pytest.mark.slow
 
 
 def cosine(checkpoint: Path, faces: list[np.ndarray]) -> float:

@@ -19,6 +19,7 @@ from shards.index import ShardIndex
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_every_way_is_measured(shards: Path, tmp_path: Path, command: Callable) -> None:
     options = ["--rounds", 1, "--batches", 1, "--batch", 4, "--workers", 1, "--out", tmp_path]
     done = command("pipeline.bench", "loader", "--shards", shards, *options)
@@ -72,6 +73,7 @@ def test_the_soak_sees_growth_and_none() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_the_soak_writes_its_figures(shards: Path, tmp_path: Path, command: Callable) -> None:
     options = ["--shards", shards, "--batch", 4, "--soak-batches", 12, "--workers", 1, "--out", tmp_path]
     done = command("pipeline.bench", "soak", *options)

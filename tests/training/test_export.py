@@ -71,6 +71,7 @@ def embeddings_of(checkpoint: Path, pictures: torch.Tensor) -> torch.Tensor:
     return embeddings
 
 
+@pytest.mark.slow
 def test_onnx_agrees_in_onnxruntime(checkpoint: Path) -> None:
     content = onnx_bytes(load_backbone(checkpoint))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

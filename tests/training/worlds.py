@@ -1,21 +1,15 @@
 """Real gloo processes for the tests: the same work on worlds of several sizes."""
 
-import importlib
 import os
 import socket
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.multiprocessing as mp
 
-from pipeline.pixels.resample_on_cpu import enlarge_to_range, reduce
-from training.engine import loop
+from tests.forked import origin
 from training.ranks.world import World, joined_world
 
 Work = Callable[..., dict[str, torch.Tensor]]
@@ -32,27 +26,8 @@ def _join(rank: int, work: Work, size: int, environment: dict[str, str], out: Pa
         torch.save(work(world, *arguments), out / f"{size}-{rank}.pt")
 
 
-def _prepare() -> None:
-    """Import what takes seconds and every rank needs, and load the compiled pixel kernels."""
-    for name in ("training.engine.run", "training.engine.validation", "torch._dynamo"):
-        importlib.import_module(name)
-    faces = np.zeros((1, 8, 8, 3), dtype=np.uint8)
-    enlarge_to_range(reduce(faces, 4), np.empty((1, 8, 8, 3), dtype=np.float32))
-    loop.try_to_write_page = without_page
-
-
-def without_page(run_dir: Path) -> None:
-    """Leave out the page of a run, whose pictures take longer than its few steps; tests/training/monitoring has it."""
-
-
 def _fork(work: Work, size: int, *arguments: object) -> None:
     mp.start_processes(_join, (work, size, *arguments), nprocs=size, start_method="fork")
-
-
-@cache
-def _origin() -> ProcessPoolExecutor:
-    """Return the one process from which all ranks fork: it has imported what they need, and computes nothing."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare)
 
 
 def on_world(size: int, work: Work, out: Path, *arguments: object) -> list[dict[str, torch.Tensor]]:
@@ -66,7 +41,7 @@ def on_world(size: int, work: Work, out: Path, *arguments: object) -> list[dict[
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     said = out / f"said-{size}.txt"
     try:
-        _origin().submit(_fork, work, size, environment, out, arguments).result()
+        origin().submit(_fork, work, size, environment, out, arguments).result()
     finally:
         if said.exists():
             sys.stderr.write(said.read_text())

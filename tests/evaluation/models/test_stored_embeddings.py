@@ -36,7 +36,6 @@ def figures(outcome: Outcome) -> dict[str, tuple[float, int]]:
     return {figure.name: (figure.value, figure.n) for figure in outcome.figures if figure.n}
 
 
-@pytest.mark.slow
 def test_a_folder_of_whole_pictures(
     rendered: Path,
     model: Embedder,
@@ -68,7 +67,6 @@ def test_a_folder_of_whole_pictures(
     assert f"(no embedding in the file); the names in {stored_path} look like " in line
 
 
-@pytest.mark.slow
 def test_a_landmark_list_in_several_sizes(
     rendered: Path, model: Embedder, embed: Callable[..., StoredEmbeddings]
 ) -> None:
@@ -84,7 +82,6 @@ def test_a_landmark_list_in_several_sizes(
     assert "no embedding in the file" in {reason for _, reason in lacking.missing}
 
 
-@pytest.mark.slow
 def test_unreadable_pictures_are_named_and_not_in_the_file(
     tmp_path: Path, embed: Callable[..., StoredEmbeddings]
 ) -> None:
@@ -103,7 +100,6 @@ def test_unreadable_pictures_are_named_and_not_in_the_file(
         assert file["vectors"].dtype == np.float32
 
 
-@pytest.mark.slow
 def test_native_sizes_give_scfaces_probes(
     rendered: Path, model: Embedder, embed: Callable[..., StoredEmbeddings], tmp_path: Path
 ) -> None:

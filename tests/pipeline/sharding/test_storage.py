@@ -37,7 +37,6 @@ def options(rendered: Path, train_list: Path) -> list[object]:
     return [*words, "--size", 32, "--min-tars", 6, "--workers", 1]
 
 
-@pytest.mark.slow
 def test_a_full_disk_costs_the_tars_in_hand(
     rendered: Path,
     train_list: Path,
@@ -84,7 +83,6 @@ def test_a_data_set_that_does_not_fit_leaves_nothing(tmp_path: Path, small_disk:
     assert write_dataset(disk, "vggface2", identities=4, photos=3, seed=0) == 18
 
 
-@pytest.mark.slow
 def test_no_room_for_a_preview_keeps_the_older_one(
     shards: Path, small_disk: Callable[[str], Path], refused: Callable[..., str]
 ) -> None:
@@ -94,6 +92,7 @@ def test_no_room_for_a_preview_keeps_the_older_one(
     assert contents(out.parent) == {"preview.png": b"older"}
 
 
+@pytest.mark.slow
 def test_a_second_command_is_refused_while_the_first_works(options: list[object], tmp_path: Path) -> None:
     words = [
         sys.executable,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training.worlds import without_page
+from tests.forked import without_page
 
 
 @pytest.fixture(autouse=True)

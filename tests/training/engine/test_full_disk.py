@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from shards.command import UserError, storage_mistake
 from tests.campaigns.full_disk import run, sound_checkpoints
 from tests.campaigns.kill_trainer import losses
 from tests.campaigns.small_disk import PAGE, room_taken
+from tests.training.worlds import on_world
 from training.engine.loop import train
 from training.engine.run import Run
-from training.ranks.world import ALONE
+from training.ranks.world import ALONE, World
 from training.settings.recipes import TINY
 
 CONFIG = replace(TINY, steps=3, checkpoint_every=1, log_every=1)
@@ -53,15 +55,22 @@ def test_no_room_for_the_log_is_one_line(shards: Path, tmp_path: Path, small_dis
     assert done.stderr.splitlines()[-1].endswith("run the command again")
 
 
+def refused_by_all(world: World, shards: Path, run_dir: Path) -> dict[str, Tensor]:
+    with pytest.raises(SystemExit) as ended:
+        train(Run(CONFIG, "tiny", (shards,), run_dir, resume=False), world)
+    assert ended.value.code == 2
+    return {}
+
+
 @pytest.mark.slow
-def test_many_processes_tell_a_full_disk_once_and_end_alike(shards: Path, small_disk: Callable[[str], Path]) -> None:
-    run_dir = small_disk("size=2m") / "run"
-    words = ["torch.distributed.run", "--standalone", "--nproc-per-node", 2, "training/main.py", "--recipe", "tiny"]
-    done = run([*words, "--device", "cpu", "--shards", shards, "--run-dir", run_dir])
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def test_many_processes_tell_a_full_disk_once_and_end_alike(
+    shards: Path, tmp_path: Path, small_disk: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_world(2, refused_by_all, tmp_path, shards, small_disk("size=2m") / "run")
+    said = capsys.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "step-0000000.pt: No space left on device" in line
-    assert "exitcode  : 2" in done.stderr
-    assert "lost another process" not in done.stderr
+    assert "lost another process" not in said
 
 
 def test_other_errors_of_files_are_no_mistake() -> None:
