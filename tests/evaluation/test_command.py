@@ -57,6 +57,7 @@ def report(
     return out
 
 
+@pytest.mark.slow
 def test_results_hold_every_figure(report: Path) -> None:
     data = json.loads((report / "results.json").read_text())
     assert data["schema"] == 1
@@ -90,6 +91,7 @@ def test_results_hold_every_figure(report: Path) -> None:
     assert [skipped["option"] for skipped in data["skipped"]] == ["--lfw", "--tinyface"]
 
 
+@pytest.mark.slow
 def test_what_is_printed_is_what_was_measured(report: Path) -> None:
     data = json.loads((report / "results.json").read_text())
     printed = (report / "printed.txt").read_text()
@@ -100,6 +102,7 @@ def test_what_is_printed_is_what_was_measured(report: Path) -> None:
         assert "inverted slope" in told, "a reader compares TARs with the published ones"
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(report: Path) -> None:
     page = (report / "report.html").read_text()
     HTMLParser().feed(page)
@@ -111,6 +114,7 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
     assert page.count("data:image/jpeg;base64,") >= 20
 
 
+@pytest.mark.slow
 def test_plots_are_pictures_named_in_the_text(report: Path) -> None:
     text = (report / "report.md").read_text()
     named = re.findall(r"\]\((plots/[^)]+)\)", text)

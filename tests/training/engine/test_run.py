@@ -73,9 +73,10 @@ def test_golden_losses(whole_run: Path, request: pytest.FixtureRequest) -> None:
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_runs_are_bit_identical(whole_run: Path, shards: Path, tmp_path: Path, command: Callable) -> None:
-    assert command(*TINY, "--shards", shards, "--run-dir", tmp_path).returncode == 0
-    assert losses(tmp_path) == losses(whole_run)
+    assert command(*TINY, "--shards", shards, "--run-dir", tmp_path, "--steps", 12).returncode == 0
+    assert losses(tmp_path) == losses(whole_run)[:12]
 
 
 @pytest.mark.slow
