@@ -45,7 +45,9 @@ def write_checkpoint(path: Path, name: str) -> None:
     save_checkpoint(path, saved)
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(
+    scope="module", params=[BACKBONES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES[1:])]
+)
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / f"{request.param}.pt"
     write_checkpoint(path, request.param)

@@ -24,7 +24,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         ("onnx, metadata", 20),
         ("torchscript", 30),
         ("resume", 150),
-        ("page", 20),
+        ("page", 8),
         ("embeddings", 60),
         ("results", 60),
     ],
