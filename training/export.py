@@ -21,6 +21,9 @@ def parser() -> Parser:
         required=True,
         help="safetensors: the weights alone; onnx, torchscript: the network with them",
     )
+    command.add_argument(
+        "--averaged", action="store_true", help="the moving average of the weights, of a run with --optimizer.average"
+    )
     command.add_argument("--out", type=Path, required=True, help="the file; an older one is replaced")
     return command
 
@@ -35,7 +38,7 @@ def main() -> None:
     from training.networks.exported_file import load_trainable
     from training.networks.input_adapter import adapt_input
 
-    loaded = load_trainable(options.checkpoint)
+    loaded = load_trainable(options.checkpoint, options.averaged)
     # Out goes the network as it came in: with its own colours and scale, which the metadata names.
     adapt_input(loaded.backbone, None)
     content = FORMATS[options.format](loaded)

@@ -118,7 +118,10 @@ def only_first_process_reports() -> Iterator[None]:
 def main() -> None:
     """Train a recipe."""
     with only_first_process_reports():
-        options, config = read_command_line(sys.argv[1:])
+        options, told = read_command_line(sys.argv[1:])
+        from training.settings.epochs import in_steps
+
+        config = in_steps(told, options.shards)
     from training.engine.loop import train
     from training.engine.run import Run
     from training.engine.validation import validation_of_run

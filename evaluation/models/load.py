@@ -30,6 +30,7 @@ def load_model(
     mean: float | None = None,
     deviation: float | None = None,
     beside_others: bool = False,
+    averaged: bool = False,
 ) -> LoadedBackbone:
     """Load a model by the name of its file or its import path.
 
@@ -46,12 +47,13 @@ def load_model(
         mean: a level x, 0..255, goes in as (x - mean) / deviation, likewise.
         deviation: see `mean`.
         beside_others: whether template and size may be meant for other models: a difference is a warning, not an error.
+        averaged: take the moving average of the weights that one of our checkpoints may hold.
 
     Raises:
         UserError: the file or the module cannot be loaded, does not say how its pictures are prepared and neither
             do `template` and `size`, or says it otherwise than they do.
     """
-    loaded = _load(name, template, size, beside_others)
+    loaded = _load(name, template, size, beside_others, averaged)
     own = loaded.preprocessing
     form = replace(
         own,
@@ -63,15 +65,21 @@ def load_model(
     return replace(loaded, preprocessing=form)
 
 
-def _load(name: str, template: str | None, size: int | None, beside_others: bool) -> LoadedBackbone:
-    if is_import_path(name) and not Path(name).exists():
+def _load(name: str, template: str | None, size: int | None, beside_others: bool, averaged: bool) -> LoadedBackbone:
+    code = is_import_path(name) and not Path(name).exists()
+    if averaged and (code or exported_format(Path(name))):
+        raise UserError(f"--averaged for {name}; only the checkpoint of a run holds an average, leave it out")
+    if code:
         return _from_code(name, _given(name, template, size))
     path = Path(name)
     kind = exported_format(path)
     says = kind is not None and carries_metadata(path)
     if kind == "onnx" and not says:
         return _of_onnx(path, template, size)
-    loaded = load_backbone(path) if kind is None else load_exported(path) if says else load_foreign(path, None)
+    if kind is None:
+        loaded = load_backbone(path, averaged)
+    else:
+        loaded = load_exported(path) if says else load_foreign(path, None)
     if not says and loaded.recipe is None and template is not None:
         # A plain state dict implies its size, not its template; its project's is a guess that the user may mend.
         own = loaded.preprocessing

@@ -32,6 +32,11 @@ def add_model_options(command: Parser, *, kept: bool = True) -> None:
     add("--colour", choices=["RGB", "BGR"], help="order of the colours that it takes (default: its own)")
     add("--mean", type=float, help="a level x, 0..255, goes in as (x - mean) / deviation (default: its own)")
     add("--deviation", type=float, help="likewise (default: its own)")
+    add(
+        "--averaged",
+        action="store_true",
+        help="the moving average of the weights, which checkpoints of runs with --optimizer.average hold",
+    )
     add("--flip", action="store_true", help="average each picture's embedding with its mirror image's")
     add(
         "--precision",
@@ -85,6 +90,7 @@ def open_embedder(
         mean=options.mean,
         deviation=options.deviation,
         beside_others=beside_others,
+        averaged=options.get("averaged", False),
     )
     if options.precision != "float32" and isinstance(loaded.backbone, OnnxBackbone):
         raise UserError(f"--precision {options.precision} for {name}; an ONNX file computes as it was written")

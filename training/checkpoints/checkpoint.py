@@ -66,6 +66,7 @@ class Checkpoint:
         initial: the file whose weights a fine-tuned backbone began with, None for another.
         validation_due: whether the validation of this step was cut short, and is to be made up for.
         teacher: the file of the frozen network that the run learns from, None without one.
+        averaged: state dict of the moving average of the backbone's weights, None without one.
     """
 
     step: int
@@ -81,6 +82,7 @@ class Checkpoint:
     initial: WeightsFile | None = None
     validation_due: bool = False
     teacher: WeightsFile | None = None
+    averaged: dict | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -124,6 +126,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
         for name in ("initial", "teacher"):
             data[name] = WeightsFile(**data[name]) if data.get(name) else None
         data.setdefault("validation_due", False)
+        data.setdefault("averaged", None)
         checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
         _require_types(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

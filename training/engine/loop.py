@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pipeline.loading.batch import Batch
 from training.checkpoints.checkpoint import Best
 from training.engine.finite_guard import FiniteGuard
+from training.engine.gradient_norm import clip_gradients
 from training.engine.next_batch import BatchFetcher
 from training.engine.optimizer import set_learning_rate
 from training.engine.run import Job, Run, locked_run, open_run
@@ -108,10 +109,13 @@ def _step(job: Job, trained: Trained, batch: Batch, guard: FiniteGuard, world: W
     """Do a step, and return its learning rate."""
     config, state = job.config, job.state
     assert batch.step == state.step
-    rate = set_learning_rate(state.optimizer, config.optimizer, state.step)
+    rate = set_learning_rate(state.optimizer, config.optimizer, state.step, config.steps)
     state.optimizer.zero_grad(set_to_none=True)
     guard.note(batch, losses_and_gradients(trained, batch, config, world))
+    clip_gradients(state.learner, config.optimizer)
     state.optimizer.step()
+    if state.average is not None:
+        state.average.follow(state.learner.backbone)
     state.step += 1
     return rate
 
@@ -142,7 +146,7 @@ def _validated(job: Job, world: World, validate: Validate, log: MetricsLog | Non
         # Kept for each module: frozen batch norms stay in evaluation mode.
         training, started = {one: one.training for one in backbone.modules()}, time.monotonic()
         try:
-            with stops.stops_early():
+            with stops.stops_early(), state.average.lent_to(backbone) if state.average else nullcontext():
                 figures = validate(backbone.eval(), state.step)
         except StoppedEarly:
             print(

@@ -127,6 +127,8 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             adapt_input(state.learner.backbone, preprocessing)
             if initial is not None:
                 initial.copy_to(state.learner.backbone)
+                if state.average is not None:
+                    state.average.restore(state.learner.backbone.state_dict())
                 if bad := state.not_finite():
                     raise UserError(
                         f"{initial.origin.file} holds numbers that are not finite, in {listed(bad)}; "

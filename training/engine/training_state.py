@@ -21,6 +21,7 @@ from training.checkpoints.run_folder import BEST, FINAL, checkpoint_path
 from training.engine.finite_checks import listed, not_finite
 from training.engine.optimizer import build_optimizer
 from training.engine.step import Learner, build_learner
+from training.engine.weight_average import WeightAverage
 from training.networks.backbones import channels_last
 from training.objectives.class_shards import full_state, shard_state
 from training.objectives.sharded_head import ShardedHead
@@ -53,6 +54,7 @@ class TrainingState:
     Attributes:
         learner: backbone and head.
         optimizer: over the learner's parameters.
+        average: moving average of the backbone's weights, None where there is none.
         step: number of steps done.
         best: validation of the best step so far, if there was any.
         validation_due: whether the validation of this step was cut short.
@@ -60,6 +62,7 @@ class TrainingState:
 
     learner: Learner
     optimizer: torch.optim.Optimizer
+    average: WeightAverage | None = None
     step: int = 0
     best: Best | None = None
     validation_due: bool = False
@@ -86,6 +89,8 @@ class TrainingState:
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.step, self.best, self.validation_due = checkpoint.step, checkpoint.best, checkpoint.validation_due
         self.learner.backbone.load_state_dict(checkpoint.backbone)
+        if self.average is not None:
+            self.average.restore(checkpoint.averaged)
         head, saved = self.learner.head, checkpoint.optimizer["state"]
         sharded = self._place_of(head.weight) if isinstance(head, ShardedHead) else None
         # Copies: the file is mapped into memory, and the optimiser would keep its tensors.
@@ -124,7 +129,9 @@ class TrainingState:
                 return None
         else:
             head_state = head.state_dict()
-        return {"backbone": self.learner.backbone.state_dict(), "head": head_state, "optimizer": optimizer}
+        averaged = self.average.values if self.average is not None else None
+        backbone = self.learner.backbone.state_dict()
+        return {"backbone": backbone, "averaged": averaged, "head": head_state, "optimizer": optimizer}
 
     def not_finite(self) -> list[str]:
         """Return the names of this rank's tensors that hold a NaN or an infinity; waits for the device."""
@@ -135,6 +142,8 @@ class TrainingState:
             for what, value in moments.items()
             if torch.is_tensor(value)
         }
+        averaged = self.average.values if self.average is not None else {}
+        kept |= {f"average of {name}": value for name, value in averaged.items()}
         return not_finite({**self.learner.state_dict(), **kept})
 
     def _place_of(self, parameter: torch.nn.Parameter) -> int:
@@ -146,7 +155,8 @@ class TrainingState:
 def new_state(config: Config, identities: int, world: World, backbone: torch.nn.Module | None = None) -> TrainingState:
     """Return the state of a run at step 0, with a backbone of its own or the one that is given."""
     learner = channels_last(build_learner(config, identities, world, backbone)).to(world.device)
-    return TrainingState(learner, build_optimizer(config.optimizer, learner))
+    average = WeightAverage(learner.backbone, config.optimizer.average) if config.optimizer.average else None
+    return TrainingState(learner, build_optimizer(config.optimizer, learner), average)
 
 
 def save(
@@ -175,8 +185,12 @@ def save(
             if FINAL in names and config.trained_share < 1:
                 names.remove(FINAL)
                 begun = load_checkpoint(checkpoint_path(run_dir, 0)).backbone
-                mixed = interpolated(begun, checkpoint.backbone, config.trained_share)
-                save_checkpoint(run_dir / FINAL, replace(checkpoint, backbone=mixed))
+                mixed, averaged = (
+                    interpolated(begun, trained, config.trained_share) if trained is not None else None
+                    for trained in (checkpoint.backbone, checkpoint.averaged)
+                )
+                assert mixed is not None
+                save_checkpoint(run_dir / FINAL, replace(checkpoint, backbone=mixed, averaged=averaged))
             first, *others = [*(run_dir / name for name in names), checkpoint_path(run_dir, state.step)]
             save_checkpoint(first, checkpoint)
             for path in others:

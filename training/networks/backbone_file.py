@@ -1,5 +1,6 @@
 """A backbone out of a PyTorch file, of whichever project, ready to embed or to be trained on; no code in it is run."""
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ class LoadedBackbone:
     sha256: str
 
 
-def load_backbone(path: Path) -> LoadedBackbone:
+def load_backbone(path: Path, averaged: bool = False) -> LoadedBackbone:
     """Load a backbone from one of our checkpoints, the authors' plain state dict, or a file of another project.
 
     Files that are not ours are recognised by their keys and shapes. They carry no preprocessing: it is what their
@@ -52,13 +53,20 @@ def load_backbone(path: Path) -> LoadedBackbone:
     what a `config.json` beside the authors' says otherwise is told as a warning. No code in a file is run, nor any that
     a file names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
 
+    Args:
+        path: the file.
+        averaged: take the moving average of the weights, which a run with `optimizer.average` keeps.
+
     Raises:
-        UserError: the file is missing, damaged or none of these, or names a backbone that is not trusted.
+        UserError: the file is missing, damaged or none of these, names a backbone that is not trusted, or holds no
+            average.
     """
     data = load_data(path, foreign=True)
     sha256 = file_sha256(path)
     if is_checkpoint(data):
-        return _of_checkpoint(path, sha256)
+        return _of_checkpoint(path, sha256, averaged)
+    if averaged:
+        raise UserError(f"{path} holds no average of weights, only the trained ones; leave the option out")
     return from_state(path, data, sha256)
 
 
@@ -93,13 +101,19 @@ def from_state(path: Path, data: dict[str, Any], sha256: str) -> LoadedBackbone:
     return LoadedBackbone(backbone.float().eval(), preprocessing_of("paper", size), name, None, None, sha256)
 
 
-def _of_checkpoint(path: Path, sha256: str) -> LoadedBackbone:
+def _of_checkpoint(path: Path, sha256: str, averaged: bool) -> LoadedBackbone:
     """Load the backbone of a checkpoint of ours."""
     checkpoint = load_checkpoint(path, checked=True)
     model, form = checkpoint.config["model"], checkpoint.preprocessing
+    state = checkpoint.averaged if averaged else checkpoint.backbone
+    if state is None:
+        raise UserError(f"{path} holds no average of weights; train with --optimizer.average, or leave the option out")
+    if averaged:
+        # Other weights than the file's own are another model.
+        sha256 = hashlib.sha256(f"{sha256} averaged".encode()).hexdigest()
     refuse_untrusted(path, model["backbone"])
     try:
-        backbone = fitting_backbone(model["backbone"], form.size, model["embedding_size"], checkpoint.backbone)
+        backbone = fitting_backbone(model["backbone"], form.size, model["embedding_size"], state)
     except ValueError as error:
         raise UserError(f"{path} does not fit the backbone {model['backbone']}: {error}") from error
     return LoadedBackbone(

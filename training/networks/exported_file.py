@@ -162,19 +162,26 @@ def load_foreign(path: Path, form: Preprocessing | None) -> LoadedBackbone:
     return loaded
 
 
-def load_trainable(path: Path) -> LoadedBackbone:
+def load_trainable(path: Path, averaged: bool = False) -> LoadedBackbone:
     """Load any file of a recogniser as a network that can be trained.
 
     As `load_backbone` for PyTorch files and safetensors; the network of an ONNX file is rebuilt operator by operator
     and held against onnxruntime. One that says nothing of its pictures is taken as InsightFace's are (centred template,
     RGB, scaled by itself or to [-1, 1]).
 
+    Args:
+        path: the file.
+        averaged: take the moving average of the weights that a checkpoint of ours may hold.
+
     Raises:
-        UserError: the file is missing, damaged, or no such network, or onnxruntime computes something else.
+        UserError: the file is missing, damaged, or no such network, holds no average, or onnxruntime computes something
+            else.
     """
     kind = exported_format(path)
     if kind is None:
-        return load_backbone(path)
+        return load_backbone(path, averaged)
+    if averaged:
+        raise UserError(f"--averaged for {path}; only the checkpoint of a run holds an average, leave it out")
     known = read_metadata(path) if carries_metadata(path) else None
     if kind != "onnx":
         return load_exported(path) if known else load_foreign(path, None)

@@ -120,7 +120,9 @@ class Config:
         distillation: the loss terms against a teacher.
         optimizer: the optimiser and its schedule.
         batch: identities in a batch, over all processes.
-        steps: steps of the run, a batch each.
+        steps: steps of the run, a batch each; 0 for as many as the epochs make.
+        epochs: epochs of the run, each as many steps as the identities (or, with sampling photo, the photos) make
+            batches; 0 for as many as the steps make.
         trained_share: share 0..1 of the trained weights in final.pt; the rest is the weights that the run began with
             (Wortsman et al., 2022). Below 1 it keeps more of what a network could do before.
         seed: of the initial weights and of every draw.
@@ -150,6 +152,7 @@ class Config:
     optimizer: Optimizer = Optimizer()
     batch: int = 128
     steps: int = 100_000
+    epochs: float = 0.0
     trained_share: float = 1.0
     seed: int = 0
     accumulate: int = 1
@@ -163,9 +166,15 @@ class Config:
     timeout: int = 45
 
     def __post_init__(self) -> None:
-        for name in ("batch", "steps", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "timeout"):
+        counts = ("batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "timeout")
+        for name in counts if self.epochs > 0 else (*counts, "steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}; give at least 1")
+        if self.epochs and (self.epochs < 0 or self.steps):
+            raise UserError(f"epochs {self.epochs} and steps {self.steps}; give one of them, and 0 for the other")
+        falls, warmup = self.optimizer.schedule != "milestones", self.optimizer.warmup_steps
+        if falls and self.steps and warmup >= self.steps:
+            raise UserError(f"optimizer.warmup_steps {warmup} of a run of {self.steps} steps; give fewer")
         if not 0 <= self.trained_share <= 1:
             raise UserError(f"trained_share {self.trained_share}; give a value from 0 to 1")
 
@@ -201,8 +210,10 @@ def refuse_changes(begun: dict[str, Any], wanted: dict[str, Any]) -> None:
         UserError: naming the first setting that differs and both values.
     """
     old, new = flat(Config().to_dict()) | flat(begun), flat(wanted)
+    # Where the rate falls to the end of the run, it depends on where that is.
+    free = _FREE_TO_CHANGE if new.get("optimizer.schedule") == "milestones" else _FREE_TO_CHANGE - {"steps"}
     for name in sorted(old.keys() | new.keys()):
-        if name not in _FREE_TO_CHANGE and old.get(name) != new.get(name):
+        if name not in free and old.get(name) != new.get(name):
             raise UserError(
                 f"the run was started with {name} {old.get(name)}, now {new.get(name)} is given; "
                 "continue with the same settings or choose another --run-dir"
