@@ -18,7 +18,7 @@ class Optimizer:
         schedule: milestones: the rate is multiplied by a factor at each; cosine: it falls to 0 with the cosine of half
             a turn; polynomial: it falls to 0 as a power of the steps that are left (arcface_torch).
         milestones: steps at which the rate is multiplied by the factor.
-        milestone_epochs: the same in epochs, in place of milestones.
+        milestone_epochs: the same in epochs, in place of milestones (default: none).
         factor: factor of the learning rate at each milestone.
         power: of the polynomial schedule: exponent, 1 for a straight line.
         warmup_steps: steps of linear rise at the start.

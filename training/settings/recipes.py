@@ -109,6 +109,43 @@ ADAPT_COMPATIBLE = replace(
 teacher's embeddings by triplets, and final.pt is halfway between the weights before and after. No figure is claimed.
 """
 
+ADAFACE = Config(
+    model=Model(backbone="ir101"),
+    size=112,
+    views=Views(sizes=(112,)),
+    sampling="photo",
+    head=Head(name="adaface", scale=64.0, margin=0.4, concentration=0.333, norm_rate=0.01, initial="unit"),
+    losses=Losses(triplet_weight=0.0),
+    optimizer=Optimizer(learning_rate=0.1, milestones=(), milestone_epochs=(12, 20, 24), undecayed="norms"),
+    batch=512,
+    steps=0,
+    epochs=26,
+    precision="bfloat16",
+)
+"""AdaFace as its authors train it on MS1MV2 (Kim et al., 2022, and their script), for shards of 112 x 112, centred.
+
+One view in full of each photo, 26 epochs. Where theirs draws photos, here a batch holds no identity twice; RGB, where
+theirs is BGR. Not yet run on a real set; no figure is claimed.
+"""
+
+ARCFACE = replace(
+    ADAFACE,
+    model=Model(backbone="ir50"),
+    head=Head(
+        name="combined", scale=64.0, m1=1.0, m2=0.5, m3=0.0, straight_gradient=True, initial="normal", sharded=True
+    ),
+    optimizer=Optimizer(
+        learning_rate=0.1, schedule="polynomial", power=1.0, milestones=(), largest_norm=5.0, clipped="backbone"
+    ),
+    batch=1024,
+    epochs=20,
+)
+"""ArcFace as arcface_torch trains its r50 on MS1MV3 (8 processes of 128), for shards of 112 x 112, centred.
+
+The class matrix is divided among the processes; `--head.sampling 0.1` makes it Partial FC. A batch holds no identity
+twice. Not yet run on a real set; no figure is claimed.
+"""
+
 MODES = {"fresh": ADAPT_FRESH, "compatible": ADAPT_COMPATIBLE}
 """The recipe `adapt` by what becomes of the gallery."""
 
@@ -121,6 +158,8 @@ RECIPES = {
     "tinyface": TINYFACE,
     "scface50": SCFACE50,
     "adapt": ADAPT_COMPATIBLE,
+    "adaface": ADAFACE,
+    "arcface": ARCFACE,
 }
 
 

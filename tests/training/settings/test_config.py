@@ -37,6 +37,22 @@ def test_degradation_is_off_but_in_surveillance_and_settable() -> None:
     assert config.views.degradation.second == PAPER.views.degradation.second
 
 
+def test_the_recipes_of_others_have_their_published_values() -> None:
+    adaface, arcface = RECIPES["adaface"], RECIPES["arcface"]
+    for one in (adaface, arcface):
+        assert (one.size, one.views.sizes, one.views.mirror, one.sampling) == (112, (112,), 0.5, "photo")
+        assert (one.head.scale, one.losses.triplet_weight, one.steps) == (64, 0, 0)
+        assert (one.optimizer.learning_rate, one.optimizer.momentum, one.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+    head, optimizer = adaface.head, adaface.optimizer
+    assert (head.name, head.margin, head.concentration, head.norm_rate) == ("adaface", 0.4, 0.333, 0.01)
+    assert (adaface.batch, adaface.epochs, optimizer.milestone_epochs, optimizer.factor) == (512, 26, (12, 20, 24), 0.1)
+    assert optimizer.undecayed == "norms"
+    head, optimizer = arcface.head, arcface.optimizer
+    assert (head.name, head.m1, head.m2, head.m3, head.sampling) == ("combined", 1, 0.5, 0, 1)
+    assert (arcface.batch, arcface.epochs, optimizer.schedule, optimizer.power) == (1024, 20, "polynomial", 1)
+    assert (optimizer.largest_norm, optimizer.clipped, optimizer.warmup_epochs) == (5, "backbone", 0)
+
+
 @pytest.mark.parametrize("setting", [{"prefetch": 0}, {"hardware_load": 1.5}])
 def test_impossible_decoding_is_refused(setting: dict) -> None:
     with pytest.raises(UserError, match=next(iter(setting))):
