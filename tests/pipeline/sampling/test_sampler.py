@@ -98,12 +98,25 @@ def test_one_pinned_draw() -> None:
         [911, 915, 918, 915],
         [84, 80, 88, 80],
     ]
+    assert drawn.mirrored.astype(int).tolist() == [[0, 0, 1, 0], [0, 1, 1, 1], [0, 1, 1, 1], [1, 0, 0, 1]]
+    ranges = Sampler.of([np.arange(0, 1001, 10)], Views(sizes=(128, "8..32", "8..32")), seed=0, global_batch=4)
+    assert ranges.draw(7).sides.tolist() == [[128, 27, 31], [128, 32, 13], [128, 9, 19], [128, 16, 27]]
+
+
+def test_views_are_mirrored_as_often_as_asked() -> None:
+    views = Views(sizes=(128, 8, 12), mirror=(0.0, 0.2, 1.0))
+    sampler = Sampler.of([np.arange(0, 45, 5)], views, seed=3, global_batch=8)
+    never, seldom, always = np.concatenate([sampler.draw(step).mirrored for step in range(500)]).mean(axis=0)
+    assert (never, always) == (0, 1)
+    assert abs(seldom - 0.2) < 0.03
 
 
 def test_substitutes_are_every_photo_once() -> None:
     order = substitutes(30, 41, seed=1, step=2, row=3, view=0)
     assert sorted(order.tolist()) == list(range(30, 41))
-    assert order.tolist() != substitutes(30, 41, seed=1, step=2, row=3, view=1).tolist()
+    place = {"seed": 1, "step": 2, "row": 3, "view": 0}
+    for name, value in place.items():
+        assert order.tolist() != substitutes(30, 41, **{**place, name: value + 1}).tolist(), name
 
 
 def test_paired_views_show_the_same_photo_in_full_and_reduced() -> None:

@@ -1,6 +1,7 @@
 """World sizes 1, 2 and 4 give the same losses and gradients, divided and sharded too, with real processes."""
 
 from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from pipeline.loading.batch import Batch
 from tests.training.worlds import on_world
-from training.engine.step import StepLosses, build_learner, for_training, losses_and_gradients
+from training.engine.step import StepLosses, build_learner, embed, for_training, losses_and_gradients
+from training.engine.step_losses import LossInputs
 from training.objectives.sharded_head import ShardedHead
 from training.ranks.world import ALONE, World
 from training.settings.config import Config, Head, Losses, Model
@@ -100,6 +102,27 @@ def test_the_seed_gives_the_weights() -> None:
     assert torch.equal(first.head.get_parameter("weight"), sharded.head.get_parameter("weight"))
 
 
+def test_the_loss_of_a_view_is_the_mean_over_its_samples() -> None:
+    learner, batch = build_learner(CONFIG, IDENTITIES), share_of_batch()
+    losses = losses_and_gradients(for_training(learner, CONFIG, ALONE), batch, CONFIG, ALONE)
+    embeddings = learner.backbone(batch.network_input())
+    for view, rows in enumerate(embeddings.chunk(len(batch.views))):
+        expected = torch.nn.functional.cross_entropy(learner.head(rows, batch.labels), batch.labels)
+        torch.testing.assert_close(losses.classification[view], expected)
+
+
+def test_what_the_losses_know_of_each_view() -> None:
+    batch = replace(share_of_batch(), photos=torch.arange(4 * BATCH).view(BATCH, 4) + 100)
+    inputs = LossInputs.of(batch, CONFIG, World(1, 2, torch.device("cpu")), None)
+    for view in range(4):
+        rows = slice(view * BATCH, (view + 1) * BATCH)
+        assert torch.equal(inputs.labels[rows], batch.labels)
+        assert torch.equal(inputs.photos[rows], batch.photos[:, view])
+        assert inputs.reduced[rows].tolist() == [CONFIG.views.sizes[view] != CONFIG.size] * BATCH
+    # Behind the views of the first rank.
+    assert inputs.rows.tolist() == list(range(4 * BATCH, 8 * BATCH))
+
+
 def with_dropout(size: int, embedding_size: int) -> torch.nn.Module:
     return torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * size * size, embedding_size)
@@ -114,6 +137,16 @@ def test_a_step_drops_the_same_whenever_it_is_done_and_both_times_when_divided()
             torch.rand(3)
             found.append(gradients_of(ALONE, replace(config, accumulate=accumulate)))
         assert torch.equal(found[0]["backbone.2.weight"], found[1]["backbone.2.weight"])
+
+
+def test_steps_ranks_and_parts_drop_differently() -> None:
+    config = replace(CONFIG, model=Model(backbone=f"{__name__}:with_dropout", embedding_size=16))
+    trained, pictures = for_training(build_learner(config, IDENTITIES), config, ALONE), torch.ones(2, 3, 32, 32)
+    found = [
+        embed(trained, pictures, config, World(rank, 2, torch.device("cpu")), step, part)
+        for step, rank, part in product((0, 1), repeat=3)
+    ]
+    assert not any(torch.equal(one, other) for one, other in combinations(found, 2))
 
 
 def test_the_parts_of_a_divided_batch_are_dropped_alike_in_both_passes() -> None:
