@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.pixels.resample import resize
+from pipeline.sharding.plan import Plan, Settings
+from pipeline.sharding.run import shard
+from pipeline.sources.datasets import vggface2
 from shards.command import UserError
 from shards.format import PHOTO_DTYPE
 from shards.index import ShardIndex
@@ -67,6 +71,38 @@ def test_a_header_of_too_many_rows_is_refused(shards: Path, tmp_path: Path) -> N
 def test_contradicting_files_are_refused(shards: Path, tmp_path: Path) -> None:
     for path in shards.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    np.save(tmp_path / "identities.npy", np.arange(5))
-    with pytest.raises(UserError, match="its manifest"):
-        ShardIndex.open(tmp_path)
+    first = np.load(tmp_path / "identities.npy")
+    for wrong in (np.arange(5), np.append(first[:-1], first[-1] - 1)):
+        np.save(tmp_path / "identities.npy", wrong)
+        with pytest.raises(UserError, match="its manifest"):
+            ShardIndex.open(tmp_path)
+
+
+def test_a_tar_that_ends_within_a_photo_is_refused(shards: Path, tmp_path: Path) -> None:
+    for path in shards.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    sound = ShardIndex.open(shards)
+    offsets = np.where(sound.records["tar"] == 0, sound.records["offset"], -1)
+    last, tar = int(offsets.argmax()), tmp_path / sound.manifest.tars[0].name
+    end = int(offsets[last]) + int(sound.records["size"][last])
+    tar.write_bytes(tar.read_bytes()[:end])
+    index = ShardIndex.open(tmp_path)
+    index.check_tars()
+    assert bytes(index.read(last)) == bytes(sound.read(last))
+    tar.write_bytes(tar.read_bytes()[: end - 1])
+    index = ShardIndex.open(tmp_path)
+    with pytest.raises(UserError, match=f"has {end - 1} bytes"):
+        index.check_tars()
+    with pytest.raises(UserError, match=f"ends at {end - 1} bytes"):
+        index.read(last)
+
+
+def test_stored_views_are_those_of_their_photo_and_side(rendered: Path, train_list: Path, tmp_path: Path) -> None:
+    settings = Settings(size=32, codec="png", min_tars=2, stored_views=(8, 12))
+    shard(Plan(vggface2(rendered / "VGGFace2", [train_list]), settings), tmp_path / "out", workers=1)
+    index = ShardIndex.open(tmp_path / "out")
+    photos = np.array([5, 0, 31])
+    faces = [np.asarray(Image.open(io.BytesIO(bytes(index.read(int(photo)))))) for photo in photos]
+    for side in (8, 12):
+        expected = [resize(face, side, side) for face in faces]
+        np.testing.assert_array_equal(index.read_stored(photos, side), expected)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shards.writer import dali_index, write_atomically, write_tar
@@ -29,6 +29,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(contents=st.lists(st.binary(max_size=1500), max_size=8))
+@example(contents=[bytes(512), b"", bytes(1024), b"x"])  # members that fill their blocks
 def test_a_tar_is_read_back_at_the_offsets_it_named(
     contents: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -41,6 +42,8 @@ def test_a_tar_is_read_back_at_the_offsets_it_named(
         assert tar.format in (tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT)
         read = [(m.name, tar.extractfile(m).read(), m.offset_data) for m in tar]  # type: ignore[union-attr]
         assert read == [(*m, p.offset) for m, p in zip(members, placed, strict=True)]
+    assert len(data) % tarfile.RECORDSIZE == 0
+    assert data[-1024:] == bytes(1024), "two empty blocks end a tar"
     again, same_digest = write_tar(path.with_name("b.tar"), members)
     assert (again, same_digest) == (placed, digest)
     if contents:

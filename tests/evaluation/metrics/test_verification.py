@@ -130,6 +130,13 @@ def test_nothing_to_measure_is_nan_or_an_error() -> None:
         ten_fold_decisions([0.1], [True], [0])
 
 
+def test_a_rate_is_the_decimal_it_is_written_as() -> None:
+    """As a float 0.29 of 100 is 28.999..."""
+    scores = np.arange(100) / 100
+    assert threshold_at_rate(scores, 0.29) == scores[::-1][29]
+    assert tar_at_far(scores, scores, 0.29) == 0.29
+
+
 def test_a_score_equal_to_the_threshold_does_not_pass() -> None:
     negatives = [0.5, 0.5, 0.1]
     assert tar_at_far([0.6, 0.5, 0.5, 0.2], negatives, 0.0) == 0.25

@@ -9,6 +9,8 @@ from tests.evaluation.conftest import SIZE
 def test_at_full_size_beats_eight_pixels_or_equals(embedder: Embedder) -> None:
     outcome = orl.measure(orl.read(), embedder, sizes=(8,))
     assert {figure.n for figure in outcome.figures if figure.name.endswith("rank-1")} == {15 * 9}
+    # Each photo in full with the nine others of its person, reduced.
+    assert {figure.n for figure in outcome.figures if "TAR" in figure.name} == {150 * 9}
     found = figures(outcome)
     assert 0 < found["8 px: rank-1"] <= 1
     assert 0.5 < found[f"{SIZE} px: AUC"] <= 1

@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 from evaluation.models.embedder import Embedder
+from evaluation.models.stored_embeddings import StoredEmbeddings
 from evaluation.protocols.selection import scface
 from tests.evaluation.by_hand import face, figures, landmarks, resized, vector
 from tests.evaluation.conftest import SIZE
@@ -37,6 +38,28 @@ def test_probes_whose_mugshot_is_unreadable_are_left_out(copy: Path, embedder: E
     assert outcome.incomplete
     assert outcome.figures[0].n == 20, "the five probes of subject 1 are left out"
     assert outcome.counts["pictures beside that no list names (other cameras)"] == 1
+
+
+def test_the_half_begins_with_subject_51_and_infrared_pictures_are_left_out(tmp_path: Path) -> None:
+    """Of embeddings in a file, so that no picture is needed."""
+    subjects, cameras = (49, 50, 51, 52), (1, 5, 6, 7, 8)
+    (tmp_path / "SCface_database").mkdir()
+    points = ",".join(map(str, [30, 50, 65, 50, 48, 70, 33, 92, 62, 92]))
+    lists = {"mugshot": [f"{subject:03d}_frontal.jpg" for subject in subjects]}
+    for distance in (1, 2, 3):
+        lists[f"distance{distance}"] = [f"{s:03d}_cam{c}_{distance}.jpg" for s in subjects for c in cameras]
+    for name, pictures in lists.items():
+        (tmp_path / f"scface_{name}.csv").write_text("".join(f"{picture},{points}\n" for picture in pictures))
+    names = [picture for pictures in lists.values() for picture in pictures]
+    vectors = np.eye(60)[[int(name[:3]) for name in names]]
+    np.savez(tmp_path / "embeddings.npz", names=np.array(names), vectors=vectors)
+    data = scface.read(tmp_path, [tmp_path])
+    assert data.counts["infrared pictures in the lists, left out"] == 3 * len(subjects) * 3
+    outcome = scface.measure(data, StoredEmbeddings(tmp_path / "embeddings.npz"))
+    numbers = {figure.name: (figure.n, figure.value) for figure in outcome.figures}
+    for distance, metres in ((1, "4.2 m"), (2, "2.6 m"), (3, "1.0 m")):
+        assert numbers[f"d{distance} ({metres}): rank-1"] == (8, 1)
+        assert numbers[f"d{distance}, subjects 51-130 only: rank-1"] == (4, 1)
 
 
 def test_a_distance_that_is_gone_is_named(copy: Path, embedder: Embedder) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.alignment.align import WARPS, align
 from pipeline.alignment.photo_to_face import FaceFormat, make_face, read_photo
 from pipeline.pixels.photo import UnusablePhoto, decode
+from pipeline.pixels.resample import resize
 from tests.pipeline.alignment.test_align import mugshot
 
 PLAIN = FaceFormat("paper", 64, "png", 95)
@@ -87,3 +88,20 @@ def test_a_native_face_is_aligned_at_its_own_size_and_enlarged() -> None:
     native = align(PHOTO, landmarks, int(3 * height))
     expected = Image.fromarray(native).resize((64, 64), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(face, np.asarray(expected))
+
+
+def test_landmarks_may_stand_on_the_edge_and_not_beyond() -> None:
+    height, width = PHOTO.shape[:2]
+    for move in ([width - POINTS[:, 0].max(), 0], [0, height - POINTS[:, 1].max()], [-POINTS[:, 0].min(), 0]):
+        landmarks = POINTS + move
+        assert decode(make_face(JPEG, landmarks, PLAIN).encoded).shape == (64, 64, 3)
+        with pytest.raises(UnusablePhoto, match="landmarks outside the picture"):
+            make_face(JPEG, landmarks + 0.01 * np.sign(move), PLAIN)
+
+
+@pytest.mark.parametrize("codec", ["jpg", "png"])
+def test_stored_views_are_made_of_the_face_as_it_is_decoded(codec: str) -> None:
+    face = make_face(JPEG, POINTS, FaceFormat("paper", 64, codec, 80, stored_views=(8, 12)))
+    rgb = decode(face.encoded)[..., ::-1]
+    expected = [resize(np.ascontiguousarray(rgb), side, side).tobytes() for side in (8, 12)]
+    assert face.views == b"".join(expected)
