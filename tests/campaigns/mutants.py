@@ -99,7 +99,7 @@ def _run_tests(tree: Path, arguments: list[str], log: Path) -> None:
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *arguments]))
+    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-o", f"timeout={SECONDS_TO_FAIL}", *arguments]))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,11 @@ class Bench:
     def log(self) -> Path:
         """What the tests printed last."""
         return self.tree.with_suffix(".log")
+
+    def failed(self) -> str:
+        """Return the test that failed last; "a crash or a hang" where pytest could not name one."""
+        ended = (line.split() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines())
+        return next((words[1] for words in ended if words[:1] in (["FAILED"], ["ERROR"])), "a crash or a hang")
 
     def notices(self, fault: Fault) -> bool:
         """Tell whether the tests of a fault notice it."""
@@ -157,9 +162,9 @@ def survivors(faults: list[Fault]) -> list[Fault]:
             start = time.monotonic()
             noticed = place.notices(fault)
             survived += [] if noticed else [fault]
-            what = "noticed " if noticed else "SURVIVED"
+            what = f"noticed by {place.failed()}" if noticed else "SURVIVED"
             taken = time.monotonic() - start
-            print(f"{number:3}/{len(faults)} {what} {taken:5.1f} s  {fault.room}: {fault.name}", flush=True)
+            print(f"{number:3}/{len(faults)} {taken:5.1f} s  {fault.room}: {fault.name} {what}", flush=True)
     return survived
 
 

@@ -49,3 +49,7 @@ def test_nothing_to_measure_has_no_interval() -> None:
     assert bootstrap_over_people([], []) is None
     assert percentiles([]) is None
     assert percentiles([float("nan")]) is None
+
+
+def test_the_interval_leaves_a_fortieth_on_either_side() -> None:
+    assert percentiles(range(1001)) == pytest.approx((25, 975))
