@@ -24,7 +24,7 @@ def plan(root: Path, **settings: int) -> Plan:
 
 def order(made: Plan) -> list[str]:
     """The identities in the order in which they stand in the tars."""
-    return list(dict.fromkeys(name for number in range(made.tars) for name in made.unit(number).identities))
+    return list(dict.fromkeys(name for number in range(made.tars) for name in made.tar_contents(number).identities))
 
 
 @pytest.mark.parametrize("least", [1, 2, 3, 10])
@@ -33,7 +33,7 @@ def test_identities_with_enough_photos_are_kept(tmp_path: Path, least: int) -> N
     assert made.names == [name for name, count in COUNTS.items() if count >= least]
     assert made.too_few == [name for name, count in COUNTS.items() if count < least]
     assert sorted(order(made)) == made.names
-    assert made.unit_sizes().sum() == sum(count for count in COUNTS.values() if count >= least)
+    assert made.photos_per_tar().sum() == sum(count for count in COUNTS.values() if count >= least)
 
 
 def test_too_many_photos_asked_for_are_a_mistake(tmp_path: Path) -> None:
@@ -54,5 +54,5 @@ def test_tars_are_as_even_as_whole_identities_let_them_be(tmp_path: Path, seed: 
     # An identity goes where its first photo would go if photos were dealt singly.
     before = np.cumsum([0, *(COUNTS[name] for name in names)])[:-1]
     dealt = before * 4 // sum(COUNTS.values())
-    of_tar = [set(made.unit(number).identities) for number in range(tars)]
+    of_tar = [set(made.tar_contents(number).identities) for number in range(tars)]
     assert of_tar == [{n for n, tar in zip(names, dealt, strict=True) if tar == one} for one in np.unique(dealt)]
