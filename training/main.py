@@ -87,7 +87,7 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
     named = first.parse_known_args(arguments)[0]
     defaults = recipe(named.recipe, named.mode) if named.recipe else Config()
     model = named.init_from or named.teacher
-    if named.teacher and not {"-h", "--help"} & set(arguments):
+    if named.teacher and model.is_file() and not {"-h", "--help"} & set(arguments):
         from training.networks.initial_weights import following
 
         # An adapted network is the one that came in: its settings are not the recipe's.
