@@ -18,10 +18,11 @@ class Model:
             of another project in the layout of its files, such as iresnet50, mbf, vit_s or adaface-ir101; onnx, for
             the network of an ONNX file; or package.module:callable, called with size and embedding_size.
         embedding_size: numbers in an embedding.
-        colour: RGB or BGR, the order in which the file of --teacher or --init-from takes colours; null for what the
-            file or its project says.
-        mean: a level x of a picture, 0..255, goes into that file's network as (x - mean) / deviation; null likewise.
-        deviation: see mean.
+        colour: RGB or BGR, the order in which the file of --teacher or --init-from takes colours (default: what the
+            file or its project says).
+        mean: a level x of a picture, 0..255, goes into that file's network as (x - mean) / deviation (default: what
+            the file or its project says).
+        deviation: see mean, of which it is the scale in levels (default: what the file or its project says).
     """
 
     backbone: str = "spherenet20"
