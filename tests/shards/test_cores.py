@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shards import cores
 from shards.cores import time_share, usable_cores
 
 
@@ -39,3 +40,10 @@ def test_the_tightest_group_counts(tmp_path: Path, limits: dict[str, str], own: 
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "cpu.max").write_text(text + "\n")
     assert time_share(tmp_path, own) == share
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_a_share_of_a_processor_counts_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
+    assert usable_cores() == 2

@@ -105,6 +105,17 @@ def test_any_damage_is_refused_in_one_line(checkpoint: Checkpoint, tmp_path: Pat
             assert all(torch.equal(loaded.backbone[k], v) for k, v in checkpoint.backbone.items())
 
 
+def test_a_changed_byte_that_carries_nothing_is_refused_too(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """PyTorch fills up to whole lines of memory, outside of what the CRC-32 of a zip archive covers."""
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, checkpoint)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"ZZZZZZZZ")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="another SHA-256 than was written"):
+        load_checkpoint(path)
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
