@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ import torch
 
 from pipeline.loading.batch import Batch
 from shards.command import UserError
-from tests.forked import in_forked_process
 from training.benchmarks.steps import (
     STRAIGHTFORWARD,
     TRAINER,
@@ -133,9 +134,11 @@ def new_pages_kept_and_returned() -> tuple[int, int]:
     return kept, new_pages()
 
 
+@pytest.mark.slow
 def test_memory_that_is_kept_costs_no_new_pages() -> None:
     # In a process of its own, whose memory no other test has cut up.
-    kept, returned = in_forked_process(new_pages_kept_and_returned)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        kept, returned = pool.submit(new_pages_kept_and_returned).result()
     assert kept < 0.1 * returned
 
 
