@@ -61,7 +61,7 @@ def test_a_folder_of_whole_pictures(
     words = ["evaluation", "--embeddings", stored_path, "--survface", root, "--out", stored_path.parent / "report"]
     done = command(*words)
     assert done.returncode == 0, done.stderr
-    assert "open-set identification (incomplete)" in done.stdout
+    assert "open-set identification, whole pictures (incomplete)" in done.stdout
     line = refused(*words[:3], "--tinyface", rendered / "TinyFace", *words[-2:])
     assert "none of 120 pictures can be used, such as Gallery_Distractor/" in line
     assert f"(no embedding in the file); the names in {stored_path} look like " in line
