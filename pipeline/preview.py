@@ -57,6 +57,13 @@ def parser() -> Parser:
         metavar="PROBABILITY",
         help="0..1, of a reduced view to be degraded as recipe surveillance does (default: 0, none)",
     )
+    command.add_argument(
+        "--augment",
+        type=float,
+        default=0.0,
+        metavar="PROBABILITY",
+        help="0..1, of each of AdaFace's three augmentations of a photo (default: 0, none)",
+    )
     command.add_argument("--seed", type=int, default=0, help="of the draw, 0 or more (default: 0)")
     command.add_argument("--step", type=int, default=0, help="of training whose batch is shown (default: 0)")
     command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where DALI decodes (default: cpu)")
@@ -95,6 +102,7 @@ def main() -> None:
     """Draw one batch of shard folders as a contact sheet."""
     options = parser().parse_args()
     from pipeline.loading.loader import Loader
+    from pipeline.sampling.augmentation import Augmentation
     from pipeline.sampling.degradation import Degradation
     from pipeline.sampling.shard_folders import ShardFolders
     from pipeline.sampling.views import Views
@@ -107,7 +115,13 @@ def main() -> None:
     mirror = options.mirror[0] if len(options.mirror) == 1 else tuple(options.mirror)
     loader = Loader(
         options.shards,
-        Views(sizes, mirror, options.photos, Degradation(probability=options.degrade)),
+        Views(
+            sizes,
+            mirror,
+            options.photos,
+            Degradation(probability=options.degrade),
+            Augmentation(options.augment, options.augment, options.augment),
+        ),
         seed=options.seed,
         global_batch=min(options.identities, folders.identities),
         sampling=options.sampling,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, pipeline_def, types
 from nvidia.dali.data_node import DataNode
 
+from pipeline.loading.augmentation_graph import augment
 from pipeline.loading.degradation_draw import DegradationDraw
 from pipeline.loading.degradation_graph import DegradationInputs, degrade
 
@@ -34,6 +35,7 @@ def build_graph(
     prefetch: int,
     hardware_load: float = 0.65,
     degraded_side: int = 0,
+    augmented_size: int = 0,
 ) -> Pipeline:
     """Build the graph that decodes, and perhaps degrades, the photos of a batch.
 
@@ -47,6 +49,8 @@ def build_graph(
         prefetch: batches made ahead.
         hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one.
         degraded_side: largest side in pixels of a degraded view; 0 where none is degraded.
+        augmented_size: side of the photos in pixels, where they are augmented; 0 where none is. The source then returns
+            what was drawn, (N, columns) float32, after the photos.
 
     Returns:
         A built pipeline whose output is (N, S, S, 3) uint8 RGB. One that degrades gives the degraded views as well:
@@ -57,6 +61,7 @@ def build_graph(
         device,
         hardware_load,
         degraded_side,
+        augmented_size,
         batch_size=most,
         num_threads=threads,
         device_id=device_id,
@@ -80,15 +85,26 @@ def _remove_generated_code() -> None:
 
 @pipeline_def(enable_conditionals=True)
 def define_graph(
-    source: Callable[[], Samples | DegradedSamples], device: str, hardware_load: float, degraded_side: int
+    source: Callable[[], Samples | DegradedSamples],
+    device: str,
+    hardware_load: float,
+    degraded_side: int,
+    augmented_size: int = 0,
 ) -> DataNode | tuple[DataNode, DataNode]:
     """Define the graph that `build_graph` builds; looking at the definition takes no GPU."""
-    if degraded_side == 0:
+    if degraded_side == 0 and augmented_size == 0:
         return decode(fn.external_source(source=source, batch=True), device, hardware_load)
-    photos, settings, *pictures = fn.external_source(source=source, num_outputs=6, batch=True)
+    outputs = 1 + (augmented_size > 0) + 5 * (degraded_side > 0)
+    photos, *others = fn.external_source(source=source, num_outputs=outputs, batch=True)
+    face = decode(photos, device, hardware_load)
+    if augmented_size > 0:
+        face, others = augment(face, others[0], augmented_size), others[1:]
+    if degraded_side == 0:
+        return face
+    settings, *pictures = others
     if device == "gpu":
         pictures = [picture.gpu() for picture in pictures]
-    face, view = degrade(decode(photos, device, hardware_load), DegradationInputs(settings, *pictures))
+    face, view = degrade(face, DegradationInputs(settings, *pictures))
     return face, fn.pad(view, axes=[0, 1], shape=[degraded_side, degraded_side])
 
 

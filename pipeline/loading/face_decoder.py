@@ -40,6 +40,7 @@ class FaceDecoder:
             device=device.decoder,
             device_id=device.gpu_id,
             degraded_side=source.largest_degraded,
+            augmented_size=source.augmented_size,
             **graph_settings,
         )
         self._graph = self._build_graph()

@@ -88,7 +88,7 @@ class Loader:
             seed=seed,
             photo_groups=sampler.photo_groups,
             quarantine=Quarantine(quarantine, folders, largest_damaged_share),
-            stored_views=not views.degradation.probability,
+            stored_views=views.as_stored,
         )
         size = folders.preprocessing.size
         source = StepSource(sampler, self._reader, size=size, rank=rank, world=world, first_step=start_step)

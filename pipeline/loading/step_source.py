@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.loading.augmentation_draw import draw_augmentation
 from pipeline.loading.dali_graph import DegradedSamples, Samples, degraded_samples
 from pipeline.loading.degradation_draw import DegradationDraw, draw_batch
 from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
@@ -50,6 +51,7 @@ class StepSource:
         pending: steps that were handed over and not yet decoded, the oldest first.
         failure: the user's mistake that ended the reading, which DALI would wrap in a message of its own.
         largest_degraded: largest side in pixels of a view that may be degraded, 0 where none is.
+        augmented_size: side in pixels of the faces that may be augmented, 0 where none is.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class StepSource:
         self.pending: deque[Step] = deque()
         self.failure: UserError | None = None
         self.largest_degraded = largest_degraded_side(sampler.views, size)
+        self.augmented_size = size if sampler.views.augmentation.is_on else 0
         # Degraded views differ even where they show one photo.
         self._one_face = len(sampler.photo_groups) == 1 and not sampler.views.degradation.probability
 
@@ -86,7 +89,10 @@ class StepSource:
         degraded = self._draw_degradation(draw, chosen, number)
         self.pending.append(Step(number, draw, chosen, decoded, places, degraded.exact if degraded else None))
         self._next_step += 1
-        return degraded_samples(encoded, degraded) if degraded else encoded
+        samples = degraded_samples(encoded, degraded) if degraded else (encoded,)
+        if self.augmented_size:
+            return samples[0], self._draw_augmentation(draw, number), *samples[1:]
+        return samples if degraded else encoded
 
     def rewind(self) -> None:
         """Begin anew with the oldest step that is pending."""
@@ -105,6 +111,20 @@ class StepSource:
             seed=self._sampler.seed,
             step=step,
             first_row=draw.first_row,
+            global_batch=self._sampler.global_batch,
+        )
+
+    def _draw_augmentation(self, draw: Draw, step: int) -> NDArray[np.float32]:
+        """Draw what happens to each decoded photo."""
+        group_of = {view: number for number, group in enumerate(self._sampler.photo_groups) for view in group}
+        return draw_augmentation(
+            self._sampler.views.augmentation,
+            [0] if self._one_face else [group_of[view] for view in range(len(group_of))],
+            size=self._size,
+            seed=self._sampler.seed,
+            step=step,
+            first_row=draw.first_row,
+            rows=len(draw.identities),
             global_batch=self._sampler.global_batch,
         )
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.sampling.augmentation import Augmentation
 from pipeline.sampling.degradation import Degradation
 from shards.command import UserError
 
@@ -28,12 +29,14 @@ class Views:
             views of an identity show one photo; paired: each view of the first half draws its photo, and the view at
             the same place of the second half shows that photo too, as in full and reduced pictures of one photo.
         degradation: settings of the degradation of reduced views; off unless its probability is above 0.
+        augmentation: settings of AdaFace's augmentation of photos; off unless a probability of it is above 0.
     """
 
     sizes: tuple[int | str, ...] = (128, 8, 12, 16)
     mirror: float | tuple[float, ...] = 0.5
     photos: Literal["different", "same", "paired"] = "different"
     degradation: Degradation = Degradation()
+    augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
         if not self.sizes or any(low < 1 or low > high for low, high in self.ranges):
@@ -53,6 +56,11 @@ class Views:
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Smallest and largest side of each view in pixels; equal where the side is fixed."""
         return tuple(_range(size) for size in self.sizes)
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether a reduced view is nothing but its photo reduced, such as is stored beside a photo."""
+        return not self.degradation.probability and not self.augmentation.is_on
 
     @property
     def photo_groups(self) -> tuple[tuple[int, ...], ...]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pipeline.sampling.augmentation import Augmentation
 from pipeline.sampling.degradation import Degradation
 from pipeline.sampling.views import Views
 from shards.command import UserError
@@ -112,7 +113,7 @@ teacher's embeddings by triplets, and final.pt is halfway between the weights be
 ADAFACE = Config(
     model=Model(backbone="ir101"),
     size=112,
-    views=Views(sizes=(112,)),
+    views=Views(sizes=(112,), augmentation=Augmentation(crop=0.2, low_resolution=0.2, photometric=0.2)),
     sampling="photo",
     head=Head(name="adaface", scale=64.0, margin=0.4, concentration=0.333, norm_rate=0.01, initial="unit"),
     losses=Losses(triplet_weight=0.0),
@@ -131,6 +132,7 @@ theirs is BGR. Not yet run on a real set; no figure is claimed.
 ARCFACE = replace(
     ADAFACE,
     model=Model(backbone="ir50"),
+    views=Views(sizes=(112,)),
     head=Head(
         name="combined", scale=64.0, m1=1.0, m2=0.5, m3=0.0, straight_gradient=True, initial="normal", sharded=True
     ),
