@@ -17,7 +17,7 @@ from shards.format import WHOLE, Preprocessing
 from training.networks.backbone_file import LoadedBackbone, load_backbone
 from training.networks.exported_file import carries_metadata, exported_format, load_exported, load_foreign
 from training.networks.input_adapter import adapt_input
-from training.peers.onnx_network import input_of_onnx
+from training.peers.onnx_graph import input_of_onnx
 from training.settings.import_path import imported, is_import_path
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from shards.command import UserError
 from training.networks.exported_file import load_trainable
-from training.peers.onnx_network import OnnxNetwork, input_of_onnx, read_onnx
+from training.peers.onnx_graph import input_of_onnx
+from training.peers.onnx_network import OnnxNetwork, read_onnx
 
 SIZE = 32
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
