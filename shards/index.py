@@ -1,6 +1,5 @@
 """The shard index, identity -> (tar, offset, size): random access without scanning the tars."""
 
-import mmap
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
@@ -9,6 +8,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.array_file import ArrayFile
+from shards.byte_ranges import Bytes, LocalFiles, Range, RangeReader, Unread
 from shards.command import UserError
 from shards.format import (
     IDENTITIES,
@@ -43,16 +44,16 @@ class ShardIndex:
     Attributes:
         folder: the shard folder.
         manifest: of the folder.
-        records: (photos,) `PHOTO_DTYPE`, memory-mapped, grouped by label.
-        first: (identities + 1,) int64, the row of each label's first photo; memory-mapped.
+        records: (photos,) `PHOTO_DTYPE`, grouped by label; read from the file row by row.
+        first: (identities + 1,) int64, the row of each label's first photo.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, records: NDArray[np.void], first: NDArray[np.int64]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, records: ArrayFile, first: NDArray[np.int64]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.records = records
         self.first = first
-        self._tars: dict[int, NDArray[np.uint8]] = {}
+        self._tars: RangeReader = LocalFiles([folder / tar.name for tar in manifest.tars])
 
     @staticmethod
     def open(folder: Path) -> "ShardIndex":
@@ -63,10 +64,8 @@ class ShardIndex:
         """
         manifest = read_manifest(folder)
         try:
-            records, first = (
-                np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (PHOTOS, IDENTITIES)
-            )
-            if not (isinstance(records, np.ndarray) and isinstance(first, np.ndarray)):
+            records, first = ArrayFile(folder / PHOTOS), np.load(folder / IDENTITIES, allow_pickle=False)
+            if not isinstance(first, np.ndarray):
                 raise ValueError("it is no array")
         except NUMPY_DAMAGE as error:
             raise UserError(f"the index of {folder} cannot be read ({error}); write the folder again") from error
@@ -80,6 +79,11 @@ class ShardIndex:
             raise UserError(
                 f"the index of {folder} holds {records.shape} photos of {first.shape} identities, its manifest "
                 f"says {manifest.photos} of {manifest.identities}; write the folder again"
+            )
+        if len(first) and (first[0] != 0 or (np.diff(first) < 1).any()):
+            raise UserError(
+                f"{folder / IDENTITIES} is damaged: the photos of its identities do not follow one another from row 0 "
+                "on; write the folder again"
             )
         return ShardIndex(folder, manifest, records, first)
 
@@ -112,97 +116,91 @@ class ShardIndex:
         Raises:
             UserError: a tar is missing, or ends before a photo that the index places in it.
         """
-        for number, entry in enumerate(self.manifest.tars):
-            path = self._tar_path(number)
-            try:
-                found = path.stat().st_size
-            except OSError as error:
-                raise UserError(
-                    f"{path} cannot be read ({error.strerror}); run `python -m shards.verify {self.folder}`"
-                ) from error
-            if found != entry.bytes:
-                mine = self.records[self.records["tar"] == number]
-                end = int((mine["offset"] + mine["size"]).max(initial=0))
-                if end > found:
-                    raise UserError(
-                        f"{path} has {found} bytes, the manifest says {entry.bytes} and the index places photos up "
-                        f"to {end}; run `python -m shards.verify {self.folder}`"
-                    )
+        sizes = np.array([self._size(number) for number in range(len(self.manifest.tars))], dtype=np.int64)
+        expected = np.array([entry.bytes for entry in self.manifest.tars], dtype=np.int64)
+        if (sizes == expected).all():
+            return
+        ends = self._ends()
+        for number in np.flatnonzero((sizes != expected) & (ends > sizes)):
+            raise UserError(
+                f"{self._tar_path(int(number))} has {sizes[number]} bytes, the manifest says {expected[number]} and "
+                f"the index places photos up to {ends[number]}; run `python -m shards.verify {self.folder}`"
+            )
 
-    def read(self, photo: int) -> NDArray[np.uint8]:
-        """Return the encoded bytes of a photo as a view of the memory-mapped tar: (size,) uint8.
+    def _size(self, number: int) -> int:
+        try:
+            return self._tars.size(number)
+        except OSError as error:
+            raise UserError(
+                f"{self._tar_path(number)} cannot be read ({error.strerror}); "
+                f"run `python -m shards.verify {self.folder}`"
+            ) from error
+
+    def _ends(self) -> NDArray[np.int64]:
+        """Return for each tar one past the last byte that the index names in it."""
+        ends = np.zeros(len(self.manifest.tars), dtype=np.int64)
+        for chunk in self.records.chunks():
+            records = self.records[chunk]
+            self._check_numbers(records["tar"])
+            np.maximum.at(ends, records["tar"], records["offset"] + records["size"])
+        return ends
+
+    def read(self, photo: int) -> Bytes:
+        """Return the encoded bytes of a photo: (size,) uint8.
 
         Raises:
-            UserError: the tar is missing or shorter than the index says.
+            UserError: the tar is missing or shorter than the index says, or its storage fails.
         """
-        record = self.records[photo]
-        start = int(record["offset"])
-        return self._slice(int(record["tar"]), start, start + int(record["size"]))
+        return self.read_all(np.array([photo]))[0]
 
-    def read_all(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    def read_all(self, photos: NDArray[np.int64]) -> list[Bytes]:
         """Return the encoded bytes of (N,) photos, as `read` does; quicker than one by one."""
-        records = self.records[photos]
-        stops = records["offset"] + records["size"]
-        parts = zip(records["tar"].tolist(), records["offset"].tolist(), stops.tolist(), strict=True)
-        return [self._slice(tar, start, stop) for tar, start, stop in parts]
+        found = self.try_to_read(photos)
+        for photo, data in zip(photos.tolist(), found, strict=True):
+            if isinstance(data, Unread):
+                path = self._tar_path(int(self.records[photo]["tar"]))
+                raise UserError(f"{path}: {data.reason}; run `python -m shards.verify {self.folder}`")
+        return [data for data in found if not isinstance(data, Unread)]
 
-    def read_all_views(self, photos: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        """Return the bytes of all stored views of each of (N,) photos.
+    def try_to_read(self, photos: NDArray[np.int64], *, views: bool = False) -> list[Bytes | Unread]:
+        """Return the encoded bytes of (N,) photos, or of all stored views of each, or why they could not be read.
 
         Raises:
-            UserError: a tar is missing or shorter than the index says.
+            UserError: the index names a tar that there is not, or the machine is at fault.
         """
         records = self.records[photos]
-        size = views_size(self.manifest.stored_views)
-        starts = next_member(records["offset"], records["size"])
-        parts = zip(records["tar"].tolist(), starts.tolist(), strict=True)
-        return [self._slice(tar, start, start + size) for tar, start in parts]
+        self._check_numbers(records["tar"])
+        starts, sizes = records["offset"], records["size"]
+        if views:
+            starts = next_member(starts, sizes)
+            sizes = np.full(len(photos), views_size(self.manifest.stored_views))
+        return self._tars.read(list(map(Range, records["tar"].tolist(), starts.tolist(), sizes.tolist())))
 
-    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        """Return the stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
+    def view_of(self, views: Bytes, side: int) -> NDArray[np.uint8]:
+        """Return the view of one side among all stored views of a photo: (side, side, 3) uint8 RGB."""
         sides = self.manifest.stored_views
         start = views_size(sides[: sides.index(side)])
-        stop = start + views_size((side,))
-        # (N x 3 side side,) -> (N, side, side, 3)
-        pixels = np.concatenate([views[start:stop] for views in self.read_all_views(photos)])
-        return pixels.reshape(len(photos), side, side, 3)
-
-    def _slice(self, number: int, start: int, stop: int) -> NDArray[np.uint8]:
-        tar = self._tar(number)
-        if start < 0 or stop > len(tar):
-            raise UserError(
-                f"{self._tar_path(number)} ends at {len(tar)} bytes, the index names bytes {start} to "
-                f"{stop}; run `python -m shards.verify {self.folder}`"
-            )
-        return tar[start:stop]
+        return views[start : start + views_size((side,))].reshape(side, side, 3)
 
     def key(self, photo: int) -> tuple[str, str]:
-        """Return the tar's name and the key of a photo, read from the header in front of its bytes."""
+        """Return the tar's name and the key of a photo, read from the header in front of its bytes.
+
+        Where that cannot be read, the key is the photo's row in photos.npy.
+        """
         record = self.records[photo]
-        number = int(record["tar"])
-        header = self._tar(number)[int(record["offset"]) - TAR_BLOCK :][:100]
-        name = bytes(header).split(b"\0", 1)[0].decode("ascii", errors="replace")
-        return self._tar_path(number).name, name.split(".", 1)[0]
+        number, offset = int(record["tar"]), int(record["offset"])
+        (header,) = self._tars.read([Range(number, offset - TAR_BLOCK, 100)])
+        name = b"" if isinstance(header, Unread) else bytes(header).split(b"\0", 1)[0]
+        key = name.decode("ascii", errors="replace").split(".", 1)[0]
+        return self._tar_path(number).name, key or f"row {photo}"
 
     def _tar_path(self, number: int) -> Path:
-        if not 0 <= number < len(self.manifest.tars):
-            raise UserError(
-                f"the index of {self.folder} names tar {number} of {len(self.manifest.tars)}; write the folder again"
-            )
+        self._check_numbers(np.array([number]))
         return self.folder / self.manifest.tars[number].name
 
-    def _tar(self, number: int) -> NDArray[np.uint8]:
-        """Map a tar into memory, once."""
-        if number not in self._tars:
-            path = self._tar_path(number)
-            try:
-                with path.open("rb") as file:
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise UserError(
-                    f"{path} cannot be read ({error}); run `python -m shards.verify {self.folder}`"
-                ) from error
-            # Photos are drawn at random: reading ahead would fetch neighbours that are not needed.
-            mapped.madvise(mmap.MADV_RANDOM)
-            self._tars[number] = np.frombuffer(mapped, dtype=np.uint8)
-        return self._tars[number]
+    def _check_numbers(self, tars: NDArray[np.int32]) -> None:
+        """Refuse numbers (N,) of tars that there are not."""
+        if len(wrong := tars[(tars < 0) | (tars >= len(self.manifest.tars))]):
+            raise UserError(
+                f"the index of {self.folder} names tar {wrong[0]} of {len(self.manifest.tars)}; write the folder again"
+            )

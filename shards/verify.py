@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,9 @@ from shards.format import MANIFEST, REJECTS, TarEntry, index_name, label_of
 from shards.writer import Member, dali_index
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from shards.index import ShardIndex
 
 
@@ -60,8 +63,19 @@ def find_faults(folder: Path, sample: int | None = None) -> Iterator[Fault]:
     if sample is not None and sample < 0:
         raise UserError(f"a sample of {sample} faces; give 0 or more")
     every = 1 if sample is None else max(1, index.photos // sample) if sample else 0
-    for number, entry in enumerate(index.manifest.tars):
-        yield from _check_tar(index, number, entry, every)
+    for entry, rows in zip(index.manifest.tars, _rows_by_tar(index), strict=True):
+        yield from _check_tar(index, rows, entry, every)
+
+
+def _rows_by_tar(index: "ShardIndex") -> "Iterator[NDArray[np.int64]]":
+    """Yield the rows of each tar's photos, tar by tar; the index is read once for all."""
+    import numpy as np
+
+    tars = index.records.column("tar")
+    order = np.argsort(tars, kind="stable")
+    ends = np.searchsorted(tars, range(len(index.manifest.tars) + 1), sorter=order)
+    for first, stop in pairwise(ends.tolist()):
+        yield order[first:stop]
 
 
 def _check_index(index: "ShardIndex") -> Iterator[Fault]:
@@ -77,7 +91,7 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
         yield Fault(NAMES, "", "does not end with the end of a line: it was cut short")
     if index.first[0] != 0 or (np.diff(index.first) < manifest.min_photos).any():
         yield Fault(IDENTITIES, "", f"an identity has fewer than {manifest.min_photos} photos")
-    tars = np.asarray(index.records["tar"])
+    tars = index.records.column("tar")
     if len(tars) and not 0 <= tars.min() <= tars.max() < len(manifest.tars):
         yield Fault(PHOTOS, "", f"names tar {tars.max()} of {len(manifest.tars)}")
     counts = np.bincount(tars.clip(0), minlength=len(manifest.tars))
@@ -102,10 +116,8 @@ def _check_rejects(index: "ShardIndex") -> Iterator[Fault]:
         yield Fault(REJECTS, "", f"holds {dict(found)}, the manifest says {index.manifest.rejects}")
 
 
-def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) -> Iterator[Fault]:
-    """Check one tar against manifest and index."""
-    import numpy as np
-
+def _check_tar(index: "ShardIndex", mine: "NDArray[np.int64]", entry: TarEntry, every: int) -> Iterator[Fault]:
+    """Check one tar against manifest and the rows (N,) of its photos."""
     path = index.folder / entry.name
     try:
         size = path.stat().st_size
@@ -117,15 +129,15 @@ def _check_tar(index: "ShardIndex", number: int, entry: TarEntry, every: int) ->
         yield Fault(entry.name, "", f"has {size} bytes, the manifest says {entry.bytes}")
     if digest != entry.sha256:
         yield Fault(entry.name, "", f"has SHA-256 {digest[:16]}, the manifest says {entry.sha256[:16]}")
-    mine = np.flatnonzero(index.records["tar"] == number)
-    rows = {int(index.records["offset"][row]): int(row) for row in mine}
+    records = index.records[mine]
+    rows = {int(record["offset"]): (row, record) for row, record in zip(mine.tolist(), records, strict=True)}
     members: list[Member] = []
     try:
         for key, sample in _samples(path, members):
             yield from (Fault(entry.name, key, what) for what in _check_sample(index, sample, rows, every))
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         yield Fault(entry.name, "", f"is no whole tar: {error}")
-    for row in rows.values():
+    for row, _ in rows.values():
         yield Fault(entry.name, "", f"lacks the face that photos.npy names in row {row}")
     listing = index.folder / index_name(entry.name)
     if not listing.is_file() or listing.read_text(errors="replace") != dali_index(members):
@@ -146,7 +158,7 @@ def _samples(path: Path, members: list[Member]) -> Iterator[tuple[str, dict[str,
 
 
 def _check_sample(
-    index: "ShardIndex", sample: dict[str, tuple[int, bytes]], rows: dict[int, int], every: int
+    index: "ShardIndex", sample: dict[str, tuple[int, bytes]], rows: "dict[int, tuple[int, np.void]]", every: int
 ) -> Iterator[str]:
     """Check the files of one photo; the photo is taken out of `rows`."""
     import numpy as np
@@ -156,15 +168,15 @@ def _check_sample(
     if sample.keys() != expected:
         yield f"has the files {', '.join(sorted(sample))}; expected {', '.join(sorted(expected))}"
     offset, face = sample.get(codec, (-1, b""))
-    row = rows.pop(offset, None)
-    if row is None:
+    if offset not in rows:
         yield "is not in photos.npy"
         return
-    size, crc = int(index.records["size"][row]), int(index.records["crc32"][row])
+    row, record = rows.pop(offset)
+    size, crc = int(record["size"]), int(record["crc32"])
     if len(face) != size or zlib.crc32(face) != crc:
         yield (f"has {len(face)} bytes with CRC-32 {zlib.crc32(face):08x}; photos.npy says {size} with {crc:08x}")
-    if (found := zlib.crc32(sample.get("views", (0, b""))[1])) != index.records["views_crc32"][row]:
-        yield f"has stored views with CRC-32 {found:08x}; photos.npy says {index.records['views_crc32'][row]:08x}"
+    if (found := zlib.crc32(sample.get("views", (0, b""))[1])) != record["views_crc32"]:
+        yield f"has stored views with CRC-32 {found:08x}; photos.npy says {record['views_crc32']:08x}"
     if every and row % every == 0 and (problem := _undecodable(face, index.manifest.preprocessing.size)):
         yield problem
     label = int(np.searchsorted(index.first, row, side="right")) - 1
@@ -176,8 +188,8 @@ def _check_sample(
     except (ValueError, KeyError, TypeError, RecursionError):
         yield "has a json that names no identity and native size"
         return
-    if native != index.records["native"][row]:
-        yield f"stood in its photo at {native} pixels, photos.npy says {index.records['native'][row]}"
+    if native != record["native"]:
+        yield f"stood in its photo at {native} pixels, photos.npy says {record['native']}"
     if label < len(index.names) and name != index.names[label]:
         yield f"shows {name}, label {label} is {index.names[label]}"
 

@@ -70,8 +70,7 @@ class FaceDecoder:
             Exception: the graph's error, where all photos can be decoded.
             UserError: too many photos are damaged.
         """
-        photos = np.unique(np.concatenate([step.decoded for step in self._source.pending]))
-        encoded = dict(zip(photos.tolist(), self._reader.photos(photos), strict=True))
+        encoded = {photo: step.chosen.faces[photo] for step in self._source.pending for photo in step.decoded.tolist()}
         undecodable = find_undecodable(encoded, self._device.decoder, self._device.gpu_id)
         if not undecodable:
             raise error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.loading.batch import Batch, View
 from pipeline.loading.batch_device import BatchDevice
@@ -17,7 +18,7 @@ from pipeline.loading.face_decoder import FaceDecoder
 from pipeline.loading.loader_checks import check_request
 from pipeline.loading.step_source import Step, StepSource
 from pipeline.loading.view_making import Faces, make_view
-from pipeline.reading.photo_reader import PhotoReader
+from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
 from pipeline.reading.quarantine import Quarantine
 from pipeline.sampling.folder_mixing import most_identities_per_batch, read_shares
 from pipeline.sampling.sampler import Sampler, Sampling
@@ -138,5 +139,9 @@ class Loader:
             step.places[:, view],
             sides,
             step.draw.mirrored[:, view],
-            lambda rows: self._reader.stored(photos[rows], int(sides[rows[0]])),
+            lambda rows: self._stored(step.chosen, photos[rows], int(sides[rows[0]])),
         )
+
+    def _stored(self, chosen: ChosenPhotos, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        """Return the stored views of one side of some of the chosen photos: (n, side, side, 3) uint8 RGB."""
+        return np.stack([self._folders.view_of(photo, chosen.views[photo], side) for photo in photos.tolist()])

@@ -82,10 +82,10 @@ class StepSource:
         try:
             chosen = self._reader.choose(draw, number)
             decoded, places = photos_to_decode(chosen, self._one_face)
-            encoded = self._reader.photos(decoded)
         except UserError as failure:
             self.failure = failure
             raise
+        encoded = [chosen.faces[photo] for photo in decoded.tolist()]
         degraded = self._draw_degradation(draw, chosen, number)
         self.pending.append(Step(number, draw, chosen, decoded, places, degraded.exact if degraded else None))
         self._next_step += 1

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.byte_ranges import Bytes, Unread
 from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
 from shards.index import ShardIndex
+from shards.open_files import most_open
 
-_NOTHING = np.empty(0, dtype=np.uint8)
+_NOTHING = Unread("not asked for")
 
 
 class ShardFolders:
@@ -46,11 +48,12 @@ class ShardFolders:
         return ShardFolders(indexes, common_preprocessing(indexes))
 
     def check_tars(self) -> None:
-        """Check the size of every tar, so that a missing or truncated tar is reported before work begins.
+        """Check the size of every tar and the number of open files, so that faults are told before work begins.
 
         Raises:
-            UserError: a tar is missing or shorter than the index says.
+            UserError: a tar is missing or shorter than the index says, or too few files may be open.
         """
+        most_open()
         for index in self.indexes:
             index.check_tars()
 
@@ -63,7 +66,7 @@ class ShardFolders:
         """Return the sizes in pixels at which faces stood in photos, 0 where not known: int64, of the photos' shape."""
         natives = np.empty(photos.shape, dtype=np.int64)
         for places, index, rows in self._by_folder(photos):
-            natives[places] = index.records["native"][rows]
+            natives[places] = index.records[rows]["native"]
         return natives
 
     def stores(self, photos: NDArray[np.int64], sides: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -73,11 +76,14 @@ class ShardFolders:
             stored[places] = np.isin(sides[places], index.manifest.stored_views)
         return stored
 
-    def read(self, photos: NDArray[np.int64], *, views: bool = False) -> list[NDArray[np.uint8]]:
-        """Return the encoded bytes of (N,) photos, or those of all views stored beside each, (size,) uint8."""
-        found: list[NDArray[np.uint8]] = [_NOTHING] * len(photos)
+    def read(self, photos: NDArray[np.int64], *, views: bool = False) -> list[Bytes | Unread]:
+        """Return the encoded bytes of (N,) photos, or those of all views stored beside each, (size,) uint8.
+
+        Bytes that cannot be read are told in their place.
+        """
+        found: list[Bytes | Unread] = [_NOTHING] * len(photos)
         for places, index, rows in self._by_folder(photos):
-            for place, data in zip(places[0], (index.read_all_views if views else index.read_all)(rows), strict=True):
+            for place, data in zip(places[0], index.try_to_read(rows, views=views), strict=True):
                 found[place] = data
         return found
 
@@ -85,15 +91,12 @@ class ShardFolders:
         """Return the CRC-32 with which the bytes that `read` gives were written: (N,) int64."""
         written = np.empty(len(photos), dtype=np.int64)
         for places, index, rows in self._by_folder(photos):
-            written[places] = index.records["views_crc32" if views else "crc32"][rows]
+            written[places] = index.records[rows]["views_crc32" if views else "crc32"]
         return written
 
-    def read_stored(self, photos: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        """Return stored views of one side of (N,) photos: (N, side, side, 3) uint8 RGB."""
-        views = np.empty((len(photos), side, side, 3), dtype=np.uint8)
-        for places, index, rows in self._by_folder(photos):
-            views[places] = index.read_stored(rows, side)
-        return views
+    def view_of(self, photo: int, views: Bytes, side: int) -> NDArray[np.uint8]:
+        """Return the view of one side among all stored views of a photo: (side, side, 3) uint8 RGB."""
+        return self.locate(photo)[0].view_of(views, side)
 
     def photos_of(self, label: int) -> tuple[int, int]:
         """Return an identity's first photo and one past its last."""

@@ -106,7 +106,7 @@ def test_low_resolution_pictures_keep_their_native_size(rendered: Path, tmp_path
     assert index.manifest.preprocessing.template == "whole"
     first = sorted((rendered / "QMUL-SurvFace" / "QMUL-SurvFace" / "training_set" / index.names[0]).iterdir())[0]
     picture = Image.open(first)
-    assert index.records["native"][0] == min(picture.size)
+    assert index.records[0]["native"] == min(picture.size)
     expected = np.asarray(picture.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
     stored = cv2.imdecode(index.read(0), cv2.IMREAD_COLOR_RGB)
     # Pillow and OpenCV may decode a JPEG a level apart.

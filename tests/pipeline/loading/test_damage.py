@@ -1,6 +1,9 @@
 """Damaged photos are passed over by arithmetic, named, and counted; a folder that lies is refused."""
 
+import os
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -45,7 +48,7 @@ def damage(folder: Path, photos: range) -> list[tuple[str, str]]:
     named = [index.key(photo) for photo in photos]
     for photo, (tar, _) in zip(photos, named, strict=True):
         with (folder / tar).open("r+b") as file:
-            file.seek(int(index.records["offset"][photo]) + 2)
+            file.seek(int(index.records[photo]["offset"]) + 2)
             file.write(b"\0\0\0\0")
     return named
 
@@ -167,7 +170,7 @@ def test_damaged_stored_views_are_replaced(tmp_path: Path) -> None:
     index = ShardIndex.open(folder)
     tar, key = index.key(3)
     with (folder / tar).open("r+b") as file:
-        file.seek(next_member(int(index.records["offset"][3]), int(index.records["size"][3])) + 5)
+        file.seek(next_member(int(index.records[3]["offset"]), int(index.records[3]["size"])) + 5)
         file.write(b"\1\2\3")
     assert any(fault.key == key and "stored views" in fault.what for fault in find_faults(folder))
     seen = torch.cat([b.photos for b in batches(folder, 60, global_batch=25)])
@@ -199,3 +202,97 @@ def test_an_index_that_points_outside_is_refused(copy: Path, field: str, value: 
     np.save(copy / "photos.npy", records)
     with pytest.raises(UserError, match=says):
         batches(copy, 1)
+
+
+def test_a_tar_that_is_cut_or_vanishes_during_the_run_costs_its_photos_alone(copy: Path, tmp_path: Path) -> None:
+    index = ShardIndex.open(copy)
+    quarantine = tmp_path / "quarantine.csv"
+    settings = {"seed": 5, "global_batch": 12, "largest_damaged_share": 0.9, "quarantine": quarantine}
+    loader = Loader(copy, VIEWS, **settings)  # type: ignore[arg-type]
+    for _ in range(3):
+        next(loader)
+    # Half of each identity's photos in the first tar lie behind its new end.
+    records = index.records[:]
+    mine = np.flatnonzero(records["tar"] == 0)
+    end = int(np.median(records["offset"][mine]))
+    os.truncate(copy / index.manifest.tars[0].name, end)
+    lost = mine[records["offset"][mine] + records["size"][mine] > end]
+    try:
+        later = [next(loader) for _ in range(30)]
+    except UserError as told:
+        assert "has no undamaged photo left" in str(told)
+    else:
+        # Steps that had been read before the cut may still show them.
+        assert not any(np.isin(batch.photos.numpy(), lost).any() for batch in later[8:])
+    loader.close()
+    assert lines(quarantine)
+    assert all("shard-000000.tar" in line and f"ends at {end} bytes" in line for line in lines(quarantine))
+
+
+def test_the_stand_in_for_an_unreadable_photo_is_that_for_a_damaged_one(copy: Path, shards: Path) -> None:
+    index = ShardIndex.open(copy)
+    last = {int(np.flatnonzero(index.records[:]["tar"] == tar)[-1]) for tar in (0, 1)}
+    loader = Loader(copy, VIEWS, seed=5, global_batch=12, largest_damaged_share=0.5)
+    next(loader)
+    # Read by no step yet, or by some: it does not matter when the end is lost.
+    for photo in last:
+        tar = copy / index.manifest.tars[int(index.records[photo]["tar"])].name
+        os.truncate(tar, int(index.records[photo]["offset"]) + 10)
+    unreadable = [next(loader) for _ in range(12)][4:]
+    loader.close()
+    known = Path(shutil.copytree(shards, copy.parent / "known"))
+    for photo in last:
+        damage(known, range(photo, photo + 1))
+    for one, other in zip(unreadable, batches(known, 13)[5:], strict=True):
+        assert torch.equal(one.photos, other.photos)
+
+
+def test_stored_views_that_become_unreadable_are_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "orl"
+    shard(Plan(orl("train"), Settings(size=32, stored_views=(8, 12))), folder, workers=1)
+    index = ShardIndex.open(folder)
+    loader = Loader(folder, VIEWS, seed=0, global_batch=25, largest_damaged_share=0.5)
+    next(loader)
+    (tar,) = index.manifest.tars
+    photo = int(np.argmax(index.records[:]["offset"]))
+    face_end = int(index.records[photo]["offset"]) + int(index.records[photo]["size"])
+    os.truncate(folder / tar.name, face_end)
+    seen = torch.cat([next(loader).photos for _ in range(60)][8:])
+    loader.close()
+    assert photo in seen[:, 0], "the photo itself is whole"
+    assert photo not in seen[:, 1]
+
+
+def test_few_open_files_suffice_for_any_number_of_tars(rendered: Path, train_list: Path, tmp_path: Path) -> None:
+    from pipeline.sources.datasets import vggface2
+
+    plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=12))
+    shard(plan, tmp_path / "shards", workers=1)
+    script = (
+        "import os, resource, sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.loading.loader import Loader\n"
+        "from pipeline.sampling.views import Views\n"
+        "from shards.command import run\n"
+        "def main():\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) + int(sys.argv[2]),) * 2)\n"
+        "    loader = Loader(Path(sys.argv[1]), Views(sizes=(32, 8)), seed=5, global_batch=12)\n"
+        "    print([next(loader).photos.sum().item() for _ in range(4)])\n"
+        "    loader.close()\n"
+        "run(main)\n"
+    )
+    expected = str([batch.photos.sum().item() for batch in batches(tmp_path / "shards", 4)])
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "shards"), str(limit)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for limit in (50, 10)
+    ]
+    assert done[0].returncode == 0, done[0].stderr
+    assert done[0].stdout.strip() == expected
+    assert done[1].returncode == 2
+    assert "ulimit -n" in done[1].stderr
+    assert len(done[1].stderr.splitlines()) == 1

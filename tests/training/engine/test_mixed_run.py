@@ -32,7 +32,7 @@ def folders(shards: Path, rendered: Path, tmp_path_factory: pytest.TempPathFacto
     index = ShardIndex.open(damaged)
     for photo in (4, 31):
         with (damaged / index.key(photo)[0]).open("r+b") as file:
-            file.seek(int(index.records["offset"][photo]) + 40)
+            file.seek(int(index.records[photo]["offset"]) + 40)
             file.write(b"\0\1\2\3")
     root = rendered / "QMUL-SurvFace" / "QMUL-SurvFace"
     shard(Plan(low_resolution("survface", root), Settings(size=32, template="whole")), out / "survface", workers=1)
@@ -75,7 +75,7 @@ def test_too_much_damage_is_told_once_by_two_processes(
     # Every process meets so many of them at once that each could tell it.
     for photo in range(0, index.photos, 2):
         with (damaged / index.key(photo)[0]).open("r+b") as file:
-            file.seek(int(index.records["offset"][photo]) + 40)
+            file.seek(int(index.records[photo]["offset"]) + 40)
             file.write(b"\0\1\2\3")
     for share, newest in ((0.0, 0), (0.3, None)):
         config = replace(RECIPE, largest_damaged_share=share, steps=30)
