@@ -89,6 +89,7 @@ def _folder(folder: Path, form: "Preprocessing", sides: list[int | None]) -> "li
 def _listed(path: Path, root: Path, form: "Preprocessing", sides: list[int | None], *, native: bool) -> "list[Picture]":
     from evaluation.models.preparation import aligned, require_template
     from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
+    from pipeline.sources.picture_files import leads_out
 
     require_template(form, str(path))
     with path.open("rb") as file:
@@ -96,6 +97,8 @@ def _listed(path: Path, root: Path, form: "Preprocessing", sides: list[int | Non
     table = read_landmarks(path, header=header).drop_duplicates("name")
     # (N, 10) -> (N, 5, 2)
     points = dict(zip(table["name"], table[LANDMARK_COLUMNS].to_numpy().reshape(-1, 5, 2), strict=True))
+    if outside := next(filter(leads_out, points), None):
+        raise UserError(f"{path} names a picture {outside[:60]!r} outside {root}; name the folder of all with --root")
     return [aligned(name, root / name, points[name], form, side, native=native) for side in sides for name in points]
 
 

@@ -73,6 +73,8 @@ def _summary(found: "Summary", out: Path) -> None:
         table.add_row(outcome, f"{count:,}")
     table.add_section()
     table.add_row("in the folder", f"{found.made['photos']:,}")
+    if found.passed_over:
+        table.add_row("passed over beside them: hidden files", f"{found.passed_over:,}")
     Console().print(table)
 
 

@@ -137,10 +137,11 @@ def main() -> None:
             f"no memory is left ({error}); give fewer --workers, then run the same command again: finished tars "
             "are kept"
         ) from error
-    _summary(manifest, options.out, already)
+    passed_over = sum(source.passed_over.pictures for source in sources)
+    _summary(manifest, options.out, already, passed_over)
 
 
-def _summary(manifest: "Manifest", out: Path, already: bool) -> None:
+def _summary(manifest: "Manifest", out: Path, already: bool, passed_over: int) -> None:
     """Print what the folder holds and that the counts add up."""
     from rich.console import Console
     from rich.table import Table
@@ -156,6 +157,8 @@ def _summary(manifest: "Manifest", out: Path, already: bool) -> None:
     table.add_section()
     total = manifest.photos + sum(manifest.rejects.values())
     table.add_row("written + rejected = input", f"{total:,} = {manifest.input_records:,}")
+    if passed_over:
+        table.add_row("passed over beside them: hidden files", f"{passed_over:,}")
     table.add_row("tars", f"{len(manifest.tars):,}")
     table.add_row("MiB", f"{sum(tar.bytes for tar in manifest.tars) / 2**20:,.1f}")
     Console().print(table)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
+from pipeline.sources.picture_files import leads_out
 from shards.command import UserError
 
 # No photo is larger; a number beyond it is no landmark.
@@ -55,11 +56,14 @@ def cleaned_name(name: str, path: Path) -> str:
     '001/a.jpg'
 
     Raises:
-        UserError: it holds characters that no file name can hold.
+        UserError: it holds characters that no file name can hold, or leads out of the folder.
     """
     if not name.isprintable():
         raise UserError(f"{path} is damaged: it names a picture {name[:60]!r}; copy the file again")
-    return str(PurePosixPath(name.strip().replace("\\", "/").lstrip("/")))
+    cleaned = str(PurePosixPath(name.strip().replace("\\", "/").lstrip("/")))
+    if leads_out(cleaned):
+        raise UserError(f"{path} names a picture {name[:60]!r} outside the data set's folder; expected names inside it")
+    return cleaned
 
 
 class PictureFolder:

@@ -28,7 +28,7 @@ from pipeline.alignment.photo_to_face import read_photo
 from pipeline.jobs.executors import local_processes, work_through
 from pipeline.jobs.progress import progress
 from pipeline.pixels.photo import UnusablePhoto, decode
-from pipeline.sources.picture_files import walk_pictures
+from pipeline.sources.picture_files import PassedOver, walk_pictures
 from shards.command import UserError
 from shards.json_file import read_object
 from shards.lock import locked_output
@@ -82,11 +82,13 @@ class Summary:
         made: how it was made, and of which photos.
         outcomes: number of photos by outcome, the most frequent first.
         already: it had been finished before.
+        passed_over: number of hidden files with the suffix of a picture.
     """
 
     made: dict[str, Any]
     outcomes: dict[str, int]
     already: bool
+    passed_over: int = 0
 
 
 def report_path(out: Path) -> Path:
@@ -126,7 +128,7 @@ def measure_folder(
     settings = Detection(detector_name(), several, least_score, float(smallest))
     if not images.is_dir():
         raise UserError(f"no folder {images}; expected identity folders with photos in it")
-    found_on_disk = list(walk_pictures(images))
+    found_on_disk = list(walk_pictures(images, passed_over := PassedOver()))
     paths = [path for identity, path in found_on_disk if identity]
     nobodys = [path for identity, path in found_on_disk if not identity]
     if not paths:
@@ -140,7 +142,7 @@ def measure_folder(
     if manifest_path(out).is_file():
         if pictures is not None and not pictures.is_dir():
             raise UserError(f"{out} was finished without pictures; name another --out, or leave out --pictures")
-        return _finished(out, made)
+        return _finished(out, made, passed_over.pictures)
     if out.exists():
         raise UserError(f"{out} exists and was not written by this command; name another file for --out")
     work = out.parent / f".{out.name}.work"
@@ -150,7 +152,7 @@ def measure_folder(
         found += [Measured(path, 0, "not in an identity's folder") for path in nobodys]
         outcomes = _write(out, found, made)
         shutil.rmtree(work)
-    return Summary(made, outcomes, already=False)
+    return Summary(made, outcomes, already=False, passed_over=passed_over.pictures)
 
 
 def measure_photos(
@@ -258,7 +260,7 @@ def _state(photo: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _finished(out: Path, made: dict[str, Any]) -> Summary:
+def _finished(out: Path, made: dict[str, Any], passed_over: int) -> Summary:
     """Return what is known of a finished list; refuse one of other photos or settings, naming both values."""
     try:
         found = read_object(manifest_path(out))
@@ -270,7 +272,7 @@ def _finished(out: Path, made: dict[str, Any]) -> Summary:
         name = differing[0]
         what = "other photos" if name == "input_sha256" else f"{name} {found.get(name)}, now {name} {made[name]}"
         raise UserError(f"{out} was made with {what}; remove {manifest_path(out)} and the list, or name another --out")
-    return Summary(made, outcomes, already=True)
+    return Summary(made, outcomes, already=True, passed_over=passed_over)
 
 
 def _write(out: Path, found: list[Measured], made: dict[str, Any]) -> dict[str, int]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS, iterate_landmarks, read_landmarks
-from pipeline.sources.picture_files import walk_pictures
+from pipeline.sources.picture_files import PassedOver, walk_pictures
 from shards.command import UserError
 
 ORL_TRAIN_PEOPLE = tuple(f"s{number}" for number in range(1, 26))
@@ -58,6 +58,7 @@ class Source:
         expected: what the root should hold, for messages.
         excluded: identities to leave out.
         choice: what chose among the data set's photos; goes into the manifest.
+        passed_over: counts the hidden files as pictures are looked for.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Source:
     expected: str = "identity folders with pictures in it"
     excluded: frozenset[str] = frozenset()
     choice: dict[str, Any] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver, compare=False)
 
 
 def vggface2(root: Path, lists: Sequence[Path]) -> Source:
@@ -82,7 +84,15 @@ def vggface2(root: Path, lists: Sequence[Path]) -> Source:
         raise UserError("no landmark list for VGGFace2; name its CSV files with --landmarks")
     layout = _VGGFace2(root, lists)
     choice = {"landmarks": [path.name for path in lists]}
-    return Source("vggface2", root, layout.listed, layout.on_disk, held_against_disk=True, choice=choice)
+    return Source(
+        "vggface2",
+        root,
+        layout.listed,
+        layout.on_disk,
+        held_against_disk=True,
+        choice=choice,
+        passed_over=layout.passed_over,
+    )
 
 
 class _VGGFace2:
@@ -90,6 +100,7 @@ class _VGGFace2:
 
     def __init__(self, root: Path, lists: Sequence[Path]) -> None:
         self._root, self._lists = root, lists
+        self.passed_over = PassedOver()
         self._split_of: dict[str, str] = {}
         self._splits: set[str] = set()
 
@@ -107,7 +118,7 @@ class _VGGFace2:
     def on_disk(self) -> OnDisk:
         for split in sorted(self._splits):
             prefix = f"{split}/" if split else ""
-            for person, path in walk_pictures(self._root / split):
+            for person, path in walk_pictures(self._root / split, self.passed_over):
                 yield person, prefix + path
 
     def _find(self, identity: str) -> str:
@@ -190,10 +201,17 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
     _require_folder(root, "identity folders with photos")
     if aligned == bool(lists):
         raise UserError("a folder of photos needs either --landmarks CSV or --aligned, not both or neither")
+    passed_over = PassedOver()
     if aligned:
         expected = "ROOT/IDENTITY/PHOTO.jpg"
         return Source(
-            "folder", root, partial(_found, root), framing="whole", expected=expected, choice={"aligned": True}
+            "folder",
+            root,
+            partial(_found, root, passed_over),
+            framing="whole",
+            expected=expected,
+            choice={"aligned": True},
+            passed_over=passed_over,
         )
 
     def listed() -> Iterator[pd.DataFrame]:
@@ -202,7 +220,8 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
                 yield _by_folder(table)
 
     choice = {"landmarks": [path.name for path in lists]}
-    return Source("folder", root, listed, partial(walk_pictures, root), held_against_disk=True, choice=choice)
+    on_disk = partial(walk_pictures, root, passed_over)
+    return Source("folder", root, listed, on_disk, held_against_disk=True, choice=choice, passed_over=passed_over)
 
 
 def low_resolution(name: str, root: Path) -> Source:
@@ -235,9 +254,9 @@ def without_identities(source: Source, listed: Path) -> Source:
     return replace(source, excluded=frozenset(names), choice={**source.choice, "excluded": listed.name})
 
 
-def _found(root: Path) -> Iterator[pd.DataFrame]:
+def _found(root: Path, passed_over: PassedOver) -> Iterator[pd.DataFrame]:
     """List the pictures that lie in identity folders, piece by piece."""
-    found = walk_pictures(root)
+    found = walk_pictures(root, passed_over)
     while names := list(islice(found, _ROWS)):
         faults = ["name not in UTF-8" if "\\x" in path and not (root / path).exists() else "" for _, path in names]
         yield pd.DataFrame(names, columns=["identity", "path"]).assign(fault=faults)

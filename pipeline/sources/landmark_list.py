@@ -1,5 +1,6 @@
 """Reader of landmark lists; a row holds a name and x, y of five points."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,10 @@ def read_landmarks(path: Path, *, header: bool = False) -> pd.DataFrame:
 
     Args:
         path: CSV file.
-        header: the first row names the columns (VGGFace2); otherwise there is none.
+        header: the first row must name the columns as VGGFace2's lists do; otherwise there may be one.
 
     Returns:
-        columns name and `LANDMARK_COLUMNS` (float64; NaN where a value is empty or no number).
+        columns name, with forward slashes, and `LANDMARK_COLUMNS` (float64; NaN where a value is empty or no number).
 
     Raises:
         UserError: no file, no rows, or another number of columns.
@@ -38,9 +39,11 @@ def iterate_landmarks(path: Path, *, header: bool = False) -> Iterator[pd.DataFr
         raise UserError(f"no landmark list {path}; expected a CSV of a name and five points x,y a row")
     rows = 0
     try:
+        titled = _begins_with_titles(path)
         pieces = pd.read_csv(
             path,
             header=0 if header else None,
+            skiprows=int(titled and not header),
             dtype={0: str},
             # A person may be called NA; what is no number among the landmarks shows below.
             na_filter=False,
@@ -51,11 +54,26 @@ def iterate_landmarks(path: Path, *, header: bool = False) -> Iterator[pd.DataFr
         for piece in pieces:
             rows += len(piece)
             yield _checked(piece, path, header)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise UserError(f"{path} is no landmark list: {error}") from error
 
     if not rows:
         raise UserError(f"{path} has no rows; expected a name and x,y of five points in each")
+
+
+def _begins_with_titles(path: Path) -> bool:
+    """Return whether the first row names columns: none of its values is a number or lacks."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = next(csv.reader(file), [])
+    return len(first) > 1 and not any(_may_be_number(value) for value in first[1:])
+
+
+def _may_be_number(value: str) -> bool:
+    try:
+        float(value or 0)
+    except ValueError:
+        return not value.strip()
+    return True
 
 
 def _checked(table: pd.DataFrame, path: Path, header: bool) -> pd.DataFrame:
@@ -71,7 +89,8 @@ def _checked(table: pd.DataFrame, path: Path, header: bool) -> pd.DataFrame:
             f"{path} has column {strange[0]!r} where {strange[1]!r} was expected; the points would be mixed up"
         )
     table.columns = pd.Index(names)
-    table["name"] = table["name"].astype(str).str.strip()
+    # Lists made on Windows separate folders by backslashes.
+    table["name"] = [name.strip().replace("\\", "/").removeprefix("./") for name in table["name"].astype(str).tolist()]
     for column in LANDMARK_COLUMNS:
         table[column] = pd.to_numeric(table[column], errors="coerce")
     return table.astype(dict.fromkeys(LANDMARK_COLUMNS, "float64"))

@@ -7,11 +7,13 @@ import pandas as pd
 
 from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
+from pipeline.sources.picture_files import leads_out
 from pipeline.sources.temporary_database import TemporaryDatabase
 from shards.command import UserError
 
 POINTS = ", ".join(LANDMARK_COLUMNS)
 POINT_TYPES = ", ".join(f"{column} DOUBLE" for column in LANDMARK_COLUMNS)
+OUTSIDE = "path leads out of the folder"
 _ROWS = 20_000
 
 
@@ -58,6 +60,7 @@ def _settle(database: TemporaryDatabase, number: int, source: Source, prefix: st
             WHEN found AND lead(path) OVER same_path IS NULL THEN 'no record'
             WHEN found THEN 'listed'
             WHEN lag(found) OVER same_path = false THEN 'duplicate record'
+            WHEN fault = '{OUTSIDE}' THEN fault
             {missing}
             WHEN fault <> '' THEN fault
             WHEN identity IN (SELECT identity FROM excluded) THEN 'excluded identity'
@@ -95,6 +98,8 @@ def _with_faults(piece: pd.DataFrame, *, landmarks: bool) -> pd.DataFrame:
         fault[~np.isfinite(values).all(axis=1)] = "landmarks not finite"
         fault[np.isnan(values).any(axis=1)] = "landmarks absent"
     # Names stand one a line beside the tars.
+    outside = np.array([leads_out(path) for path in piece["path"].tolist()], dtype=np.bool_)
+    fault[outside] = OUTSIDE
     unnamed = ["no identity folder" if not name else "line break in the name" if "\n" in name else "" for name in names]
     fault[fault == ""] = np.array(unnamed, dtype=object)[fault == ""]
     return piece.assign(fault=fault)

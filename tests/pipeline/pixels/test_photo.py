@@ -1,6 +1,10 @@
 """Decoding the part of a photo that is needed, against decoding all of it."""
 
 import io
+import resource
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -121,3 +125,53 @@ def test_a_face_that_is_a_part_of_its_photo_is_that_of_the_whole(
     data = jpeg(np.asarray(photo))
     face = make_face(data, landmarks, FaceFormat("paper", 64, "png", 95, warp=warp))
     np.testing.assert_array_equal(decode(face.encoded), align(decode(data), landmarks, 64, warp=WARPS[warp]))
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few kilobytes that promises so many pixels a side; nothing decodes it, so its rows may be few."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
+
+
+def saved(form: str, picture: Image.Image, **settings: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, form, **settings)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("read", [decode, lambda data: decode_needed(data, Rectangle(0, 0, 10, 10))])
+@pytest.mark.parametrize(
+    "data",
+    [bomb(30_000), saved("GIF", Image.new("P", (100, 100))).replace(b"GIF87ad\0d\0", b"GIF87a\xff\xff\xff\xff")],
+    ids=["png", "gif"],
+)
+def test_a_photo_of_too_many_pixels_is_refused_before_it_is_decoded(
+    read: Callable[[bytes], object], data: bytes
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnusablePhoto, match="more than 178 million pixels"):
+        read(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
+
+
+@pytest.mark.parametrize(
+    ("form", "settings"), [("GIF", {}), ("JPEG2000", {}), ("AVIF", {}), ("TGA", {}), ("ICO", {"sizes": [(40, 40)]})]
+)
+def test_what_pillow_reads_is_read(form: str, settings: dict[str, object]) -> None:
+    face = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    face = face.quantize(16).convert("RGB")
+    data = saved(form, face.quantize(16) if form == "GIF" else face, **settings)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(decode(data)[:, :, ::-1] - expected).max() <= (2 if form == "AVIF" else 0)
+
+
+def test_a_picture_that_nothing_here_reads_is_named() -> None:
+    with pytest.raises(UnusablePhoto, match="HEIC, which is not read here"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(UnusablePhoto, match="unreadable"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")

@@ -187,3 +187,48 @@ def test_mutated_lists_are_read_or_refused(tmp_path: Path, train_list: Path, dat
         assert table[LANDMARK_COLUMNS].to_numpy().dtype == np.float64
     except UserError as error:
         assert "\n" not in str(error).strip()
+
+
+def test_a_list_with_a_header_and_backslashes_is_read_as_meant(rendered: Path, tmp_path: Path) -> None:
+    root = rendered / "VGGFace2" / "train"
+    plain = read_landmarks(rendered / "VGGFace2" / "bb_landmark" / "loose_landmark_train.csv", header=True)
+    rows = plain.assign(name=[name + ".jpg" for name in plain["name"]])
+    rows.to_csv(tmp_path / "plain.csv", header=False, index=False)
+    windows = rows.assign(name=[".\\" + name.replace("/", "\\") for name in rows["name"]])
+    windows.to_csv(tmp_path / "windows.csv", index=False)
+    one, rejects = everything(datasets.folder(root, [tmp_path / "plain.csv"], aligned=False))
+    other, others = everything(datasets.folder(root, [tmp_path / "windows.csv"], aligned=False))
+    assert len(one) == len(plain)
+    pd.testing.assert_frame_equal(one, other)
+    assert rejects == others == {}
+
+
+def test_the_first_row_is_no_header_only_because_its_landmarks_are_absent(tmp_path: Path) -> None:
+    for first in ("a/1.jpg" + "," * 10, "a/1.jpg" + ",nan" * 10, "a/1.jpg,x" + ",1" * 9):
+        (tmp_path / "list.csv").write_text(first + "\na/2.jpg" + ",5" * 10 + "\n")
+        assert read_landmarks(tmp_path / "list.csv")["name"].tolist() == ["a/1.jpg", "a/2.jpg"]
+
+
+def test_paths_that_leave_the_folder_are_rejects(rendered: Path, tmp_path: Path) -> None:
+    root = rendered / "VGGFace2" / "train"
+    inside, *_ = sorted(path.relative_to(root) for path in root.glob("*/*.jpg"))
+    names = [str(inside), f"../train/{inside}", str(root / inside)]
+    (tmp_path / "list.csv").write_text("".join(f"{name}" + ",5" * 10 + "\n" for name in names))
+    records, rejects = everything(datasets.folder(root, [tmp_path / "list.csv"], aligned=False))
+    assert records["path"].tolist() == [str(inside)]
+
+    assert rejects["path leads out of the folder"] == 2
+
+
+def test_hidden_files_are_passed_over_and_the_sum_holds(rendered: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(rendered / "VGGFace2" / "train", tmp_path / "train"))
+    photos = sorted(root.glob("*/*.jpg"))
+    for place in (photos[0].with_name("._1.jpg"), root / ".hidden" / "x.jpg", photos[1].parent / "@eaDir" / "t.jpg"):
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(photos[0], place)
+    (photos[2].parent / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    source = datasets.folder(root, [], aligned=True)
+    records, rejects = everything(source)
+    assert len(records) == len(photos) + 1, "what looks like a picture is counted, and a reject once it is read"
+    assert rejects == {}
+    assert source.passed_over.pictures == 3

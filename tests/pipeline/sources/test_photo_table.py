@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
 from pipeline.sources.photo_table import PhotoTable
+from pipeline.sources.source_records import OUTSIDE
 from shards.command import UserError
 
 names = st.text("ab/ü'\",%\n", min_size=1, max_size=4)
@@ -32,7 +33,8 @@ def settled_slowly(listed: list[tuple[str, str]], on_disk: list[tuple[str, str]]
     for identity, path in listed:
         present = any(path == other for _, other in on_disk)
         fault = "line break in the name" if "\n" in identity else ""
-        out.append((path, identity, "duplicate record" if path in seen else fault if present else "missing"))
+        found = OUTSIDE if path.startswith("/") else fault if present else "missing"
+        out.append((path, identity, "duplicate record" if path in seen else found))
         seen.add(path)
     return sorted([*out, *((path, identity, "no record") for identity, path in on_disk if path not in seen)])
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pipeline.sources.picture_files import is_hidden, walk_pictures
+from pipeline.sources.picture_files import PassedOver, is_hidden, leads_out, walk_pictures
 
 
 def touch(root: Path, *names: str) -> None:
@@ -43,3 +43,22 @@ def test_what_systems_put_beside_pictures_is_hidden() -> None:
     hidden = ("._1.jpg", ".DS_Store", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")
     assert all(is_hidden(name) for name in hidden)
     assert not any(is_hidden(name) for name in ("1.jpg", "_1.jpg", "s1", "@home", "a.b.jpg", "#1", "__init__"))
+
+
+def test_hidden_and_foreign_files_are_passed_over_and_counted(tmp_path: Path) -> None:
+    foreign = (
+        "a/._1.jpg",
+        ".hidden/x.jpg",
+        "a/@eaDir/1.jpg/SYNO.jpg",
+        "__MACOSX/a/._1.jpg",
+        "a/.ipynb_checkpoints/1.png",
+    )
+    touch(tmp_path, "a/1.jpg", "a/2.HEIC", "a/.DS_Store", *foreign)
+    passed_over = PassedOver()
+    assert list(walk_pictures(tmp_path, passed_over)) == [("a", "a/1.jpg"), ("a", "a/2.HEIC")]
+    assert passed_over.pictures == len(foreign)
+
+
+def test_names_that_lead_out_are_told() -> None:
+    assert all(map(leads_out, ("..", "../a.jpg", "a/../../b.jpg", "/a.jpg")))
+    assert not any(map(leads_out, ("a..jpg", "..a/b.jpg", "a/b...jpg")))
