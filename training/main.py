@@ -16,6 +16,7 @@ from typing import Any
 
 from shards.command import Parser, UserError, run
 from training.settings.config import Config, flat
+from training.settings.import_path import PLAIN
 from training.settings.recipes import MODES, RECIPES, recipe
 
 VALIDATION = "evaluation.validate:held_out"
@@ -23,7 +24,7 @@ VALIDATION = "evaluation.validate:held_out"
 
 def parser(defaults: Config) -> Parser:
     """Return the command's parser; the recipe's values are the defaults."""
-    command = Parser(prog="training/main.py", description=__doc__)
+    command = Parser(prog="training/main.py", description=__doc__, parser_mode=PLAIN)
     command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
     command.add_argument(
         "--shards", type=Path, nargs="+", required=True, help="folder written by pipeline.shard, or several"

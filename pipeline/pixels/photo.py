@@ -20,7 +20,7 @@ MOST_PIXELS = 2 * 89_478_485
 """Of a photo that is decoded; as Pillow's own bound. A file of 107 KB can unpack to many times as many."""
 # All that Pillow reads itself: for EPS it would start another program.
 _PILLOW_FORMATS = (
-    "AVIF BMP DDS DIB GIF ICNS ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP".split()  # noqa: SIM905
+    "AVIF BMP DDS DIB GIF ICNS ICO JPEG JPEG2000 PCX PNG PPM PSD QOI SGI TGA TIFF WEBP".split()  # noqa: SIM905
 )
 _NOT_READ = {b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -181,7 +181,7 @@ def _refuse_large(data: bytes) -> None:
 def _opened_by_pillow(data: bytes) -> Image.Image:
     # Pillow knows few formats before.
     Image.init()
-    return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+    return Image.open(io.BytesIO(data), formats=[name for name in _PILLOW_FORMATS if name in Image.OPEN])
 
 
 def _decoded_by_pillow(data: bytes) -> NDArray[np.uint8]:
