@@ -146,7 +146,7 @@ def load_foreign(path: Path, form: Preprocessing | None) -> LoadedBackbone:
     if exported_format(path) == "onnx":
         assert form is not None
         network = OnnxBackbone(path, form.size).eval()
-        return LoadedBackbone(adapt_input(network, form), form, ONNX, None, None, sha256)
+        return LoadedBackbone(adapt_input(network, form), form, ONNX, None, None, network.sha256)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

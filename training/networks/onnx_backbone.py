@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from shards.command import UserError
+from training.networks.onnx_file import read_onnx
 
 
 class OnnxBackbone(nn.Module):
     """A model from pictures to embeddings as a module: (N, 3, S, S) float32 -> (N, D) float32 on the input's device.
 
-    onnxruntime computes it on the CPU, wherever the input lies. All of the model must be in its file: weights kept in
-    files beside it are not read. A model for batches of one fixed size is given such batches.
+    onnxruntime computes it on the CPU, wherever the input lies. Weights may lie in files beside it (`onnx_file`).
+    A model for batches of one fixed size is given such batches.
 
     Args:
         path: ONNX file.
@@ -25,6 +26,7 @@ class OnnxBackbone(nn.Module):
         embedding_size: length of an embedding; None where the model leaves it open.
         input_name: of the model's input.
         output_name: of the model's output.
+        sha256: of the file, and of the files beside it that hold its weights.
 
     Raises:
         UserError: onnxruntime cannot read the file, or it is no network from such pictures to embeddings.
@@ -36,15 +38,16 @@ class OnnxBackbone(nn.Module):
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
+        model, self.sha256 = read_onnx(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime has a class of its own for every kind of fault
-            raise UserError(f"{path} is damaged or no ONNX model in one file: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{path} is damaged or no ONNX model: {str(error).splitlines()[0]}") from error
         ins, outs = self._session.get_inputs(), self._session.get_outputs()
         shape = ins[0].shape if len(ins) == 1 else []
         takes = len(shape) == 4 and all(
