@@ -1,10 +1,14 @@
 """The argument parser and error handling shared by all commands."""
 
 import errno
+import json
+import os
 import sys
 import threading
+import time
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,8 +54,19 @@ class Parser(ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """Print `error: message` as one line on stderr and exit with status 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    told = "error: " + " ".join(message.split())
+    tell_launcher(told)
+    print(told, file=sys.stderr)
     raise SystemExit(2)
+
+
+def tell_launcher(message: str) -> None:
+    """Leave a message for torchrun, which prints it in its last lines; nothing where it did not start this process."""
+    if not (place := os.environ.get("TORCHELASTIC_ERROR_FILE")):
+        return
+    about = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+    with suppress(OSError):
+        Path(place).write_text(json.dumps(about), encoding="utf-8")
 
 
 def first_line(error: Exception) -> str:

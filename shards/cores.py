@@ -21,6 +21,11 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(allowed, time_share(_GROUPS, _own_group()))))
 
 
+def cores_of_a_process(processes: int) -> int:
+    """Return how many of the usable processors each of some processes of this machine may keep busy, at least 1."""
+    return max(1, usable_cores() // max(1, processes))
+
+
 def _own_group() -> str:
     """Return the path of this process in the hierarchy of control groups (version 2), or "/" if unknown."""
     try:

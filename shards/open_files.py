@@ -36,10 +36,14 @@ class OpenFiles:
 
     Args:
         most: most files open at a time, at least 1.
+
+    Attributes:
+        reading: the file that a thread began to read last, for messages.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.reading = ""
         self._open: dict[str, _Descriptor] = {}
         self._lock = threading.Lock()
 
@@ -52,6 +56,7 @@ class OpenFiles:
         Raises:
             OSError: the file cannot be opened or read.
         """
+        self.reading = path
         # A lock is for what changes: looking up is one step of the interpreter.
         descriptor = self._open.get(path) or self._opened(path)
         filled = os.preadv(descriptor.number, [memory], offset)

@@ -128,3 +128,9 @@ def test_compose_accepts_the_file(profile: list[str], tmp_path: Path) -> None:
     assert {mount["target"]: mount["source"] for mount in services["evaluate"]["volumes"]}["/datasets"] == str(tmp_path)
     command = services["train"]["command"]
     assert command[command.index("--nproc-per-node") + 1] == "4"
+
+
+def test_no_service_has_rights_that_it_does_not_need() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    assert all(service["cap_drop"] == ["ALL"] for service in services.values())
+    assert all(service["security_opt"] == ["no-new-privileges:true"] for service in services.values())

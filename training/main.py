@@ -127,10 +127,12 @@ def main() -> None:
     from training.engine.run import Run
     from training.engine.validation import validation_of_run
     from training.ranks.machine import chosen_device, prepare_machine
-    from training.ranks.world import joined_world
+    from training.ranks.stop_signals import end_with_launcher
+    from training.ranks.world import joined_world, processes_here
 
+    end_with_launcher()
     with only_first_process_reports():
-        device = chosen_device(options.device, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        device = chosen_device(options.device, processes=processes_here())
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted

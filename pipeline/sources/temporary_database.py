@@ -1,16 +1,20 @@
 """A temporary SQL database on disk that works within a fixed budget of memory."""
 
+import fcntl
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import duckdb
 import pandas as pd
 
 from shards.command import UserError
 
+_FOLDER, _LOCK = "records-", "held"
 _MEMORY = "64MB"
 
 
@@ -21,13 +25,13 @@ class TemporaryDatabase:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="records-")
+        self._folder, lock = _temporary_folder()
         with self._full_disk_reported():
             self._connection = duckdb.connect(
                 str(Path(self._folder.name) / "records.duckdb"),
                 config={"memory_limit": _MEMORY, "threads": 1, "preserve_insertion_order": False},
             )
-        self.close = weakref.finalize(self, _close, self._connection, self._folder)
+        self.close = weakref.finalize(self, _close, self._connection, self._folder, lock)
 
     def run(self, query: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
         """Run a query."""
@@ -66,8 +70,25 @@ class TemporaryDatabase:
             ) from error
 
 
-def _close(connection: duckdb.DuckDBPyConnection, folder: "tempfile.TemporaryDirectory[str]") -> None:
+def _temporary_folder() -> tuple["tempfile.TemporaryDirectory[str]", TextIO]:
+    """Make a folder for the database, and remove those of commands that were killed: nobody holds their locks."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError), (old / _LOCK).open() as found:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old, ignore_errors=True)
+    while True:
+        folder = tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True)
+        lock = Path(folder.name) / _LOCK
+        held = lock.open("w", encoding="utf-8")
+        fcntl.flock(held, fcntl.LOCK_EX)
+        # Another command may have found it before it was locked.
+        if lock.exists():
+            return folder, held
+
+
+def _close(connection: duckdb.DuckDBPyConnection, folder: "tempfile.TemporaryDirectory[str]", lock: TextIO) -> None:
     # What a full disk kept it from writing is not needed any more.
     with suppress(duckdb.Error):
         connection.close()
     folder.cleanup()
+    lock.close()

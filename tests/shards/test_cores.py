@@ -47,3 +47,8 @@ def test_a_share_of_a_processor_counts_as_one(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     monkeypatch.setattr(cores, "_GROUPS", tmp_path)
     assert usable_cores() == 2
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 16)
+    assert [cores.cores_of_a_process(processes) for processes in (0, 1, 2, 5, 16, 40)] == [16, 16, 8, 3, 1, 1]

@@ -1,5 +1,7 @@
 """Checkpoints: written whole or not at all, loaded without running code, checked before use."""
 
+import errno
+import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -9,7 +11,7 @@ from typing import Any, get_origin, get_type_hints
 
 import torch
 
-from shards.command import UserError, first_line
+from shards.command import UserError, first_line, storage_mistake
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.checkpoints.checksummed_file import load_data, write_data
@@ -95,9 +97,23 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def copy_checkpoint(source: Path, path: Path) -> None:
-    """Copy a checkpoint atomically."""
-    with source.open("rb") as opened:
-        write_atomically(path, lambda file: shutil.copyfileobj(opened, file))
+    """Give a checkpoint a second name atomically, or copy it where the file system knows one name a file.
+
+    Checkpoints are replaced, never changed: what happens to one name does not reach the other.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        if storage_mistake(error) and error.errno != errno.EPERM:
+            raise
+        with source.open("rb") as opened:
+            write_atomically(path, lambda file: shutil.copyfileobj(opened, file))
+    finally:
+        # Renaming one name of a file to another name of it leaves both.
+        temporary.unlink(missing_ok=True)
 
 
 def is_checkpoint(data: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from training.engine.next_batch import BatchFetcher
 from training.engine.optimizer import set_learning_rate
 from training.engine.run import Job, Run, locked_run, open_run
 from training.engine.step import Trained, for_training, losses_and_gradients
-from training.engine.training_state import TrainingState, save
+from training.engine.training_state import TrainingState, late_save, save
 from training.engine.validation import Validate
 from training.monitoring.metrics_log import MetricsLog
 from training.monitoring.run_page import note_start, try_to_write_page
@@ -59,7 +59,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     config, state = job.config, job.state
     trained = for_training(state.learner, config, world, state.step, job.teacher)
     guard = FiniteGuard(config, job.loader, state, job.run_dir, world)
-    feed = BatchFetcher(job.loader, world.device)
+    feed = BatchFetcher(job.loader, world.device, world.rank)
     begun = state.step
     log = _begin_log(job, world) if world.is_main else None
     try:
@@ -77,7 +77,8 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 last = state.step == config.steps
                 if not last:
                     feed.fetch()
-                stops.made, failed = any_rank(stops.made, feed.mistake is not None)
+                # Patiently: the data of one rank may come late.
+                stops.made, failed = any_rank(stops.made, feed.mistake is not None, group=world.patient)
                 stopping = stops.made or failed
                 log_due = last or _due(state.step, config.log_every)
                 validating = validate if _due(state.step, config.validate_every) else None
@@ -188,10 +189,13 @@ def _validate_pending(
 
 def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
     """Write a checkpoint, after the lines of metrics up to it are on disk."""
+    started = time.monotonic()
     with errors_end_all_ranks(world):
         if log is not None:
             log.sync()
     save(job.run_dir, job.state, job.origin, job.config, world, is_best)
+    if world.is_main and (told := late_save(time.monotonic() - started)):
+        print(told, file=sys.stderr, flush=True)
 
 
 def _begin_log(job: Job, world: World) -> MetricsLog:

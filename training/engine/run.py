@@ -8,11 +8,11 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from pipeline.loading.loader import Loader
 from shards.command import UserError
+from shards.cores import cores_of_a_process, usable_cores
 from shards.digest import file_sha256, manifest_digest
 from shards.format import Preprocessing
 from shards.json_file import read_object
@@ -26,7 +26,7 @@ from training.networks.backbones import fitting_backbone
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
 from training.networks.input_adapter import adapt_input
 from training.peers.onnx_network import ONNX
-from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks
+from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks, processes_here
 from training.settings.config import Config, refuse_changes
 
 
@@ -224,6 +224,19 @@ def _unwritable(run_dir: Path, error: OSError) -> UserError:
     return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
 
 
+def decoding_threads(asked: int, world: World) -> int:
+    """Return how many threads of each process decode, and say so; 0 asks for its share of this machine's cores.
+
+    torchrun lets PyTorch have one thread, and on a GPU nothing else needs the cores.
+    """
+    here = processes_here()
+    threads = asked or cores_of_a_process(here)
+    if world.is_main:
+        told = f"{threads} decoding thread{'s' * (threads > 1)} in each of {here} processes on this machine"
+        print(f"{told}, which may use {usable_cores()} cores", flush=True)
+    return threads
+
+
 def _open_loader(run: Run, world: World, start_step: int) -> Loader:
     config = run.config
     return Loader(
@@ -238,7 +251,7 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         start_step=start_step,
         device="gpu" if world.device.type == "cuda" else "cpu",
         device_id=world.device.index or 0,
-        threads=torch.get_num_threads(),
+        threads=decoding_threads(config.decoding.threads, world),
         prefetch=config.decoding.prefetch,
         hardware_load=config.decoding.hardware_load,
         quarantine=run.run_dir / f"quarantine-{world.rank}.csv",

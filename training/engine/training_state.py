@@ -1,5 +1,6 @@
 """The training state: how it is saved to a checkpoint and restored, on any number of ranks."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from training.objectives.class_shards import full_state, shard_state
 from training.objectives.sharded_head import ShardedHead
 from training.ranks.world import World, errors_end_all_ranks
 from training.settings.config import Config
+
+_GRACE_S = 30
 
 
 def _is_of_rows(moment: Any) -> bool:
@@ -196,6 +199,16 @@ def save(
             for path in others:
                 copy_checkpoint(first, path)
             remove_old_checkpoints(run_dir, config.keep_checkpoints)
+
+
+def late_save(seconds: float) -> str:
+    """Return a notice where a checkpoint took so long that one asked for by SIGTERM may be lost; nothing otherwise."""
+    if seconds <= _GRACE_S / 2:
+        return ""
+    return (
+        f"note: the checkpoint took {seconds:.0f} s, and torchrun ends its processes {_GRACE_S} s after SIGTERM: "
+        f"start it with --shutdown-timeout {max(60, 60 * math.ceil(4 * seconds / 60))}, so that none is lost"
+    )
 
 
 def interpolated(begun: dict[str, Any], trained: dict[str, Any], share: float) -> dict[str, Any]:

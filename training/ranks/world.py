@@ -13,12 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from shards.command import UserError, fail, first_line, storage_mistake
-from shards.cores import usable_cores
+from shards.command import UserError, fail, storage_mistake, tell_launcher
+from shards.cores import cores_of_a_process
 
 _PATIENCE = timedelta(hours=2)
 _STORE_PORT = "low-resolution face recognition: port of the store"
 _TO_CONNECT = timedelta(seconds=3)
+# Of NCCL, for what is wrong on this machine: memory, a driver, a network card.
+_OWN_FAULTS = ("unhandled cuda error", "unhandled system error", "internal error", "invalid usage", "invalid argument")
 _TO_START = 180.0
 """Seconds for which processes wait for the first one to start."""
 
@@ -45,6 +47,11 @@ class World:
         return self.rank == 0
 
 
+def processes_here() -> int:
+    """Return how many processes of the run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 ALONE = World(0, 1, torch.device("cpu"))
 
 
@@ -62,12 +69,12 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_size = processes_here()
     place = torch.device("cuda", local_rank) if device == "gpu" else torch.device("cpu")
     if device == "gpu":
         torch.cuda.set_device(place)
     else:
-        torch.set_num_threads(max(1, usable_cores() // local_size))
+        torch.set_num_threads(cores_of_a_process(local_size))
     if size > 1:
         # Tensors on the GPU are sent by NCCL; stop requests are on the CPU and sent by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
@@ -77,9 +84,10 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     try:
         yield World(rank, size, place, patient)
     except RuntimeError as error:
-        if size == 1 or not _is_lost_peer(error):
+        if size == 1 or not _is_of_communication(error):
             raise
-        message = f"rank {rank} lost another process, whose own message says why: {first_line(error)}"
+        message = f"rank {rank} {fault_of_communication(error)}"
+        tell_launcher(message)
         print(message, file=sys.stderr, flush=True)
         # Destroying the group would wait for the lost process.
         os._exit(1)
@@ -114,8 +122,20 @@ def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
                 raise
 
 
-def _is_lost_peer(error: RuntimeError) -> bool:
-    """Return whether an error is that of a collective operation whose peer has ended."""
+def fault_of_communication(error: RuntimeError) -> str:
+    """Say whether a process lost another one or failed itself, with the first and the last lines of the error.
+
+    >>> fault_of_communication(RuntimeError("NCCL error: unhandled cuda error\\nLast error:\\nout of memory"))
+    'could not communicate: NCCL error: unhandled cuda error ... Last error: out of memory'
+    """
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = " ... ".join([lines[0], *([" ".join(lines[1:][-4:])] if len(lines) > 1 else [])])
+    own = any(sign in str(error) for sign in _OWN_FAULTS)
+    return f"could not communicate: {text}" if own else f"lost another process, whose own message says why: {text}"
+
+
+def _is_of_communication(error: RuntimeError) -> bool:
+    """Return whether an error is that of a collective operation."""
     return isinstance(error, dist.DistError) or any(
         sign in str(error) for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
     )
@@ -212,12 +232,17 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def any_rank(*flags: bool) -> tuple[bool, ...]:
-    """Return, on every rank, which flags any rank raised; the flags are on the CPU, so no GPU waits for them."""
+def any_rank(*flags: bool, group: dist.ProcessGroup | None = None) -> tuple[bool, ...]:
+    """Return, on every rank, which flags any rank raised; the flags are on the CPU, so no GPU waits for them.
+
+    Args:
+        flags: of this rank.
+        group: of all ranks, whose timeout counts; by default that of a step.
+    """
     if not dist.is_initialized():
         return flags
     raised = torch.tensor(flags, dtype=torch.int64)
-    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=group)
     return tuple(map(bool, raised.tolist()))
 
 

@@ -92,16 +92,20 @@ class Decoding:
     Attributes:
         prefetch: batches decoded ahead, 1 or more; each takes memory of the device.
         hardware_load: share 0..1 of the photos for the JPEG unit of a GPU that has one (A100, H100 and later).
+        threads: decoding threads of each process; 0 for its share of this machine's usable cores.
     """
 
     prefetch: int = 2
     hardware_load: float = 0.65
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.prefetch < 1:
             raise UserError(f"prefetch {self.prefetch}; give at least 1")
         if not 0 <= self.hardware_load <= 1:
             raise UserError(f"hardware_load {self.hardware_load}; give a value from 0 to 1")
+        if self.threads < 0:
+            raise UserError(f"threads {self.threads}; give 1 or more, or 0 for a share of the cores")
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ _FREE_TO_CHANGE = {
     "timeout",
     "compile",
     "decoding.prefetch",
+    "decoding.threads",
     "decoding.hardware_load",
 }
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import resource
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -99,3 +100,20 @@ def test_memory_does_not_grow_with_the_records() -> None:
             peaks.append(pool.submit(peak_memory, photos).result())
     # In memory 300,000 rows of ten numbers and two names would take 100 MiB by themselves, and their sorting as much.
     assert peaks[1] - peaks[0] < 100, peaks
+
+
+def test_the_folders_of_killed_commands_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / "records-killed"
+    killed.mkdir()
+    (killed / "held").touch()
+    (killed / "records.duckdb").write_bytes(b"much")
+    other = tmp_path / "records-of-another-program"
+    other.mkdir()
+    source = Source("a", Path("root"), lambda: iter([table([("a", "a/1")])]))
+    with PhotoTable([source]), PhotoTable([source]) as alive:
+        assert not killed.exists()
+        assert other.exists()
+        assert len(list(tmp_path.glob("records-*/held"))) == 2
+        assert alive.inputs == 1
+    assert list(tmp_path.iterdir()) == [other]
