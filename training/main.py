@@ -126,9 +126,9 @@ def main() -> None:
     from training.engine.loop import train
     from training.engine.run import Run
     from training.engine.validation import validation_of_run
-    from training.ranks.machine import chosen_device, prepare_machine
+    from training.ranks.machine import chosen_device, prepare_machine, processes_here
     from training.ranks.stop_signals import end_with_launcher
-    from training.ranks.world import joined_world, processes_here
+    from training.ranks.world import joined_world
 
     end_with_launcher()
     with only_first_process_reports():

@@ -12,8 +12,7 @@ from torch import nn
 
 from pipeline.loading.loader import Loader
 from shards.command import UserError
-from shards.cores import cores_of_a_process, usable_cores
-from shards.digest import file_sha256, manifest_digest
+from shards.digest import manifest_digest
 from shards.format import Preprocessing
 from shards.json_file import read_object
 from shards.lock import locked
@@ -25,8 +24,10 @@ from training.engine.training_state import Origin, TrainingState, new_state, sav
 from training.networks.backbones import fitting_backbone
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
 from training.networks.input_adapter import adapt_input
+from training.peers.onnx_file import model_sha256
 from training.peers.onnx_network import ONNX
-from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks, processes_here
+from training.ranks.machine import decoding_threads
+from training.ranks.world import World, broadcast_from_main, errors_end_all_ranks
 from training.settings.config import Config, refuse_changes
 
 
@@ -224,19 +225,6 @@ def _unwritable(run_dir: Path, error: OSError) -> UserError:
     return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
 
 
-def decoding_threads(asked: int, world: World) -> int:
-    """Return how many threads of each process decode, and say so; 0 asks for its share of this machine's cores.
-
-    torchrun lets PyTorch have one thread, and on a GPU nothing else needs the cores.
-    """
-    here = processes_here()
-    threads = asked or cores_of_a_process(here)
-    if world.is_main:
-        told = f"{threads} decoding thread{'s' * (threads > 1)} in each of {here} processes on this machine"
-        print(f"{told}, which may use {usable_cores()} cores", flush=True)
-    return threads
-
-
 def _open_loader(run: Run, world: World, start_step: int) -> Loader:
     config = run.config
     return Loader(
@@ -251,7 +239,7 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         start_step=start_step,
         device="gpu" if world.device.type == "cuda" else "cpu",
         device_id=world.device.index or 0,
-        threads=decoding_threads(config.decoding.threads, world),
+        threads=decoding_threads(config.decoding.threads, spoken=world.is_main),
         prefetch=config.decoding.prefetch,
         hardware_load=config.decoding.hardware_load,
         quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
@@ -269,7 +257,7 @@ def _refuse_another_beginning(run: Run, begun: Checkpoint | None) -> None:
             )
     elif run.init_from is not None and run.init_from.is_file():
         old = begun.initial
-        if old is None or old.sha256 != file_sha256(run.init_from):
+        if old is None or old.sha256 != model_sha256(run.init_from):
             raise UserError(
                 f"the run was started with {f'another file, {old.file}' if old else 'random weights'}, now --init-from "
                 f"{run.init_from} is given; leave it out or choose another --run-dir"

@@ -14,7 +14,6 @@ from torch import nn
 
 from pipeline.alignment.align import preprocessing as preprocessing_of
 from shards.command import UserError
-from shards.digest import file_sha256
 from shards.format import Preprocessing
 from shards.json_file import parse_object
 from training.networks.backbone_file import LoadedBackbone, from_state, load_backbone, refuse_untrusted
@@ -22,6 +21,7 @@ from training.networks.backbones import fitting_backbone
 from training.networks.export_formats import METADATA_KEY, METADATA_VERSION
 from training.networks.input_adapter import adapt_input
 from training.networks.onnx_backbone import OnnxBackbone
+from training.peers.onnx_file import model_sha256
 from training.peers.onnx_network import ONNX, OnnxNetwork, read_onnx
 
 _AGREEMENT = 1e-4
@@ -125,7 +125,7 @@ def load_exported(path: Path) -> LoadedBackbone:
         about.backbone,
         about.step,
         about.recipe,
-        file_sha256(path),
+        model_sha256(path),
     )
 
 
@@ -142,11 +142,11 @@ def load_foreign(path: Path, form: Preprocessing | None) -> LoadedBackbone:
     Raises:
         UserError: the file is damaged, of another format, or does not fit the size of the pictures.
     """
-    sha256 = file_sha256(path)
+    sha256 = model_sha256(path)
     if exported_format(path) == "onnx":
         assert form is not None
         network = OnnxBackbone(path, form.size).eval()
-        return LoadedBackbone(adapt_input(network, form), form, ONNX, None, None, network.sha256)
+        return LoadedBackbone(adapt_input(network, form), form, ONNX, None, None, sha256)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -193,7 +193,7 @@ def load_trainable(path: Path, averaged: bool = False) -> LoadedBackbone:
         form = replace(preprocessing_of("centred", network.size or _USUAL_SIZE), mean=mean, deviation=deviation)
     _refuse_disagreement(path, network, form.size)
     step, recipe = (known.step, known.recipe) if known else (None, None)
-    return LoadedBackbone(adapt_input(network, form), form, ONNX, step, recipe, file_sha256(path))
+    return LoadedBackbone(adapt_input(network, form), form, ONNX, step, recipe, model_sha256(path))
 
 
 def _refuse_disagreement(path: Path, network: OnnxNetwork, size: int) -> None:

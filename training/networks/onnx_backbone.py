@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shards.command import UserError
-from training.networks.onnx_file import read_onnx
+from training.peers.onnx_file import read_onnx_file
 
 
 class OnnxBackbone(nn.Module):
@@ -38,7 +38,7 @@ class OnnxBackbone(nn.Module):
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
-        model, self.sha256 = read_onnx(path)
+        model, self.sha256 = read_onnx_file(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = torch.get_num_threads()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shards.command import UserError, first_line
+from training.peers.onnx_file import read_onnx_file
 from training.peers.onnx_graph import (
     NORM,
     array_of,
@@ -169,8 +170,9 @@ def read_onnx(path: Path) -> OnnxNetwork:
     Raises:
         UserError: no ONNX model, or a network that cannot be trained here.
     """
+    model, _ = read_onnx_file(path)
     try:
-        return OnnxNetwork(onnx.load(path, load_external_data=False))
+        return OnnxNetwork(model)
     except (DecodeError, ValueError, OSError, IndexError, KeyError) as error:
         raise UserError(f"{path} is damaged or no ONNX model: {first_line(error)}") from error
     except UserError as error:

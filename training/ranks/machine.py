@@ -9,10 +9,31 @@ import torch
 
 from pipeline.loading.loader_checks import refuse_absent_gpu
 from shards.command import UserError
+from shards.cores import cores_of_a_process, usable_cores
 
 # Of malloc.h: free memory at the end of the heap above which it is given back, and how many blocks may be mapped.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _DEFAULT_TRIM, _DEFAULT_MAPPED = 128 * 1024, 65_536
+
+
+def processes_here() -> int:
+    """Return how many processes of the run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def decoding_threads(asked: int, *, spoken: bool = False) -> int:
+    """Return how many threads of each process decode; torchrun would let PyTorch have one.
+
+    Args:
+        asked: number of threads, or 0 for the process's share of this machine's usable cores.
+        spoken: print how many they are.
+    """
+    here = processes_here()
+    threads = asked or cores_of_a_process(here)
+    if spoken:
+        told = f"{threads} decoding thread{'s' * (threads > 1)} in each of {here} processes on this machine"
+        print(f"{told}, which may use {usable_cores()} cores", flush=True)
+    return threads
 
 
 def chosen_device(asked: str, processes: int = 1) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shards.command import UserError, fail, storage_mistake, tell_launcher
 from shards.cores import cores_of_a_process
+from training.ranks.machine import processes_here
 
 _PATIENCE = timedelta(hours=2)
 _STORE_PORT = "low-resolution face recognition: port of the store"
@@ -45,11 +46,6 @@ class World:
     def is_main(self) -> bool:
         """Whether this process writes files and prints messages."""
         return self.rank == 0
-
-
-def processes_here() -> int:
-    """Return how many processes of the run are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -22,7 +22,7 @@ class OnnxFile(NamedTuple):
     sha256: str
 
 
-def read_onnx(path: Path) -> OnnxFile:
+def read_onnx_file(path: Path) -> OnnxFile:
     """Read an ONNX model whole.
 
     Weights beside the file are read from its folder or one below, never from elsewhere and never through a link. The
@@ -47,6 +47,16 @@ def read_onnx(path: Path) -> OnnxFile:
         _fill(tensor, files[str(_about(tensor).get("location", ""))], path)
     told = [sha256, *(f"{place}\0{file_sha256(file)}" for place, file in files.items())]
     return OnnxFile(model, hashlib.sha256("\0".join(told).encode()).hexdigest())
+
+
+def model_sha256(path: Path) -> str:
+    """Return the SHA-256 of a model's file; of an ONNX file together with the weights beside it.
+
+    Raises:
+        UserError: an ONNX file that `read_onnx_file` refuses.
+        OSError: the file cannot be read.
+    """
+    return read_onnx_file(path).sha256 if path.suffix == ".onnx" else file_sha256(path)
 
 
 def _about(tensor: TensorProto) -> dict[str, str]:

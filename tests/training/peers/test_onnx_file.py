@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shards.command import UserError
 from shards.digest import file_sha256
 from training.networks.onnx_backbone import OnnxBackbone
-from training.networks.onnx_file import read_onnx
+from training.peers.onnx_file import read_onnx_file
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_weights_of_its_own_folder_are_read(
     (elsewhere / "weights.bin").write_bytes(bytes((tmp_path / "weights.bin").stat().st_size))
     monkeypatch.chdir(elsewhere)
     assert (embedded(path) == embedded(tmp_path / "whole.onnx")).all()
-    assert read_onnx(tmp_path / "whole.onnx").sha256 == file_sha256(tmp_path / "whole.onnx")
+    assert read_onnx_file(tmp_path / "whole.onnx").sha256 == file_sha256(tmp_path / "whole.onnx")
 
 
 def test_other_weights_have_another_digest(model: onnx.ModelProto, tmp_path: Path) -> None:
@@ -110,4 +110,4 @@ def test_weights_elsewhere_are_refused(
     change(stored)
     path.write_bytes(stored.SerializeToString())
     with pytest.raises(UserError, match=says):
-        read_onnx(path)
+        read_onnx_file(path)
