@@ -27,8 +27,8 @@ def test_every_checkpoint_may_be_the_one_without_room(
     whole = tmp_path / "whole"
     train(Run(CONFIG, "tiny", (shards,), whole, resume=True), ALONE)
     first, second = (path.stat().st_size for path in sorted((whole / "checkpoints").iterdir())[:2])
-    # In the second checkpoint, and in the second file of the last step.
-    for room in (first + second // 3, first + 3 * second + second // 2):
+    # In the second checkpoint, and in that of the last step, whose second name takes no room.
+    for room in (first + second // 3, first + 2 * second + second // 2):
         job = Run(CONFIG, "tiny", (shards,), small_disk(f"size={room}") / f"run-{room}", resume=True)
         with pytest.raises(UserError, match="No space left on device; make room there"):
             train(job, ALONE)
