@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.models import embedder as embedder_module
+from evaluation.models import pictures as pictures_module
 from evaluation.models.embedder import Embedder
 from evaluation.models.pictures import Picture, PictureError, Preparation, read_picture
 from evaluation.models.preparation import aligned, whole
@@ -44,14 +44,14 @@ def pictures(tmp_path: Path) -> list[Picture]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the reads of every file."""
     counted: Counter[str] = Counter()
-    lock, read = threading.Lock(), embedder_module.read_bytes
+    lock, read = threading.Lock(), pictures_module.read_bytes
 
     def counting(path: Path) -> bytes:
         with lock:
             counted[path.name] += 1
         return read(path)
 
-    monkeypatch.setattr(embedder_module, "read_bytes", counting)
+    monkeypatch.setattr(pictures_module, "read_bytes", counting)
     return counted
 
 

@@ -184,7 +184,7 @@ def test_a_damaged_file_is_passed_over(
 
 @pytest.mark.parametrize("place", [1, 64 + 2, 12 * 100])
 def test_a_flipped_bit_costs_one_embedding(
-    loaded: LoadedBackbone, photos: list[Path], tmp_path: Path, place: int
+    loaded: LoadedBackbone, photos: list[Path], tmp_path: Path, place: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A row is a key of 32 bytes, a checksum of 4 and 64 of the vector; counted from the end."""
     sound, _ = run(loaded, shown(photos), tmp_path / "cache")
@@ -194,6 +194,7 @@ def test_a_flipped_bit_costs_one_embedding(
     file.write_bytes(data)
     vectors, computed = run(loaded, shown(photos), tmp_path / "cache")
     assert computed == 1
+    assert "1 damaged embeddings" in capsys.readouterr().err, "in the key, too"
     # Alone in its batch it may differ by a rounding.
     np.testing.assert_allclose(vectors, sound, atol=1e-6)
 

@@ -85,6 +85,16 @@ def gradient_trap(size: int, embedding_size: int) -> Trap:
     return Trap(size, embedding_size, lambda _, embeddings: embeddings + (0 * embeddings).sqrt())
 
 
+def infinite_trap(size: int, embedding_size: int) -> Trap:
+    """Every gradient is finite but that of the bias, which is infinite and no NaN."""
+
+    def spring(trap: Trap, embeddings: Tensor) -> Tensor:
+        trap.linear.bias.register_hook(lambda gradient: torch.full_like(gradient, math.inf))
+        return embeddings
+
+    return Trap(size, embedding_size, spring)
+
+
 def statistics_trap(size: int, embedding_size: int) -> Trap:
     """Running statistics overflow, which a step in training never reads."""
 
@@ -118,6 +128,12 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step(shards: Path, t
     kept = sorted((tmp_path / "checkpoints").iterdir())
     assert [path.stem for path in kept] == ["step-0000000", "step-0000003"]
     assert all(map(finite, kept))
+
+
+def test_an_infinite_gradient_stops_the_run_as_well(shards: Path, tmp_path: Path) -> None:
+    config = replace(TINY, model=Model(f"{__name__}:infinite_trap", 16), log_every=1, steps=12, batch=4)
+    line = refusal(config, shards, tmp_path)
+    assert line.startswith(f"gradient not finite of backbone.linear.bias at step {SPRINGS_AT}; its photos")
 
 
 def test_no_checkpoint_is_made_of_statistics_that_are_not_finite(shards: Path, tmp_path: Path) -> None:
