@@ -166,8 +166,8 @@ def survivors(faults: list[Fault]) -> list[Fault]:
             noticed = place.notices(fault)
             survived += [] if noticed else [fault]
             what = f"noticed by {place.failed()}" if noticed else "SURVIVED"
-            told = f"{number:3}/{len(faults)} {time.monotonic() - start:5.1f} s  {fault.room}: {fault.name} {what}"
-            print(told, flush=True)
+            taken = f"{time.monotonic() - start:5.1f} s"
+            print(f"{number:3}/{len(faults)} {taken}  {fault.room}: {fault.name} {what}", flush=True)
     return survived
 
 
@@ -193,7 +193,7 @@ def main() -> None:
         print(f"{fault.name} ({fault.file}): {fault.breaks}; not noticed by {', '.join(fault.tests)}")
     if skipped := [fault.name for fault in chosen if fault not in there]:
         print(f"{len(skipped)} skipped, which only a GPU shows: {', '.join(skipped)}")
-    raise SystemExit(1 if survived else 0)
+    raise SystemExit(bool(survived))
 
 
 if __name__ == "__main__":
