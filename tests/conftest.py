@@ -9,6 +9,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
@@ -18,6 +19,10 @@ from tests.campaigns.small_disk import mount, unmount
 from tests.entry_points import ROOT
 from tests.forked import in_forked_process
 from tests.in_process import call
+
+# On a busy machine a try may take any time; pytest-timeout ends a test that hangs.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # Tests start processes of their own: one thread each keeps two cores fair.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
