@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.decisions.options import add_face_options, open_measuring
+from evaluation.enrolled.options import add_face_options, open_measuring
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def main() -> None:
     from evaluation.decisions.calibration import fit, write_calibration
     from evaluation.decisions.calibration_report import FEW_PEOPLE, provenance, report
     from evaluation.decisions.calibration_trials import trials_of
-    from evaluation.decisions.enrolment import photos_of_people
-    from evaluation.decisions.measuring import measure
+    from evaluation.enrolled.enrolment import photos_of_people
+    from evaluation.enrolled.measuring import measure
 
     photos, faults = photos_of_people(options.people)
     work = options.out.with_name(f".{options.out.name}.work")

@@ -10,7 +10,7 @@ takes. No photo is deleted.
 import sys
 from pathlib import Path
 
-from evaluation.decisions.options import add_face_options, open_measuring, private_folder
+from evaluation.enrolled.options import add_face_options, open_measuring, private_folder
 from shards.command import Parser, run
 
 
@@ -30,8 +30,8 @@ def main() -> None:
     options = parser().parse_args()
     how = open_measuring(options)
     out = private_folder(options.out)
-    from evaluation.decisions.enrolment import gallery_of
-    from evaluation.decisions.gallery_check import LEAVE_OUT, checked
+    from evaluation.enrolled.enrolment import gallery_of
+    from evaluation.enrolled.gallery_check import LEAVE_OUT, checked
 
     file, enrolled = gallery_of(options.gallery, out, how, again=options.re_enrol)
     found, _ = checked(out, enrolled, how)

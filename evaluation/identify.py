@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.decisions.options import add_face_options, open_measuring, private_folder
+from evaluation.enrolled.options import add_face_options, open_measuring, private_folder
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.decisions.enrolment import Enrolled
-    from evaluation.decisions.measuring import Measuring
+    from evaluation.enrolled.enrolment import Enrolled
+    from evaluation.enrolled.measuring import Measuring
 
 
 def parser() -> Parser:
@@ -48,8 +48,8 @@ def main() -> None:
         raise UserError(f"--fpir {options.fpir}; give a share above 0 and below 1")
     how = open_measuring(options)
     out = private_folder(options.out)
-    from evaluation.decisions.enrolment import left_out
-    from evaluation.decisions.gallery_check import checked
+    from evaluation.enrolled.enrolment import left_out
+    from evaluation.enrolled.gallery_check import checked
 
     file, enrolled = _enrolled(options, out, how)
     table, notes = enrolled.table, list(enrolled.notes)
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolled]":
     """Return the enrolment file and what it holds, after people were added and removed."""
-    from evaluation.decisions.enrolment import add_people, gallery_of, in_use, remove_people
+    from evaluation.enrolled.enrolment import add_people, gallery_of, in_use, remove_people
 
     file, enrolled = gallery_of(options.gallery, out, how, again=options.re_enrol)
     faults, notes, new = dict(enrolled.faults), list(enrolled.notes), enrolled.new
@@ -88,8 +88,8 @@ def _enrolled(options: Any, out: Path, how: "Measuring") -> "tuple[Path, Enrolle
 def _identify(options: Any, table: Any, how: "Measuring", out: Path, notes: list[str]) -> None:
     from evaluation.decisions.calibration import read_calibration
     from evaluation.decisions.calibration_report import caveat
-    from evaluation.decisions.face_table import require_same
     from evaluation.decisions.identification import identify_folder
+    from evaluation.enrolled.face_table import require_same
 
     calibration = read_calibration(options.calibration) if options.calibration else None
     if calibration is not None:

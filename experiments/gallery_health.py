@@ -18,8 +18,8 @@ from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device
 from shards.command import Parser, UserError, run
 
 if TYPE_CHECKING:
-    from evaluation.decisions.face_table import FaceTable
-    from evaluation.decisions.measuring import Measuring
+    from evaluation.enrolled.face_table import FaceTable
+    from evaluation.enrolled.measuring import Measuring
     from experiments.planted_gallery import Split
 
 _FPIR = 0.01
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser().parse_args()
     if min(options.trials, options.each, *options.sizes) < 1:
         raise UserError("--trials, --each and --sizes; give numbers of at least 1")
-    from evaluation.decisions.measuring import measuring
+    from evaluation.enrolled.measuring import measuring
     from evaluation.models.preparation import aligned, require_template
 
     embedder, loaded = open_embedder(options.model, options, device_of(options), watched=False)
@@ -98,9 +98,9 @@ def _trial(
     each: int,
 ) -> dict[str, Any]:
     """Plant, check, and measure: counts by kind, and TPIR by gallery and size."""
-    from evaluation.decisions.enrolment import photos_of_people
-    from evaluation.decisions.gallery_check import check_gallery
-    from evaluation.decisions.measuring import measure
+    from evaluation.enrolled.enrolment import photos_of_people
+    from evaluation.enrolled.gallery_check import check_gallery
+    from evaluation.enrolled.measuring import measure
     from experiments.planted_gallery import split, write_gallery
 
     parts = split(people, seed)

@@ -21,7 +21,9 @@ ROOMS = {
     "training": [
         ["settings", "ranks", "checkpoints", "peers", "networks", "objectives", "monitoring", "engine", "benchmarks"],
     ],
-    "evaluation": [["metrics", "lists", "models", "scoring", "protocols", "reporting", "decisions", "benchmarks"]],
+    "evaluation": [
+        ["metrics", "lists", "models", "scoring", "protocols", "reporting", "enrolled", "decisions", "benchmarks"],
+    ],
 }
 """Rooms of each package in groups: a room imports from earlier rooms of its own group, and from `OPEN` groups."""
 OPEN = {"pipeline": {1: [0], 2: [0], 3: [0, 1, 2]}}

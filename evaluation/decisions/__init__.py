@@ -1,1 +1,1 @@
-"""From a face in a photo to a decision: enrolment, search, the health of a gallery, calibration."""
+"""From a face in a photo or a video to a decision."""

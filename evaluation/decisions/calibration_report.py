@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.decisions.calibration import Calibration, Trials, fit, joined
-from evaluation.decisions.face_table import FaceTable
+from evaluation.enrolled.face_table import FaceTable
 from evaluation.metrics.intervals import Interval, bootstrap_over_people
 from evaluation.metrics.likelihood_ratios import cllr, min_cllr
 from evaluation.metrics.verification import threshold_at_rate

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.decisions.calibration import Trials, joined
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.measuring import Measuring, picture_of
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.measuring import Measuring, picture_of
 from evaluation.metrics.identification import cosines
 from shards.command import UserError
 

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 
 from evaluation.decisions.calibration import Calibration
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.search import Candidates, GallerySearch
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.search import Candidates, GallerySearch
 
 Verdict = Literal["person", "nobody we know", "too small to tell", "undecided"]
 """What is decided; "undecided" where there is no calibration: a threshold that nobody measured is a guess."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from evaluation.decisions.calibration import Calibration
 from evaluation.decisions.decision import Decision, identify
-from evaluation.decisions.face_table import FaceTable
 from evaluation.decisions.identify_page import write_decisions
-from evaluation.decisions.measuring import Measuring, measure
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.measuring import Measuring, measure
 from pipeline.sources.picture_files import PICTURE_SUFFIXES, walk_pictures
 from shards.command import UserError
 from shards.lock import locked

@@ -1,45 +1,19 @@
 """What identification writes: a table as CSV and JSON, and a page with pictures; readable by the owner alone."""
 
-import base64
-import csv
-import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
 from evaluation.decisions.decision import CANDIDATES, Decision
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.measuring import counted, faces_as_seen, jpeg
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.measuring import counted, faces_as_seen, jpeg
+from evaluation.enrolled.pages import as_csv, decisions_environment, write_private
 from shards.format import Preprocessing
-from shards.writer import write_atomically
-from training.monitoring.page_templates import page_environment
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ON_PAGE = 500
 _COLOURS = {"person": "good", "nobody we know": "none", "too small to tell": "unsure", "undecided": "unsure"}
-
-
-def decisions_environment() -> Environment:
-    """Return the environment of the templates of this room."""
-    environment = page_environment(_TEMPLATES)
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    return environment
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a text, whole or not at all, readable by its owner alone."""
-    write_atomically(path, text.encode(), private=True)
-
-
-def as_csv(rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def write_decisions(

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.decisions.photo_quality import sharpness, side_in_photo
+from evaluation.enrolled.photo_quality import sharpness, side_in_photo
 from pipeline.alignment.align import align, template_points
 from pipeline.pixels.resample import reduce_and_enlarge
 from pipeline.sources.datasets import orl_photos

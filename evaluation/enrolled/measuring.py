@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.decisions.face_table import FaceTable, joined, read_faces, write_faces
-from evaluation.decisions.photo_quality import sharpness, side_in_photo
+from evaluation.enrolled.face_table import FaceTable, joined, read_faces, write_faces
+from evaluation.enrolled.photo_quality import sharpness, side_in_photo
 from evaluation.models.embedder import Embedder
 from evaluation.models.pictures import Picture, PictureError, decode, read_bytes
 from evaluation.models.preparation import aligned, require_template, whole

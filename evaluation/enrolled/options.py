@@ -7,7 +7,7 @@ from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device
 from shards.command import Parser, UserError
 
 if TYPE_CHECKING:
-    from evaluation.decisions.measuring import Measuring
+    from evaluation.enrolled.measuring import Measuring
 
 
 def add_face_options(command: Parser) -> None:
@@ -25,7 +25,7 @@ def open_measuring(options: Any) -> "Measuring":
     Raises:
         UserError: it cannot be loaded, or the detector is not installed.
     """
-    from evaluation.decisions.measuring import measuring
+    from evaluation.enrolled.measuring import measuring
 
     if not 0 <= options.score <= 1:
         raise UserError(f"--score {options.score}; give a value from 0 to 1")

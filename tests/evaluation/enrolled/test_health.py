@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import gallery, identify
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.health import PhotoHealth, gallery_health
-from evaluation.decisions.usual_scores import confusing_side, usual_limit
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.health import PhotoHealth, gallery_health
+from evaluation.enrolled.usual_scores import confusing_side, usual_limit
 from evaluation.metrics.identification import cosines
 
 

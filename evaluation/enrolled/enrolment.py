@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.decisions.face_table import FaceTable, joined, read_faces, require_same, write_faces
-from evaluation.decisions.measuring import Measuring, measure, photo_state
+from evaluation.enrolled.face_table import FaceTable, joined, read_faces, require_same, write_faces
+from evaluation.enrolled.measuring import Measuring, measure, photo_state
 from pipeline.sources.picture_files import PICTURE_SUFFIXES, walk_pictures
 from shards.command import UserError
 from shards.lock import locked

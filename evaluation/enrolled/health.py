@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.search import GallerySearch
-from evaluation.decisions.usual_scores import usual_floor, usual_limit
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.search import GallerySearch
+from evaluation.enrolled.usual_scores import usual_floor, usual_limit
 from evaluation.metrics.identification import l2_normalised
 
 Advice = Literal["keep", "look at", "leave out"]

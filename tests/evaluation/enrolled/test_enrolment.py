@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.decisions.enrolment import add_people, enrol_folder, gallery_of, left_out, remove_people
-from evaluation.decisions.face_table import read_faces
-from evaluation.decisions.measuring import Measuring
+from evaluation.enrolled.enrolment import add_people, enrol_folder, gallery_of, left_out, remove_people
+from evaluation.enrolled.face_table import read_faces
+from evaluation.enrolled.measuring import Measuring
 from shards.command import UserError
 
 

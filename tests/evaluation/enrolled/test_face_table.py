@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from evaluation.decisions.face_table import FaceTable, read_faces, require_same, write_faces
-from evaluation.decisions.measuring import Measuring, measure, photo_state
+from evaluation.enrolled.face_table import FaceTable, read_faces, require_same, write_faces
+from evaluation.enrolled.measuring import Measuring, measure, photo_state
 from shards.command import UserError
 
 

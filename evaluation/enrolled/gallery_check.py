@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.decisions.enrolment import Enrolled
-from evaluation.decisions.face_table import FaceTable
-from evaluation.decisions.health import PhotoHealth, gallery_health, names_of_rows
-from evaluation.decisions.identify_page import as_csv, decisions_environment, write_private
-from evaluation.decisions.measuring import Measuring, faces_as_seen, jpeg, picture_of
-from evaluation.decisions.usual_scores import confusing_side
+from evaluation.enrolled.enrolment import Enrolled
+from evaluation.enrolled.face_table import FaceTable
+from evaluation.enrolled.health import PhotoHealth, gallery_health, names_of_rows
+from evaluation.enrolled.measuring import Measuring, faces_as_seen, jpeg, picture_of
+from evaluation.enrolled.pages import as_csv, decisions_environment, write_private
+from evaluation.enrolled.usual_scores import confusing_side
 from evaluation.models.pictures import PictureError, read_picture
 from pipeline.pixels.resample import reduce_and_enlarge, resize
 

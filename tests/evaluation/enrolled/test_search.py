@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import evaluation.decisions.search
-from evaluation.decisions.search import GallerySearch
+import evaluation.enrolled.search
+from evaluation.enrolled.search import GallerySearch
 from evaluation.metrics.identification import cosines
 
 
@@ -46,7 +46,7 @@ def test_search_is_that_of_a_slow_loop(
     owners = np.sort(draw.integers(0, people, rows))
     queries = draw.integers(0, levels, (probes, 5)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.decisions.search, "_BLOCK_BYTES", block)
+        patch.setattr(evaluation.enrolled.search, "_BLOCK_BYTES", block)
         found = GallerySearch(gallery, owners).find(queries, count)
     expected = by_hand(queries, gallery, owners, count)
     assert (found.people.tolist(), found.rows.tolist(), found.scores.tolist()) == expected

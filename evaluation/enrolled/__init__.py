@@ -1,0 +1,1 @@
+"""Faces of one's own people: found, measured, enrolled, searched, and the health of a gallery."""
