@@ -5,6 +5,8 @@ Runs the protocol of every data set that is given and writes results.json, repor
 """
 
 import sys
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from shards.command import Parser, UserError, run
 if TYPE_CHECKING:
     from evaluation.metrics.figures import Outcome
     from evaluation.models.embedder import PictureEmbedder
+    from evaluation.protocols.selection import Run
     from evaluation.reporting.results import Model
 
 
@@ -28,6 +31,9 @@ def parser() -> Parser:
     add("--embeddings", action="append", default=[], metavar="FILE", help=embeddings)
     add("--out", type=Path, required=True, help="folder for the report")
     add_data_options(command)
+    leaks = "leaks.csv of evaluation.leaks: every model is also measured without the pictures in it (default: none)"
+    add("--leave-out", type=Path, metavar="FILE", help=leaks)
+    add("--check-input", action="store_true", help="first try whether another form of input fits each model better")
     add_model_options(command)
     return command
 
@@ -40,6 +46,7 @@ def main() -> None:
     check_data_options(options)
     from rich.console import Console
 
+    from evaluation.checks.leak_report import read_leaks
     from evaluation.models.embedder import library_versions
     from evaluation.protocols.selection import LOW_SIZES, plan
     from evaluation.reporting.report import write_report
@@ -49,19 +56,30 @@ def main() -> None:
     device = device_of(options)
     protocols, skipped = plan(protocol_options(options, options.out / "landmarks"))
     embedders, models = _models(options, device)
+    if options.check_input:
+        _check_input(options, protocols, device)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(options.out, error) from error
+    columns: list[tuple[PictureEmbedder, Model, dict[str, set[str]]]] = [
+        (embedder, model, {}) for embedder, model in zip(embedders, _unlike(models), strict=True)
+    ]
+    if leave_out := read_leaks(options.leave_out) if options.leave_out else {}:
+        columns = [
+            (embedder, replace(model, label=label), names)
+            for embedder, model, _ in columns
+            for label, names in ((model.label, {}), (f"{model.label}, without leaks", leave_out))
+        ]
     outcomes = {}
-    for evaluate in protocols:
-        results = tuple(evaluate(embedder) for embedder in embedders)
+    for name, evaluate in protocols.items():
+        results = tuple(_watched(evaluate, one, model, names.get(name, ())) for one, model, names in columns)
         outcomes[results[0].protocol] = results
-    _refuse_nothing_measured(embedders, list(outcomes.values()))
+    _refuse_nothing_measured([embedder for embedder, _, _ in columns], list(outcomes.values()))
     settings = Settings(
         device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision
     )
-    report = Report(_unlike(models), outcomes, skipped, settings, library_versions())
+    report = Report(tuple(model for _, model, _ in columns), outcomes, skipped, settings, library_versions())
     try:
         page = write_report(options.out, report)
     except OSError as error:
@@ -74,6 +92,15 @@ def main() -> None:
         print(f"embeddings  {embedder.summary()}")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")
+
+
+def _check_input(options: Any, protocols: "dict[str, Run]", device: str) -> None:
+    """Try other forms of input with each model in a file, and print which fits best."""
+    from evaluation.checks.input_check import check_input, told
+
+    for name in options.checkpoint:
+        for line in told(name, check_input(name, options, device, protocols, options.bin)):
+            print(line)
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
@@ -95,6 +122,15 @@ def _models(options: Any, device: str) -> "tuple[list[PictureEmbedder], list[Mod
     return [*(embedder for embedder, _ in opened), *stored], models
 
 
+def _watched(evaluate: "Run", embedder: "PictureEmbedder", model: "Model", leave_out: "Collection[str]") -> "Outcome":
+    """Measure a model, and say where its embeddings are all alike, and what was left out."""
+    from evaluation.models.watching import Watched
+
+    watched = Watched(embedder, leave_out)
+    outcome = evaluate(watched)
+    return replace(outcome, notes=(*watched.notes(model.label), *outcome.notes))
+
+
 def _refuse_nothing_measured(embedders: "list[PictureEmbedder]", outcomes: "list[tuple[Outcome, ...]]") -> None:
     """Refuse a model of which nothing at all was measured, as where the data sets lie somewhere else."""
     from evaluation.models.embedder import nothing_usable
@@ -107,8 +143,6 @@ def _refuse_nothing_measured(embedders: "list[PictureEmbedder]", outcomes: "list
 
 def _unlike(models: list[Any]) -> tuple[Any, ...]:
     """Number the labels where several models have the same."""
-    from dataclasses import replace
-
     labels = [model.label for model in models]
     return tuple(
         replace(model, label=f"{model.label} ({number + 1})") if labels.count(model.label) > 1 else model

@@ -22,7 +22,18 @@ ROOMS = {
         ["settings", "ranks", "checkpoints", "peers", "networks", "objectives", "monitoring", "engine", "benchmarks"],
     ],
     "evaluation": [
-        ["metrics", "lists", "models", "scoring", "protocols", "reporting", "enrolled", "decisions", "benchmarks"],
+        [
+            "metrics",
+            "lists",
+            "models",
+            "scoring",
+            "protocols",
+            "reporting",
+            "enrolled",
+            "decisions",
+            "checks",
+            "benchmarks",
+        ],
     ],
 }
 """Rooms of each package in groups: a room imports from earlier rooms of its own group, and from `OPEN` groups."""

@@ -14,9 +14,9 @@ from training.monitoring.page_templates import page_environment
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def decisions_environment() -> Environment:
-    """Return the environment of the templates of pages on a gallery and on decisions."""
-    environment = page_environment(_TEMPLATES)
+def decisions_environment(*more: Path) -> Environment:
+    """Return the environment of the templates of pages on a gallery and on decisions, and of more folders."""
+    environment = page_environment(_TEMPLATES, *more)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment
 

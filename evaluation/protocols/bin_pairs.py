@@ -19,12 +19,12 @@ from evaluation.metrics.identification import l2_normalised, pair_cosines
 from evaluation.metrics.verification import distance_decisions, fold_accuracies, folds_in_order
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.pictures import Picture, Preparation
+from evaluation.models.watching import MIRRORED
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import measurable_figures, reduced_sizes
 
 FOLDS = 10
 FARS = (0.1, 0.01, 0.001)
-_MIRRORED = "@mirrored"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def measure(
         curves += roc_curve(f"{low or full} px" if lows else data.protocol, *kinds.values())
         curves += score_curves(f"{low or full} px" if lows else "", kinds)
         if low == min(lows, default=None):
-            left = [_picture(data, 2 * row, full, low if match_gallery else None) for row in used.tolist()]
-            right = [_picture(data, 2 * row + 1, full, low) for row in used.tolist()]
+            left = [picture(data, 2 * row, full, low if match_gallery else None) for row in used.tolist()]
+            right = [picture(data, 2 * row + 1, full, low) for row in used.tolist()]
             mistakes = worst_pairs(prefix, scores, same, left, right)
     if lows:
         values = np.array([figure.value for figure in figures if figure.name.endswith("accuracy with mirror images")])
@@ -113,9 +113,10 @@ _NOTES = (
 )
 
 
-def _picture(data: Data, number: int, size: int, low: int | None = None, *, mirrored: bool = False) -> Picture:
+def picture(data: Data, number: int, size: int, low: int | None = None, *, mirrored: bool = False) -> Picture:
+    """Return one of the pictures of a set; 2 k and 2 k + 1 are pair k."""
     # Reports name a mirror image apart, and files of embeddings, too.
-    name = f"{data.path.stem}/{number}{_MIRRORED if mirrored else ''}"
+    name = f"{data.path.stem}/{number}{MIRRORED if mirrored else ''}"
     preparation = Preparation("whole", size, low=low, mirrored=mirrored)
     return Picture(name, data.path / str(number), preparation, data.pairs.pictures[number])
 
@@ -133,7 +134,7 @@ def _embed(
     ]
     together = embedder.embed(
         [
-            _picture(data, 2 * pair + place, size, low, mirrored=mirrored)
+            picture(data, 2 * pair + place, size, low, mirrored=mirrored)
             for place, low, mirrored in asked
             for pair in range(count)
         ]
@@ -144,7 +145,7 @@ def _embed(
         [_Embedded(parts[place, low, False], parts[place, low, True]) for low in lows]
         for place, lows in enumerate((first, second))
     )
-    faults = {name.removesuffix(_MIRRORED): reason for name, reason in together.faults.items()}
+    faults = {name.removesuffix(MIRRORED): reason for name, reason in together.faults.items()}
     return (sides[0], sides[1]), tuple(sorted(faults.items()))
 
 

@@ -21,13 +21,13 @@ from evaluation.metrics.verification import auc, tar_at_far, threshold_at_rate
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
+from evaluation.models.watching import MIRRORED
 from evaluation.scoring.pairs import reduced_sizes, tar_name, too_few
 from shards.command import UserError
 
 FARS = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
 # Faces and pairs whose embeddings are in memory at once.
 _FACES, _PAIRS = 8_192, 65_536
-_MIRRORED = "@mirrored"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _templates(
         pictures = [_picture(data, embedder, int(face), low) for face in faces]
         mirrored = [_mirrored(picture) for picture in pictures]
         together = embedder.embed([*pictures, *mirrored])
-        faults.update({name.removesuffix(_MIRRORED): reason for name, reason in together.faults.items()})
+        faults.update({name.removesuffix(MIRRORED): reason for name, reason in together.faults.items()})
         vectors = together.vectors.astype(np.float64)
         summed = (vectors[: len(faces)] + vectors[len(faces) :]) * lists.scores[faces, None]
         found.append(_pooled(summed, lists.templates[faces], lists.media[faces]))
@@ -160,7 +160,7 @@ def _picture(data: Data, embedder: PictureEmbedder, face: int, low: int | None) 
 
 
 def _mirrored(picture: Picture) -> Picture:
-    return replace(picture, name=f"{picture.name}{_MIRRORED}", preparation=replace(picture.preparation, mirrored=True))
+    return replace(picture, name=f"{picture.name}{MIRRORED}", preparation=replace(picture.preparation, mirrored=True))
 
 
 def _pair_scores(

@@ -72,8 +72,8 @@ class ProtocolOptions:
 Run = Callable[[PictureEmbedder], Outcome]
 
 
-def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
-    """Return the protocols to run, and those without data with the option that gives it.
+def plan(given: ProtocolOptions) -> tuple[dict[str, Run], dict[str, str]]:
+    """Return the protocols to run by their names, and those without data with the option that gives it.
 
     Raises:
         UserError: a list of any data set is missing or cannot be read, or the ORL faces are not installed.
@@ -94,7 +94,7 @@ def plan(given: ProtocolOptions) -> tuple[list[Run], dict[str, str]]:
     found |= {protocol: ("", run) for protocol, run in own.items() if run}
     found |= {data.protocol: ("", _bin_pairs(given, data)) for data in bin_pairs.read(given.bins)}
     skipped = {protocol: option for protocol, (option, run) in found.items() if run is None}
-    return [run for _, run in found.values() if run], skipped
+    return {protocol: run for protocol, (_, run) in found.items() if run}, skipped
 
 
 def _lfw(given: ProtocolOptions, root: Path) -> Run:

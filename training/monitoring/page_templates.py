@@ -5,8 +5,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def page_environment(templates: Path) -> Environment:
-    """Return the environment that renders a folder's templates."""
+def page_environment(*templates: Path) -> Environment:
+    """Return the environment that renders the templates of a folder, or of several."""
     return Environment(
         loader=FileSystemLoader(templates),
         autoescape=True,
