@@ -5,12 +5,12 @@ Runs the protocol of every data set that is given and writes results.json, repor
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
+from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of
 from evaluation.protocols.options import add_data_options, check_data_options, protocol_options
 from shards.command import Parser, UserError, run
 
@@ -29,6 +29,11 @@ def parser() -> Parser:
     add("--checkpoint", action="append", default=[], metavar="MODEL", help=models)
     embeddings = "an .npz of names and vectors, in place of a model; several likewise (default: none)"
     add("--embeddings", action="append", default=[], metavar="FILE", help=embeddings)
+    gallery_model = (
+        "another model that embeds the galleries, as of a system that keeps its gallery: each --checkpoint is shown "
+        "with its own gallery, with this model's, and beside this model (default: none)"
+    )
+    add("--gallery-model", metavar="MODEL", help=gallery_model)
     add("--out", type=Path, required=True, help="folder for the report")
     add_data_options(command)
     leaks = "leaks.csv of evaluation.leaks: every model is also measured without the pictures in it (default: none)"
@@ -49,37 +54,33 @@ def main() -> None:
     from evaluation.checks.leak_report import read_leaks
     from evaluation.models.embedder import library_versions
     from evaluation.protocols.selection import LOW_SIZES, plan
+    from evaluation.reporting.columns import columns_of
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
     from evaluation.reporting.tables import figure_tables, print_tables
 
     device = device_of(options)
     protocols, skipped = plan(protocol_options(options, options.out / "landmarks"))
-    embedders, models = _models(options, device)
     if options.check_input:
         _check_input(options, protocols, device)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(options.out, error) from error
-    columns: list[tuple[PictureEmbedder, Model, dict[str, set[str]]]] = [
-        (embedder, model, {}) for embedder, model in zip(embedders, _unlike(models), strict=True)
-    ]
-    if leave_out := read_leaks(options.leave_out) if options.leave_out else {}:
-        columns = [
-            (embedder, replace(model, label=label), names)
-            for embedder, model, _ in columns
-            for label, names in ((model.label, {}), (f"{model.label}, without leaks", leave_out))
-        ]
+    leave_out = read_leaks(options.leave_out) if options.leave_out else {}
+    columns = columns_of(options, device)
+    columns = columns.also_without_leaks() if leave_out else columns
     outcomes = {}
     for name, evaluate in protocols.items():
-        results = tuple(_watched(evaluate, one, model, names.get(name, ())) for one, model, names in columns)
+        left_out = [leave_out.get(name, ()) if without else () for without in columns.without_leaks]
+        each = zip(columns.embedders, columns.models, left_out, strict=True)
+        results = tuple(_watched(evaluate, *column) for column in each)
         outcomes[results[0].protocol] = results
-    _refuse_nothing_measured([embedder for embedder, _, _ in columns], list(outcomes.values()))
+    _refuse_nothing_measured(columns.embedders, list(outcomes.values()))
     settings = Settings(
         device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision
     )
-    report = Report(tuple(model for _, model, _ in columns), outcomes, skipped, settings, library_versions())
+    report = Report(columns.models, outcomes, skipped, settings, library_versions(), columns.compared)
     try:
         page = write_report(options.out, report)
     except OSError as error:
@@ -87,9 +88,10 @@ def main() -> None:
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(report, figure_tables(report), console)
-    for name, embedder in zip([*options.checkpoint, *options.embeddings], embedders, strict=True):
-        print(f"checkpoint  {name}")
-        print(f"embeddings  {embedder.summary()}")
+    for model, embedder, without in zip(columns.models, columns.embedders, columns.without_leaks, strict=True):
+        if not model.gallery and not without:
+            print(f"checkpoint  {model.label} ({model.file})")
+            print(f"embeddings  {embedder.summary()}")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")
 
@@ -107,31 +109,18 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder} cannot be written ({error.strerror}); name another --out")
 
 
-def _models(options: Any, device: str) -> "tuple[list[PictureEmbedder], list[Model]]":
-    """Open every checkpoint, then every file of embeddings, and describe each."""
-    from evaluation.models.stored_embeddings import StoredEmbeddings
-    from evaluation.reporting.results import Model
-
-    several = len(options.checkpoint) > 1
-    opened = [open_embedder(name, options, device, beside_others=several) for name in options.checkpoint]
-    stored = [StoredEmbeddings(Path(name)) for name in options.embeddings]
-    models = [Model.of(Path(name), loaded) for name, (_, loaded) in zip(options.checkpoint, opened, strict=True)]
-    models += [
-        Model.of_embeddings(Path(name), file.origin) for name, file in zip(options.embeddings, stored, strict=True)
-    ]
-    return [*(embedder for embedder, _ in opened), *stored], models
-
-
 def _watched(evaluate: "Run", embedder: "PictureEmbedder", model: "Model", leave_out: "Collection[str]") -> "Outcome":
     """Measure a model, and say where its embeddings are all alike, and what was left out."""
+    from evaluation.models.gallery_model import WithGalleryOf, of_gallery
     from evaluation.models.watching import Watched
 
-    watched = Watched(embedder, leave_out)
-    outcome = evaluate(watched)
-    return replace(outcome, notes=(*watched.notes(model.label), *outcome.notes))
+    probes, gallery = Watched(embedder, leave_out), of_gallery(embedder)
+    one = gallery is embedder
+    outcome = evaluate(probes if one else WithGalleryOf(probes, Watched(gallery, leave_out)))
+    return replace(outcome, notes=(*probes.notes(model.label), *outcome.notes))
 
 
-def _refuse_nothing_measured(embedders: "list[PictureEmbedder]", outcomes: "list[tuple[Outcome, ...]]") -> None:
+def _refuse_nothing_measured(embedders: "Sequence[PictureEmbedder]", outcomes: "list[tuple[Outcome, ...]]") -> None:
     """Refuse a model of which nothing at all was measured, as where the data sets lie somewhere else."""
     from evaluation.models.embedder import nothing_usable
 
@@ -139,15 +128,6 @@ def _refuse_nothing_measured(embedders: "list[PictureEmbedder]", outcomes: "list
         faults = {name: reason for outcome in of_model for name, reason in outcome.missing}
         if faults and not any(figure.n for outcome in of_model for figure in outcome.figures):
             raise nothing_usable(len(faults), *next(iter(faults.items())), embedder.hint)
-
-
-def _unlike(models: list[Any]) -> tuple[Any, ...]:
-    """Number the labels where several models have the same."""
-    labels = [model.label for model in models]
-    return tuple(
-        replace(model, label=f"{model.label} ({number + 1})") if labels.count(model.label) > 1 else model
-        for number, model in enumerate(models)
-    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evaluation.metrics.identification import MatedRanks
-from evaluation.metrics.intervals import RESAMPLES, Interval, percentiles, wilson
+from evaluation.metrics.intervals import RESAMPLES, Interval, fingerprint, percentiles, wilson, with_draws
 from evaluation.metrics.verification import FloatArray, crossing
 
 IntArray = NDArray[np.int64]
@@ -146,6 +146,10 @@ class PairPeople:
         """Return (N,) how often each pair is drawn, given how often each person is."""
         return np.where(self.left == self.right, drawn[self.left], drawn[self.left] * drawn[self.right])
 
+    def fingerprint(self, seed: int) -> str:
+        """Return what two lists of pairs share only where they are of the same people, drawn alike."""
+        return fingerprint(self.left, self.right, drawn_people(np.random.default_rng(seed), self.count))
+
 
 def verification_intervals(
     positives: ArrayLike,
@@ -178,7 +182,9 @@ def verification_intervals(
         return scores.curve(same.weights(drawn), other.weights(drawn) * stands_for)
 
     whole = scores.curve(np.ones(len(same.left)), stands_for)
-    return _intervals(whole, draw, statistics, len(np.unique(same.left)), resamples)
+    # Of more comparisons than are kept, each model keeps others: the mated ones alone tell who was drawn.
+    drawn = same.fingerprint(seed) if weights is not None else PairPeople.joined(same, other).fingerprint(seed)
+    return _intervals(whole, draw, statistics, len(np.unique(same.left)), resamples, drawn)
 
 
 def bootstrap_over_pairs(
@@ -196,10 +202,12 @@ def bootstrap_over_pairs(
     if not values.size:
         return None
     if (mean := float(values.mean())) in (0.0, 1.0):
-        return wilson(mean, len(np.unique([people.left, people.right])))
+        interval = wilson(mean, len(np.unique([people.left, people.right])))
+        return with_draws(interval, np.full(resamples, mean), people.fingerprint(seed))
     generator = np.random.default_rng(seed)
     weights = (people.weights(drawn_people(generator, people.count)) for _ in range(resamples))
-    return percentiles([(drawn @ values) / drawn.sum() for drawn in weights if drawn.any()])
+    shares = [(drawn @ values) / drawn.sum() if drawn.any() else np.nan for drawn in weights]
+    return with_draws(percentiles(shares), shares, people.fingerprint(seed))
 
 
 def open_set_intervals(
@@ -240,7 +248,8 @@ def open_set_intervals(
         return curve(drawn_people(generator, len(known))[one], drawn_people(generator, len(others))[other])
 
     whole = curve(np.ones(len(one)), np.ones(len(other)))
-    return _intervals(whole, draw, statistics, len(known), resamples)
+    first = drawn_people(np.random.default_rng(seed), len(known))
+    return _intervals(whole, draw, statistics, len(known), resamples, fingerprint(one, other, first))
 
 
 def _intervals(
@@ -249,17 +258,22 @@ def _intervals(
     statistics: Mapping[str, Statistic],
     people: int,
     resamples: int,
+    drawn: str,
 ) -> dict[str, Interval | None]:
     """Return the percentiles of each statistic over draws; Wilson's interval where it is 0 or 1."""
     if whole.empty:
         return dict.fromkeys(statistics)
-    curves = [curve for curve in (draw() for _ in range(resamples)) if not curve.empty]
+    curves = [draw() for _ in range(resamples)]
+    some = any(not curve.empty for curve in curves)
     found = {}
     for name, statistic in statistics.items():
         value = statistic(whole)
         # At 0 and 1 every draw gives the same: the draws say nothing about how far the truth may be.
-        sure = value in (0.0, 1.0) or not curves
-        found[name] = wilson(value, people) if sure else percentiles([statistic(curve) for curve in curves])
+        if value in (0.0, 1.0) or not some:
+            found[name] = with_draws(wilson(value, people), np.full(resamples, value), drawn)
+            continue
+        draws = [np.nan if curve.empty else statistic(curve) for curve in curves]
+        found[name] = with_draws(percentiles(draws), draws, drawn)
     return found
 
 

@@ -1,13 +1,54 @@
 """95 % intervals: Wilson's for independent trials, the bootstrap over people where people repeat."""
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 RESAMPLES = 1000
 """Draws of a bootstrap."""
 Interval = tuple[float, float]
 """Low and high end."""
+
+
+class Resampled(tuple[float, float]):
+    """The ends of an interval, with the draws of a bootstrap behind them.
+
+    The difference of two figures that were resampled alike has an interval of its own: both saw the same people in
+    every draw (`paired.difference_of`).
+
+    Attributes:
+        draws: (R,) the figure in each draw; NaN in a draw that says nothing.
+        drawn: fingerprint of what was resampled, and of who was drawn first; "" where unknown.
+    """
+
+    draws: NDArray[np.float64]
+    drawn: str
+
+    def __new__(cls, ends: Iterable[float], draws: ArrayLike = (), drawn: str = "") -> "Resampled":
+        """Keep low and high end, and what they rest on."""
+        made = super().__new__(cls, ends)
+        made.draws, made.drawn = np.asarray(draws, dtype=np.float64), drawn
+        return made
+
+
+def with_draws(interval: Interval | None, draws: ArrayLike, drawn: str) -> Interval | None:
+    """Return an interval with the draws behind it; None stays."""
+    return None if interval is None else Resampled(interval, draws, drawn)
+
+
+def fingerprint(*arrays: ArrayLike) -> str:
+    """Return 16 hexadecimal digits that two lists of arrays share only where they are the same.
+
+    >>> fingerprint([1, 2]) == fingerprint(np.array([1, 2])), fingerprint([1, 2]) == fingerprint([1], [2])
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(f"{array.dtype.str} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def wilson(share: float, n: int) -> Interval | None:
@@ -70,8 +111,11 @@ def bootstrap_over_people(
         return None
     _, person = np.unique(np.asarray(people), return_inverse=True)
     sums, counts = np.bincount(person, weights=values), np.bincount(person)
+    even = np.full(len(counts), 1 / len(counts))
+    drawn = fingerprint(person, np.random.default_rng(seed).multinomial(len(counts), even))
     if (mean := float(values.mean())) in (0.0, 1.0):
-        return wilson(mean, len(counts))
+        return with_draws(wilson(mean, len(counts)), np.full(resamples, mean), drawn)
     generator = np.random.default_rng(seed)
-    draws = (generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts))) for _ in range(resamples))
-    return percentiles([(drawn @ sums) / (drawn @ counts) for drawn in draws])
+    draws = (generator.multinomial(len(counts), even) for _ in range(resamples))
+    shares = [(of_people @ sums) / (of_people @ counts) for of_people in draws]
+    return with_draws(percentiles(shares), shares, drawn)

@@ -17,9 +17,11 @@ from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Alignment, Curve, Figure, Outcome
 from evaluation.metrics.identification import l2_normalised, pair_cosines
 from evaluation.metrics.verification import distance_decisions, fold_accuracies, folds_in_order
-from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
 from evaluation.models.pictures import Picture, Preparation
 from evaluation.models.watching import MIRRORED
+from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import measurable_figures, reduced_sizes
 
@@ -74,24 +76,29 @@ def measure(
     (firsts, seconds), faults = _embed(data, embedder, each if match_gallery else [None], each)
     figures: list[Figure] = []
     curves: list[Curve] = []
+    values: list[float] = []
     for number, low in enumerate(each):
         first, second = firsts[number if match_gallery else 0], seconds[number]
-        used = np.flatnonzero(np.isfinite(first.mirrored).all(axis=1) & np.isfinite(second.mirrored).all(axis=1))
+        used = _used(first, second)
         same = np.array(data.pairs.same, dtype=bool)[used]
         prefix = f"second at {low} px: " if low else ""
-        figures += _accuracies(prefix, first, second, used, data.pairs.same)
-        scores = pair_cosines((first.alone + first.mirrored)[used], (second.alone + second.mirrored)[used])
-        figures += measurable_figures(scores, same, _people(len(used)), FARS, prefix=f"{prefix}with mirror images: ")
+        of_size, scores = _figures(data, first, second, used, prefix)
+        values += [figure.value for figure in of_size[:1]]
+        if low is None and (swap := swapped(embedder)):
+            ((one,), (two,)), _ = _embed(data, swap, [None], [None])
+            of_size = both_ways(of_size, _figures(data, one, two, _used(one, two), prefix)[0])
+            values[-1], notes = of_size[0].value, (*notes, NOTE)
+        figures += of_size
         kinds = {"one person": scores[same], "two people": scores[~same]}
         curves += roc_curve(f"{low or full} px" if lows else data.protocol, *kinds.values())
         curves += score_curves(f"{low or full} px" if lows else "", kinds)
         if low == min(lows, default=None):
-            left = [picture(data, 2 * row, full, low if match_gallery else None) for row in used.tolist()]
+            side = of_gallery(embedder).preprocessing.size
+            left = [picture(data, 2 * row, side, low if match_gallery else None) for row in used.tolist()]
             right = [picture(data, 2 * row + 1, full, low) for row in used.tolist()]
             mistakes = worst_pairs(prefix, scores, same, left, right)
     if lows:
-        values = np.array([figure.value for figure in figures if figure.name.endswith("accuracy with mirror images")])
-        curves.append(Curve("accuracy", "resolution", np.array([full, *lows], dtype=float), values))
+        curves.append(Curve("accuracy", "resolution", np.array([full, *lows], dtype=float), np.array(values)))
     left_out = len(data.pairs.same) - len(used)
     return Outcome(
         data.protocol,
@@ -125,28 +132,44 @@ def _embed(
     data: Data, embedder: PictureEmbedder, first: Sequence[int | None], second: Sequence[int | None]
 ) -> tuple[tuple[list[_Embedded], list[_Embedded]], tuple[tuple[str, str], ...]]:
     """Embed the first pictures of the pairs and the second ones, at each size, and their mirror images; all at once."""
-    size, count = embedder.preprocessing.size, len(data.pairs.same)
-    asked = [
-        (place, low, mirrored)
-        for mirrored in (False, True)
-        for place, lows in enumerate((first, second))
-        for low in lows
-    ]
-    together = embedder.embed(
+    count = len(data.pairs.same)
+    asked = [[(low, mirrored) for mirrored in (False, True) for low in lows] for lows in (first, second)]
+    sizes = [model.preprocessing.size for model in (of_gallery(embedder), embedder)]
+    pictures = [
         [
-            picture(data, 2 * pair + place, size, low, mirrored=mirrored)
-            for place, low, mirrored in asked
+            picture(data, 2 * pair + place, sizes[place], low, mirrored=mirrored)
+            for low, mirrored in asked[place]
             for pair in range(count)
         ]
-    )
-    # As float64: a sum in single precision would round otherwise than arcface_torch's.
-    parts = {one: together.vectors[n * count : (n + 1) * count].astype(np.float64) for n, one in enumerate(asked)}
-    sides = tuple(
-        [_Embedded(parts[place, low, False], parts[place, low, True]) for low in lows]
-        for place, lows in enumerate((first, second))
-    )
-    faults = {name.removesuffix(MIRRORED): reason for name, reason in together.faults.items()}
+        for place in (0, 1)
+    ]
+    embedded = embed_sides(embedder, *pictures)
+    sides = [_of_sizes(one, len(lows), count) for one, lows in zip(embedded, (first, second), strict=True)]
+    faults = {name.removesuffix(MIRRORED): reason for one in embedded for name, reason in one.faults.items()}
     return (sides[0], sides[1]), tuple(sorted(faults.items()))
+
+
+def _of_sizes(embedded: Embedded, sizes: int, count: int) -> list[_Embedded]:
+    """Cut the embeddings of one side into those of each size, first of all pictures, then of all mirror images."""
+    # As float64: a sum in single precision would round otherwise than arcface_torch's.
+    vectors = embedded.vectors.astype(np.float64).reshape(2, sizes, count, -1)
+    return [_Embedded(vectors[0, number], vectors[1, number]) for number in range(sizes)]
+
+
+def _used(first: _Embedded, second: _Embedded) -> NDArray[np.int64]:
+    """Return the rows of the pairs of which both pictures can be used."""
+    return np.flatnonzero(np.isfinite(first.mirrored).all(axis=1) & np.isfinite(second.mirrored).all(axis=1))
+
+
+def _figures(
+    data: Data, first: _Embedded, second: _Embedded, used: NDArray[np.int64], prefix: str
+) -> tuple[list[Figure], NDArray[np.float64]]:
+    """Return the figures of one size, the accuracy with mirror images first, and the scores of the pairs used."""
+    same = np.array(data.pairs.same, dtype=bool)[used]
+    scores = pair_cosines((first.alone + first.mirrored)[used], (second.alone + second.mirrored)[used])
+    named = f"{prefix}with mirror images: "
+    accuracies = _accuracies(prefix, first, second, used, data.pairs.same)
+    return [*accuracies, *measurable_figures(scores, same, _people(len(used)), FARS, prefix=named)], scores
 
 
 def _accuracies(

@@ -16,12 +16,14 @@ from evaluation.lists.ijb_lists import SETS, IjbLists, read_ijb_lists
 from evaluation.metrics.curves import score_curves
 from evaluation.metrics.figures import Alignment, Curve, Figure, Outcome
 from evaluation.metrics.identification import l2_normalised
-from evaluation.metrics.intervals import wilson
+from evaluation.metrics.intervals import Resampled, bootstrap_over_people, wilson, with_draws
 from evaluation.metrics.verification import auc, tar_at_far, threshold_at_rate
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery, swapped
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.models.watching import MIRRORED
+from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.pairs import reduced_sizes, tar_name, too_few
 from shards.command import UserError
 
@@ -60,20 +62,28 @@ def measure(data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = ())
     Raises:
         UserError: the checkpoint's template does not fit.
     """
-    require_template(embedder.preprocessing, data.lists.name)
+    for model in (embedder, of_gallery(embedder)):
+        require_template(model.preprocessing, data.lists.name)
     lows, notes = reduced_sizes(sizes, embedder.preprocessing.size)
     faults: dict[str, str] = {}
     names, full = _templates(data, embedder, None, faults)
+    enrolled = _templates(data, of_gallery(embedder), None, faults)[1] if swapped(embedder) else full
     figures: list[Figure] = []
     curves: list[Curve] = []
     left_out = 0
     for low in (None, *lows):
         other = _templates(data, embedder, low, faults)[1] if low else full
-        scores = _pair_scores(data.lists, names, full, other)
+        scores = _pair_scores(data.lists, names, enrolled, other)
         used = np.isfinite(scores)
         left_out = max(left_out, int((~used).sum()))
         positives, negatives = scores[used & data.lists.same], scores[used & ~data.lists.same]
-        figures += _figures(f"second at {low} px: " if low else "", positives, negatives)
+        of_size = _figures(f"second at {low} px: " if low else "", positives, negatives)
+        if low is None and swapped(embedder):
+            scores = _pair_scores(data.lists, names, full, enrolled)
+            used = np.isfinite(scores)
+            other_way = _figures("", scores[used & data.lists.same], scores[used & ~data.lists.same])
+            of_size, notes = both_ways(of_size, other_way), (*notes, NOTE)
+        figures += of_size
         kinds = {"one person": positives, "two people": negatives}
         curves += score_curves(f"{low or embedder.preprocessing.size} px" if lows else "", kinds)
     lists = data.lists
@@ -99,8 +109,11 @@ def _figures(prefix: str, positives: NDArray[np.float64], negatives: NDArray[np.
         if far * len(negatives) < 1:
             figures.append(Figure(name, float("nan"), n, note=too_few(far, len(negatives), "pairs of two people")))
             continue
-        value = tar_at_far(positives, negatives, far)
-        figures.append(Figure(name, value, n, wilson(value, n), threshold=threshold_at_rate(negatives, far)))
+        value, threshold = tar_at_far(positives, negatives, far), threshold_at_rate(negatives, far)
+        accepted = bootstrap_over_people(positives > threshold, np.arange(n))
+        # Of pairs that are independent the draws serve differences alone.
+        behind = (accepted.draws, accepted.drawn) if isinstance(accepted, Resampled) else ((), "")
+        figures.append(Figure(name, value, n, with_draws(wilson(value, n), *behind), threshold=threshold))
     return [*figures, Figure(f"{prefix}AUC", auc(positives, negatives), n + len(negatives))]
 
 

@@ -23,8 +23,10 @@ from evaluation.metrics.bootstrap import PairPeople
 from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
 from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
+from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.faces import list_source
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import PairScores, fold_figure, reduced_sizes, score_pairs
@@ -94,16 +96,18 @@ def measure(
     Raises:
         UserError: the checkpoint's template does not fit.
     """
-    form = embedder.preprocessing
-    require_template(form, PROTOCOL)
+    form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
+    for preprocessing in (form, gallery_form):
+        require_template(preprocessing, PROTOCOL)
     low_sizes, notes = reduced_sizes(sizes, form.size)
     lows = [*low_sizes, None]
     left, right = _Side.of([pair.left for pair in data.pairs]), _Side.of([pair.right for pair in data.pairs])
     matched, reduced = _embed(data, embedder, left.names, right.names, lows, match_gallery=match_gallery)
-    missing = {**data.without, **matched[-1].faults}
+    missing = {**data.without, **matched[-1].faults, **reduced[-1].faults}
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
+    values: list[float] = []
     left_out = 0
     for low, first, second in zip(lows, matched, reduced, strict=True):
         size = low or form.size
@@ -113,15 +117,22 @@ def measure(
         used = [data.pairs[row] for row in scored.rows]
         same = np.array([pair.same for pair in used], dtype=bool)
         figures.append(_figure(size, low is None, scored, used, published=not match_gallery))
+        values.append(figures[-1].value)
+        if low is None and (swap := swapped(embedder)):
+            (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
+            other_way = score_pairs(one, left.rows, two, right.rows)
+            of_other = _figure(size, True, other_way, [data.pairs[row] for row in other_way.rows], published=False)
+            figures[-1:] = both_ways(figures[-1:], [of_other])
+            values[-1] = figures[-3].value
+            notes += (NOTE,)
         curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
-        one, two = scored.scores[same], scored.scores[~same]
-        curves += score_curves(f"{size} px", {"one person": one, "two people": two})
+        kinds = {"one person": scored.scores[same], "two people": scored.scores[~same]}
+        curves += score_curves(f"{size} px", kinds)
         if size == min([*low_sizes, form.size]):
-            gallery = _pictures(data, [pair.left for pair in used], form, low if match_gallery else None)
+            gallery = _pictures(data, [pair.left for pair in used], gallery_form, low if match_gallery else None)
             probes = _pictures(data, [pair.right for pair in used], form, low)
             mistakes = worst_pairs(f"{size} px: ", scored.scores, same, gallery, probes)
-    values = np.array([figure.value for figure in figures])
-    curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), values))
+    curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), np.array(values)))
     if data.listed != PUBLISHED_PAIRS:
         notes += (f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.",)
     if match_gallery:
@@ -177,12 +188,13 @@ def _embed(
 
     All in one go: a photo is read and aligned once, whatever the number of sizes.
     """
-    form = embedder.preprocessing
-    parts = [_pictures(data, left, form, None), *(_pictures(data, right, form, low) for low in lows)]
-    parts += [_pictures(data, left, form, low) for low in lows[:-1]] if match_gallery else []
-    embedded = _split(embedder.embed([picture for part in parts for picture in part]), [len(part) for part in parts])
-    full, reduced = embedded[0], embedded[1 : len(lows) + 1]
-    return [*embedded[len(lows) + 1 :], full] if match_gallery else [full] * len(lows), reduced
+    form = of_gallery(embedder).preprocessing
+    firsts = [_pictures(data, left, form, low) for low in (lows if match_gallery else [None])]
+    seconds = [_pictures(data, right, embedder.preprocessing, low) for low in lows]
+    sides = [[picture for part in parts for picture in part] for parts in (firsts, seconds)]
+    first, second = embed_sides(embedder, *sides)
+    matched = _split(first, [len(part) for part in firsts])
+    return matched if match_gallery else matched * len(lows), _split(second, [len(part) for part in seconds])
 
 
 def _split(embedded: Embedded, lengths: Sequence[int]) -> list[Embedded]:

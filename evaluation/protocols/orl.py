@@ -16,12 +16,14 @@ from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcom
 from evaluation.metrics.identification import MatedRanks, cosines, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.pairs import reduced_sizes, verification_figures
 from pipeline.sources.datasets import ORL_HELD_OUT_PEOPLE, orl_photos
 from shards.command import UserError
+from shards.format import Preprocessing
 
 PROTOCOL = "ORL, held-out people, HR to LR"
 FARS = (0.1, 0.01)
@@ -54,26 +56,26 @@ def measure(
     Raises:
         UserError: the checkpoint's template does not fit, or a photo cannot be used.
     """
-    form = embedder.preprocessing
-    require_template(form, PROTOCOL)
+    form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
+    for one in (form, gallery_form):
+        require_template(one, PROTOCOL)
     people = np.array([person for person, _, _ in photos])
-    names = [f"{person}/{path.name}" for person, path, _ in photos]
     is_first = np.array([path.stem == "1" for _, path, _ in photos])
     low_sizes, notes = reduced_sizes(sizes, form.size)
-    pictures = {
-        size: [
-            aligned(name, path, points, form, None if size == form.size else size)
-            for name, (_, path, points) in zip(names, photos, strict=True)
-        ]
-        for size in (*low_sizes, form.size)
-    }
+    pictures = {size: _pictures(photos, form, size) for size in (*low_sizes, form.size)}
     embedded = _embed(embedder, pictures)
+    enrolled, in_gallery = pictures, embedded
+    if of_gallery(embedder) is not embedder:
+        # Every photo meets every other one, so that at full size both ways are in it.
+        asked = list(pictures) if match_gallery else [form.size]
+        enrolled = {size: _pictures(photos, gallery_form, None if size == form.size else size) for size in asked}
+        in_gallery = _embed(of_gallery(embedder), enrolled)
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
     for size, reduced in embedded.items():
         full = size if match_gallery else form.size
-        gallery = embedded[full]
+        gallery = in_gallery[full]
         ranked = mated_ranks(reduced.vectors[~is_first], people[~is_first], gallery.vectors[is_first], people[is_first])
         interval = bootstrap_over_people(ranked.within(1), people[~is_first])
         figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
@@ -82,7 +84,7 @@ def measure(
         curves += roc_curve(f"{size} px", positives, negatives)
         curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
         if size == min(embedded):
-            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], pictures[full], is_first)
+            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
     chance = 1 / len(ORL_HELD_OUT_PEOPLE)
@@ -100,6 +102,12 @@ def measure(
         mistakes=tuple(mistakes),
         alignment=Alignment("landmark list", _LANDMARKS, pictures=len(photos)),
     )
+
+
+def _pictures(photos: Data, form: Preprocessing, size: int | None) -> list[Picture]:
+    """Return the photos reduced to a size; in full at the network's own."""
+    low = None if size == form.size else size
+    return [aligned(f"{person}/{path.name}", path, points, form, low) for person, path, points in photos]
 
 
 def _embed(embedder: PictureEmbedder, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:

@@ -15,11 +15,14 @@ from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import pair_cosines
 from evaluation.metrics.verification import best_decisions
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery, swapped
+from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.dataset_part import (
     NOBODY,
     EmbeddedPart,
     Part,
     alignment_of,
+    embed_part,
     embed_part_at,
     of_found,
     with_faces,
@@ -100,8 +103,9 @@ def measure(
     full = embedder.preprocessing.size
     lows, notes = reduced_sizes(sizes, full)
     each = [None, *lows]
-    first = embed_part_at(_side(data, "left"), embedder, each if match_gallery else [None])
-    second = embed_part_at(_side(data, "right"), embedder, each)
+    left, right = _side(data, "left"), _side(data, "right")
+    first = embed_part_at(left, of_gallery(embedder), each if match_gallery else [None])
+    second = embed_part_at(right, embedder, each)
     people, told = _people(data)
     figures: list[Figure] = []
     curves: list[Curve] = []
@@ -110,13 +114,16 @@ def measure(
         scored = _score(data, first[number] if match_gallery else first[0], second[number])
         left_out = max(left_out, scored.left_out)
         prefix = f"second at {low} px: " if low else ""
-        figures += _figures(data, scored, people, prefix)
-        if len(scored.found().rows) < len(scored.rows):
-            figures += of_found(_figures(data, scored.found(), people, prefix))
+        of_size = _all_figures(data, scored, people, prefix)
         curves += _curves(f"{low or full} px" if lows else "", scored, _same(data, scored), data.protocol)
         if low is None:
             by_size, line = _by_face(data, scored, people)
-            figures, curves = figures + by_size, curves + ([] if lows else line)
+            of_size, curves = of_size + by_size, curves + ([] if lows else line)
+            if swap := swapped(embedder):
+                other = _score(data, embed_part(left, of_gallery(swap)), embed_part(right, swap))
+                of_other = _all_figures(data, other, people, prefix) + _by_face(data, other, people)[0]
+                of_size, notes = both_ways(of_size, of_other), (*notes, NOTE)
+        figures += of_size
         if low == min(lows, default=None):
             mistakes = _mistakes(data, scored.found(), embedder, low if match_gallery else None, low)
     if lows:
@@ -197,6 +204,14 @@ def _figures(data: Data, scored: PairScores, people: PairPeople, prefix: str) ->
     return figures + measurable_figures(scored.scores, _same(data, scored), of_rows, FARS, prefix=prefix)
 
 
+def _all_figures(data: Data, scored: PairScores, people: PairPeople, prefix: str) -> list[Figure]:
+    """Return the figures of all pairs, then of those in which both faces were found where some were not."""
+    figures, found = _figures(data, scored, people, prefix), scored.found()
+    if len(found.rows) < len(scored.rows):
+        figures += of_found(_figures(data, found, people, prefix))
+    return figures
+
+
 def _curves(panel: str, scored: PairScores, truth: NDArray[np.bool_], protocol: str) -> list[Curve]:
     one, two = scored.scores[truth], scored.scores[~truth]
     return [*roc_curve(panel or protocol, one, two), *score_curves(panel, {"one person": one, "two people": two})]
@@ -223,9 +238,9 @@ def _mistakes(
     data: Data, scored: PairScores, embedder: PictureEmbedder, first: int | None, second: int | None
 ) -> list[Mistake]:
     used = [data.pairs[row] for row in scored.rows]
-    form = embedder.preprocessing
-    left = [data.pictures.picture(pair.left, form, first) for pair in used]
-    right = [data.pictures.picture(pair.right, form, second) for pair in used]
+    of_first, of_second = of_gallery(embedder).preprocessing, embedder.preprocessing
+    left = [data.pictures.picture(pair.left, of_first, first) for pair in used]
+    right = [data.pictures.picture(pair.right, of_second, second) for pair in used]
     where = f"second at {second} px: " if second else ""
     return worst_pairs(where, scored.scores, _same(data, scored), left, right)
 

@@ -21,6 +21,7 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.scoring.dataset_part import (
     EmbeddedPart,
     Part,
@@ -128,7 +129,7 @@ def measure(
     form = embedder.preprocessing
     lows, notes = reduced_sizes(sizes, form.size)
     each = [None, *lows]
-    galleries = embed_part_at(data.gallery, embedder, each if match_gallery else [None])
+    galleries = embed_part_at(data.gallery, of_gallery(embedder), each if match_gallery else [None])
     probes, strangers = (embed_part_at(part, embedder, each) for part in (data.probes, data.strangers))
     figures: list[Figure] = []
     curves: list[Curve] = []

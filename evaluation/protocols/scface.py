@@ -17,6 +17,7 @@ from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcom
 from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.dataset_part import of_empty_parts
@@ -120,14 +121,16 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
     Raises:
         UserError: the checkpoint's template does not fit.
     """
-    form = embedder.preprocessing
-    require_template(form, PROTOCOL)
+    form, of_mugshots = embedder.preprocessing, of_gallery(embedder)
+    for one in (form, of_mugshots.preprocessing):
+        require_template(one, PROTOCOL)
     owners = list(data.mugshots.points)
 
     def mugshots(low: int | None) -> list[Picture]:
+        form = of_mugshots.preprocessing
         return [aligned(n, data.folder.path(n), data.mugshots.points[n], form, low) for n in owners]
 
-    gallery = embedder.embed(mugshots(None))
+    gallery = of_mugshots.embed(mugshots(None))
     missing = {**data.mugshots.faults, **gallery.faults}
     all_figures, half_figures = [], []
     curves: list[Curve] = []
@@ -145,7 +148,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))
         low = max(1, sizes[-1]) if match_gallery and sizes[-1] < form.size else None
-        matched = embedder.embed(mugshots(low)) if low else gallery
+        matched = of_mugshots.embed(mugshots(low)) if low else gallery
         ranked = _rank(names, probes, owners, matched, first_subject=0)
         left_out += len(landmarks.names) - len(ranked.rows)
         of_distance = _figures(where, ranked, None if match_gallery else distance)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.lists.mat_lists import read_name_pairs
 from evaluation.lists.text_lists import PictureFolder, find_folder, find_list
@@ -18,7 +17,9 @@ from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Curve, Figure, Outcome
 from evaluation.metrics.verification import best_decisions
 from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.gallery_model import of_gallery, swapped
 from evaluation.models.pictures import Picture
+from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.dataset_part import NOBODY, Part, alignment_of, of_found, with_faces
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_pairs
@@ -77,21 +78,23 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     alignment = alignment_of([data.pictures], embedder)
     pairs = [*data.positive, *data.negative]
     embedded, pictures = _embed(data, embedder)
-    scored = _score(data, embedded, {name: number for number, name in enumerate(pictures)})
+    enrolled = _embed(data, of_gallery(embedder))[0] if swapped(embedder) else embedded
+    row = {name: number for number, name in enumerate(pictures)}
+    scored = _score(data, enrolled, embedded, row)
     same = scored.rows < len(data.positive)
     positive_people, negative_people, told = people_of_pairs(data.positive, data.negative)
     people = PairPeople.joined(positive_people, negative_people)
     published = alignment.kind == "whole"
-    figures = _figures(scored, len(data.positive), people, published=published)
-    if len(scored.found().rows) < len(scored.rows):
-        figures += of_found(_figures(scored.found(), len(data.positive), people, published=False))
-    by_size, line = _by_size(data, pairs, scored, same, people)
+    figures, line = _all_figures(data, scored, people, published=published)
+    if swapped(embedder):
+        other_way = _all_figures(data, _score(data, embedded, enrolled, row), people, published=False)[0]
+        figures = both_ways(figures, other_way)
     positives, negatives = scored.scores[same], scored.scores[~same]
     shown = scored.found()
     used = [pairs[place] for place in shown.rows]
     return Outcome(
         PROTOCOL,
-        (*figures, *by_size),
+        tuple(figures),
         (
             *roc_curve("QMUL-SurvFace", positives, negatives),
             *score_curves("", {"one person": positives, "two people": negatives}),
@@ -103,8 +106,8 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
             "pairs left out": scored.left_out,
             "pictures": len(data.pictures.named),
         },
-        tuple(sorted(embedded.faults.items())),
-        _notes(data, len(negatives), told),
+        tuple(sorted({**enrolled.faults, **embedded.faults}.items())),
+        (*_notes(data, len(negatives), told), *((NOTE,) if swapped(embedder) else ())),
         incomplete=scored.left_out > 0,
         mistakes=tuple(
             worst_pairs(
@@ -130,13 +133,24 @@ def _embed(data: Data, embedder: PictureEmbedder) -> tuple[Embedded, dict[str, P
     return embedder.embed(list(pictures.values())), pictures
 
 
-def _score(data: Data, embedded: Embedded, row: dict[str, int]) -> PairScores:
+def _score(data: Data, first: Embedded, second: Embedded, row: dict[str, int]) -> PairScores:
     pairs = [*data.positive, *data.negative]
     there = np.array([number for number, (a, b) in enumerate(pairs) if a in row and b in row], dtype=np.int64)
-    scored = score_pairs(embedded, [row[pairs[n][0]] for n in there], embedded, [row[pairs[n][1]] for n in there])
+    scored = score_pairs(first, [row[pairs[n][0]] for n in there], second, [row[pairs[n][1]] for n in there])
     missed = sorted(set(range(len(pairs))) - set(there.tolist()))
     of_one = [number for number in missed if number < len(data.positive)]
     return replace(scored, rows=there[scored.rows]).with_misses(of_one, len(missed) - len(of_one))
+
+
+def _all_figures(
+    data: Data, scored: PairScores, people: PairPeople, *, published: bool
+) -> tuple[list[Figure], list[Curve]]:
+    """Return the figures of all pairs, of those in which both faces were found, and by size, with its curve."""
+    figures, found = _figures(scored, len(data.positive), people, published=published), scored.found()
+    if len(found.rows) < len(scored.rows):
+        figures += of_found(_figures(found, len(data.positive), people, published=False))
+    by_size, line = _by_size(data, scored, people)
+    return figures + by_size, line
 
 
 def _figures(scored: PairScores, positive: int, people: PairPeople, *, published: bool) -> list[Figure]:
@@ -151,17 +165,12 @@ def _figures(scored: PairScores, positive: int, people: PairPeople, *, published
     )
 
 
-def _by_size(
-    data: Data,
-    pairs: Sequence[tuple[str, str]],
-    scored: PairScores,
-    same: NDArray[np.bool_],
-    people: PairPeople,
-) -> tuple[list[Figure], list[Curve]]:
+def _by_size(data: Data, scored: PairScores, people: PairPeople) -> tuple[list[Figure], list[Curve]]:
+    pairs = [*data.positive, *data.negative]
     sides = {name: data.pictures.side(name) for name, _ in data.pictures.named}
     smaller = np.array([min(sides[a], sides[b]) for a, b in (pairs[row] for row in scored.rows)], dtype=np.int64)
     everyone = people.of_rows(scored.rows)
-    right = best_decisions(scored.scores, same)
+    right = best_decisions(scored.scores, scored.rows < len(data.positive))
     return by_side("accuracy", right, smaller, lambda rows: bootstrap_over_pairs(right[rows], everyone.of_rows(rows)))
 
 

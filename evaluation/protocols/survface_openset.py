@@ -29,6 +29,7 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.preparation import picture_names
 from evaluation.scoring.dataset_part import (
     EmbeddedPart,
@@ -99,7 +100,8 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
         UserError: faces are to be aligned, and the checkpoint's template does not fit.
     """
     alignment = alignment_of([data.gallery, data.mated, data.unmated], embedder)
-    gallery, mated, unmated = (embed_part(part, embedder) for part in (data.gallery, data.mated, data.unmated))
+    gallery = embed_part(data.gallery, of_gallery(embedder))
+    mated, unmated = (embed_part(part, embedder) for part in (data.mated, data.unmated))
     parts = (gallery, mated, unmated)
     if not len(gallery.people):
         # Without a gallery nobody is missed, but nobody can be found either.

@@ -18,6 +18,7 @@ from evaluation.metrics.figures import Figure, Outcome
 from evaluation.metrics.identification import MatedRanks, average_precisions, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.preparation import picture_names
 from evaluation.scoring.dataset_part import (
     NOBODY,
@@ -80,7 +81,8 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
         UserError: faces are to be aligned, and the checkpoint's template does not fit.
     """
     alignment = alignment_of([data.match, data.distractors, data.probes], embedder)
-    match, others, probes = (embed_part(part, embedder) for part in (data.match, data.distractors, data.probes))
+    match, others = (embed_part(part, of_gallery(embedder)) for part in (data.match, data.distractors))
+    probes = embed_part(data.probes, embedder)
     parts = (match, others, probes)
     if not len(match.people):
         # Without a mated gallery nobody is missed, but nobody can be found either.

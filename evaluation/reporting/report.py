@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics.figures import Mistake, Outcome
+from evaluation.reporting.differences import EXPLAINED, difference_table, told
 from evaluation.reporting.plots import Plot, draw_plots
-from evaluation.reporting.results import Report, write_results
+from evaluation.reporting.results import Model, Report, write_results
 from evaluation.reporting.tables import FigureTable, figure_tables, interval, markdown, percent, spread
 from shards.writer import write_atomically
 from training.monitoring.page_templates import page_environment
@@ -80,11 +81,13 @@ def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]
         parts.append(
             f"**{model.label}**: `{model.file}`, {model.backbone}, recipe {model.recipe or 'unknown'}, "
             f"step {'unknown' if model.step is None else model.step}; template {form.template}, "
-            f"{form.size} x {form.size} pixels, {form.warp}; SHA-256 `{model.sha256}`."
+            f"{form.size} x {form.size} pixels, {form.warp}; SHA-256 `{model.sha256}`{_enrolled(model)}."
         )
     for table in tables:
         outcomes = report.outcomes[table.protocol]
         parts += [f"## {table.title}", markdown(table)]
+        if differences := difference_table(report, table.protocol):
+            parts += [EXPLAINED, markdown(differences)]
         parts += [f"![{plot.title}](plots/{plot.name})" for plot in plots if plot.protocol == table.protocol]
         if lines := notes(outcomes, table):
             parts.append("\n".join(f"- {note}" for note in lines))
@@ -102,6 +105,10 @@ def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]
     return "\n\n".join(parts) + "\n"
 
 
+def _enrolled(model: Model) -> str:
+    return f"; its probes against the gallery of {model.gallery}" if model.gallery else ""
+
+
 def _in_words(mistake: Mistake) -> str:
     shown = (
         f"{shown.role} `{shown.name}`" + ("" if shown.score is None else f" {shown.score:.3f}")
@@ -114,13 +121,18 @@ def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) ->
     """Return report.html."""
     environment = page_environment(_TEMPLATES)
     environment.filters.update(
-        percent=percent, spread=spread, interval=interval, base64=lambda data: base64.b64encode(data).decode()
+        percent=percent,
+        spread=spread,
+        interval=interval,
+        told=told,
+        base64=lambda data: base64.b64encode(data).decode(),
     )
     environment.globals["colour"] = lambda number: f"var(--c{number % len(COLOURS)})"
     return environment.get_template("report.html").render(
         report=report,
         sections=[_section(number, report, table, plots) for number, table in enumerate(tables)],
         settings=settings_line(report),
+        explained=EXPLAINED,
         most_missing=_MOST_MISSING_ON_PAGE,
     )
 
@@ -140,6 +152,7 @@ def _section(number: int, report: Report, table: FigureTable, plots: list[Plot])
     return {
         "anchor": f"protocol-{number}",
         "table": table,
+        "differences": difference_table(report, table.protocol),
         "plots": [plot for plot in plots if plot.protocol == table.protocol],
         "notes": notes(outcomes, table),
         "mistakes": mistakes,

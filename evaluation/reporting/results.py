@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
+from evaluation.metrics.paired import differences_of
 from evaluation.models.stored_embeddings import Origin
 from evaluation.reporting.best_known import best_known
 from shards.command import UserError
@@ -34,6 +35,7 @@ class Model:
         step: steps of training, or None.
         recipe: name, or None.
         preprocessing: what its pictures went through.
+        gallery: label of the model that embedded the gallery; "" where it did so itself.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Model:
     step: int | None
     recipe: str | None
     preprocessing: Preprocessing
+    gallery: str = ""
 
     @staticmethod
     def of(path: Path, loaded: LoadedBackbone) -> "Model":
@@ -90,6 +93,8 @@ class Report:
         skipped: protocols for which no data was given, with the option that gives it.
         settings: of the evaluation.
         versions: of the libraries that shape pictures and embeddings, by name.
+        pairs: places of two models each, whose differences are shown: the first minus the second; None: every model
+            with the first.
     """
 
     models: tuple[Model, ...]
@@ -97,6 +102,12 @@ class Report:
     skipped: dict[str, str]
     settings: Settings
     versions: dict[str, str]
+    pairs: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def compared(self) -> tuple[tuple[int, int], ...]:
+        """Places of the models whose differences are shown."""
+        return tuple((place, 0) for place in range(1, len(self.models))) if self.pairs is None else self.pairs
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -123,6 +134,7 @@ def to_data(report: Report) -> dict[str, Any]:
                     }
                     for model, outcome in zip(report.models, outcomes, strict=True)
                 ],
+                "differences": _differences(report, outcomes),
             }
             for name, outcomes in report.outcomes.items()
         ],
@@ -134,6 +146,26 @@ def write_results(path: Path, report: Report) -> None:
     """Write results.json."""
     text = json.dumps(to_data(report), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
+
+
+def _differences(report: Report, outcomes: tuple[Outcome, ...]) -> list[dict[str, Any]]:
+    """Return what the models' figures differ by."""
+    return [
+        {
+            "model": report.models[one].label,
+            "minus": report.models[other].label,
+            "figures": [
+                {**_without_nan(asdict(difference)), "excludes_zero": difference.excludes_zero}
+                for difference in differences_of(outcomes[one].figures, outcomes[other].figures)
+            ],
+        }
+        for one, other in report.compared
+    ]
+
+
+def _without_nan(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace what is no number by null."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}
 
 
 def _mistake(mistake: Mistake) -> dict[str, Any]:
@@ -156,12 +188,8 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 def _figure(outcome: Outcome, figure: Figure) -> dict[str, Any]:
     best = best_known(outcome.protocol, figure.name, outcome)
-    data = {
-        **asdict(figure),
-        "best": best.value if best else None,
-        "best_source": best.source if best else None,
-    }
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in data.items()}
+    sources = {"best": best.value if best else None, "best_source": best.source if best else None}
+    return _without_nan({**asdict(figure), **sources})
 
 
 def thresholds_of(path: Path, loaded: LoadedBackbone, *, flip: bool) -> list[tuple[str, str, float]]:

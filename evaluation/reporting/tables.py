@@ -11,6 +11,7 @@ from rich.table import Table
 
 from evaluation.metrics.figures import Figure
 from evaluation.reporting.best_known import Best, best_known
+from evaluation.reporting.differences import EXPLAINED, DifferenceTable, difference_table
 from evaluation.reporting.results import Report
 
 PUBLISHED_COLUMNS = ("paper", "authors' rerun", "best known")
@@ -147,10 +148,22 @@ def cell(figure: Figure | None) -> str:
     return " ".join(part for part in (percent(figure.value), spread(figure), f"({bounds})" if bounds else "") if part)
 
 
-def markdown(table: FigureTable) -> str:
+def markdown(table: FigureTable | DifferenceTable) -> str:
     """Return a table in Markdown."""
     lines = [table.columns, ("---", *["---:"] * (len(table.columns) - 1)), *table.lines()]
     return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines)
+
+
+def _drawn(table: FigureTable | DifferenceTable) -> Table:
+    """Return a table for the terminal."""
+    shown = Table()
+    for number, column in enumerate(table.columns):
+        # Two lines of heading keep a table of two models within 120 columns.
+        heading = column.replace(" ", "\n") if column in PUBLISHED_COLUMNS else column
+        shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+    for line in table.lines():
+        shown.add_row(*line)
+    return shown
 
 
 def print_tables(report: Report, tables: Iterable[FigureTable], console: Console) -> None:
@@ -158,14 +171,10 @@ def print_tables(report: Report, tables: Iterable[FigureTable], console: Console
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     for table in tables:
         console.print(f"\n{table.title}; per cent, 95 % interval in brackets", **plain)
-        shown = Table()
-        for number, column in enumerate(table.columns):
-            # Two lines of heading keep a table of two models within 120 columns.
-            heading = column.replace(" ", "\n") if column in table.published else column
-            shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-        for line in table.lines():
-            shown.add_row(*line)
-        console.print(shown)
+        console.print(_drawn(table))
+        if differences := difference_table(report, table.protocol):
+            console.print(EXPLAINED, **plain)
+            console.print(_drawn(differences))
         if table.sources:
             console.print(f"Best known: {'; '.join(table.sources)}.", **plain)
         outcomes = report.outcomes[table.protocol]

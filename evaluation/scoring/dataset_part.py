@@ -10,6 +10,7 @@ from evaluation.lists.text_lists import PictureFolder
 from evaluation.metrics.figures import Alignment, Figure
 from evaluation.metrics.identification import cosines
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import require_template
 from evaluation.scoring.faces import Faces, FaceSource, joined, locate
@@ -175,7 +176,8 @@ def alignment_of(parts: Sequence[Part], model: PictureEmbedder) -> Alignment:
     """
     alignment = joined([part.faces.alignment for part in parts])
     if alignment.kind in ("landmark list", "detection"):
-        require_template(model.preprocessing, alignment.in_short)
+        for one in (model, of_gallery(model)):
+            require_template(one.preprocessing, alignment.in_short)
     return alignment
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from evaluation import __main__ as command
 from pipeline.sources.datasets import orl_photos
 from shards.command import UserError
 from tests.evaluation.people import write_people
+from training.networks.backbones import build_backbone
+
+PEOPLE = ["anna", "bert", "carl", "dora"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
@@ -38,6 +42,39 @@ def test_from_two_folders_to_the_report(
     page = (out / "report.html").read_text()
     assert "Own people, pictures aligned already" in page
     assert "not measured" in page
+
+
+def test_another_models_gallery_stands_beside(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_people(tmp_path / "known", PEOPLE, range(1))
+    write_people(tmp_path / "seen", PEOPLE, range(1, 4))
+    torch.manual_seed(1)
+    torch.save(build_backbone("spherenet4", 32, 16).state_dict(), tmp_path / "old.pth")
+    torch.save(build_backbone("spherenet4", 32, 8).state_dict(), tmp_path / "short.pth")
+    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen", "--out", tmp_path / "report")
+    run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", tmp_path / "old.pth", *people)
+    assert "net, gallery of old - net" in " ".join(capsys.readouterr().out.split())
+    data = json.loads((tmp_path / "report" / "results.json").read_text())
+    labels = ["net", "net, gallery of old", "old"]
+    assert [(model["label"], model["gallery"]) for model in data["models"]] == list(
+        zip(labels, ("", "old", ""), strict=True)
+    )
+    (protocol,) = data["protocols"]
+    values = {r["model"]: {f["name"]: f["value"] for f in r["figures"]} for r in protocol["results"]}
+    shown = [(one["model"], one["minus"]) for one in protocol["differences"]]
+    assert shown == [(labels[1], labels[0]), (labels[1], labels[2]), (labels[0], labels[2])]
+    for one in protocol["differences"]:
+        for figure in one["figures"]:
+            both = [values[one[model]][figure["figure"]] for model in ("model", "minus")]
+            if None not in both:
+                assert figure["value"] == both[0] - both[1]
+                low, high = figure["interval"]
+                assert figure["excludes_zero"] == (not low <= 0 <= high)
+    with pytest.raises(UserError, match=r"16 numbers, --gallery-model .* of 8; they cannot be compared"):
+        run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", tmp_path / "short.pth", *people)
+    with pytest.raises(UserError, match="is given as a model, too; leave it out there"):
+        run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", checkpoint, *people)
 
 
 def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome, Shown
+from evaluation.metrics.intervals import Resampled
 from evaluation.protocols import survface, tinyface
 from evaluation.reporting.best_known import BEST_KNOWN
+from evaluation.reporting.differences import difference_table
 from evaluation.reporting.report import write_report
 from evaluation.reporting.results import Model, Report, Settings
 from evaluation.reporting.tables import figure_tables, markdown
@@ -80,6 +82,24 @@ def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path
     assert html.count('src="data:image/jpeg;base64,/9g="') == 2, "one a model"
     assert "probe `p.jpg`; true match `t.jpg` 0.250" in text
     assert html.count("<svg") == 2
+
+
+def test_differences_are_marked_where_they_exclude_zero(report: Report, tmp_path: Path) -> None:
+    draws = np.linspace(0.6, 0.9, 1000)
+    some = [Figure("rank-1", 0.75, 40, Resampled((0.61, 0.89), draws, "a"))]
+    some += [Figure(f"{name}: rank-1", 0.5, 40, Resampled((0.3, 0.7), draws - by, "a")) for name, by in (("b", 0.25),)]
+    others = [Figure("rank-1", 0.5, 40, Resampled((0.3, 0.7), draws - 0.25, "a"))]
+    others += [Figure("b: rank-1", 0.25, 40, Resampled((0.0, 0.5), draws[::-1] - 0.25, "a"))]
+    outcomes = tuple(replace(OUTCOME, figures=tuple(figures)) for figures in (others, some))
+    compared = replace(report, outcomes={OUTCOME.protocol: outcomes})
+    table = difference_table(compared, OUTCOME.protocol)
+    assert table.columns == ("figure", "theirs - trained")
+    assert table.lines() == [("rank-1", "+25.00 (+25.0 to +25.0) *"), ("b: rank-1", "+25.00 (-28.5 to +28.5)")]
+    page = write_report(tmp_path, compared)
+    for told in (page.read_text(), page.with_name("report.md").read_text()):
+        assert "+25.00 (+25.0 to +25.0) *" in told
+        assert "the same people drawn for both models" in told
+    assert difference_table(replace(report, pairs=()), OUTCOME.protocol) is None
 
 
 def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
