@@ -19,7 +19,18 @@ ROOMS = {
         ["synthetic", "benchmarks"],
     ],
     "training": [
-        ["settings", "ranks", "checkpoints", "peers", "networks", "objectives", "monitoring", "engine", "benchmarks"],
+        [
+            "settings",
+            "ranks",
+            "checkpoints",
+            "peers",
+            "networks",
+            "objectives",
+            "monitoring",
+            "engine",
+            "adaptation",
+            "benchmarks",
+        ],
     ],
     "evaluation": [
         [

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pipeline.alignment.align import preprocessing as preprocessing_of
 from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
@@ -14,7 +15,7 @@ from training.checkpoints.checkpoint import WeightsFile
 from training.networks.backbone_file import LoadedBackbone
 from training.networks.exported_file import load_trainable
 from training.networks.input_adapter import adapt_input
-from training.settings.config import Config
+from training.settings.config import Config, Model
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,19 @@ def _of_size(path: Path, loaded: LoadedBackbone, config: Config) -> InitialBackb
             f"{path} was trained on faces of {loaded.preprocessing.size} pixels, this run is of {config.size}; "
             f"give --size {loaded.preprocessing.size} and shards of that size"
         )
-    own, said = loaded.preprocessing, config.model
-    form = replace(
-        own,
-        colour=said.colour or own.colour,
-        mean=own.mean if said.mean is None else said.mean,
-        deviation=said.deviation or own.deviation,
-    )
+    form = as_told(loaded.preprocessing, config.model)
     return InitialBackbone(adapt_input(loaded.backbone, form), form, WeightsFile(str(path), loaded.sha256))
+
+
+def as_told(own: Preprocessing, told: Model) -> Preprocessing:
+    """Return how a file's pictures are prepared: as a run's settings tell it, and for the rest as the file says."""
+    placed = own if told.template is None else preprocessing_of(told.template, own.size).with_input_of(own)
+    return replace(
+        placed,
+        colour=told.colour or own.colour,
+        mean=own.mean if told.mean is None else told.mean,
+        deviation=told.deviation or own.deviation,
+    )
 
 
 def following(config: Config, path: Path) -> Config:

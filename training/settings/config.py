@@ -18,15 +18,17 @@ class Model:
             of another project in the layout of its files, such as iresnet50, mbf, vit_s or adaface-ir101; onnx, for
             the network of an ONNX file; or package.module:callable, called with size and embedding_size.
         embedding_size: numbers in an embedding.
-        colour: RGB or BGR, the order in which the file of --teacher or --init-from takes colours (default: what the
-            file or its project says).
-        mean: a level x of a picture, 0..255, goes into that file's network as (x - mean) / deviation (default: what
+        template: where the file of --teacher or --init-from takes landmarks to be, centred or paper, in place of what
+            is known of it (default: what the file or its project says; centred for an ONNX file that says nothing).
+        colour: RGB or BGR, the order in which that file takes colours (default: what the file or its project says).
+        mean: a level x of a picture, 0..255, goes into the file's network as (x - mean) / deviation (default: what
             the file or its project says).
         deviation: see mean, of which it is the scale in levels (default: what the file or its project says).
     """
 
     backbone: str = "spherenet20"
     embedding_size: int = 512
+    template: Literal["centred", "paper"] | None = None
     colour: Literal["RGB", "BGR"] | None = None
     mean: float | None = None
     deviation: float | None = None
