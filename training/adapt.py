@@ -50,7 +50,12 @@ def parser() -> Parser:
     add("--sizes", type=int, nargs="+", default=[8, 12, 16, 20], help="of probes in the test, in pixels")
     add("--steps", type=int, help="of the training, at least 1 (default: those of the recipe adapt)")
     add("--seed", type=int, default=0, help="of every choice")
-    add("--processes", type=int, default=usable_cores(), help="number of processes, of the training and of the search for faces")
+    add(
+        "--processes",
+        type=int,
+        default=usable_cores(),
+        help="number of processes, of the training and of the search for faces",
+    )
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="of training and test")
     return command
 
@@ -229,10 +234,14 @@ def _evaluate(options: Any, landmarks: Path | None, form: "Preprocessing", work:
     parts = [part for part in (GALLERY, PROBES, STRANGERS) if (test / part).is_dir()]
     folders = [word for part in parts for word in (f"--{part}", test / part)]
     faces = ["--aligned"] if landmarks is None else ["--landmarks", *([landmarks] * len(parts))]
+    kept = options.mode == "compatible"
+    models = ["--checkpoint", options.out, "--gallery-model" if kept else "--checkpoint", options.model]
     stages.run(
         "test: the people set aside, before and after",
         "evaluation",
-        *("--checkpoint", options.model, "--checkpoint", options.out, *folders, *faces),
+        *models,
+        *folders,
+        *faces,
         *("--template", form.template, "--size", form.size, "--colour", form.colour),
         *("--mean", form.mean, "--deviation", form.deviation),
         *("--sizes", *options.sizes, "--device", options.device, "--out", report),

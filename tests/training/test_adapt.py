@@ -79,7 +79,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     out = tmp_path / "adapted.onnx"
     words = (
         *("training.adapt", "--model", recogniser, "--photos", rendered / "VGGFace2" / "train", "--out", out),
-        *("--landmarks", landmarks, "--mode", "fresh", "--steps", 2, "--set-aside", 0.4, "--sizes", 8),
+        *("--landmarks", landmarks, "--steps", 2, "--set-aside", 0.4, "--sizes", 8),
         *("--processes", 1, "--device", "cpu"),
     )
     done = command(*words)
@@ -96,7 +96,8 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert out.read_bytes() != onnx_bytes(load_trainable(recogniser))
     results = read_object(work / "report" / "results.json")
-    assert [Path(model["file"]).name for model in results["models"]] == ["recogniser.pt", "adapted.onnx"]
+    assert {Path(model["file"]).name for model in results["models"]} == {"recogniser.pt", "adapted.onnx"}
+    assert len(results["protocols"][0]["results"]) == 3, "own gallery, old gallery, old model"
     held_out = set((work / "test" / "people.txt").read_text().split())
     trained = set((work / "shards" / "identities.txt").read_text().split())
     assert held_out and trained and not held_out & trained
