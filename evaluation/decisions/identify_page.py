@@ -13,7 +13,8 @@ from evaluation.enrolled.pages import as_csv, decisions_environment, write_priva
 from shards.format import Preprocessing
 
 _MOST_ON_PAGE = 500
-_COLOURS = {"person": "good", "nobody we know": "none", "too small to tell": "unsure", "undecided": "unsure"}
+COLOURS = {"person": "good", "nobody we know": "none", "too small to tell": "unsure", "undecided": "unsure"}
+"""Name of a colour on pages, by verdict."""
 
 
 def write_decisions(
@@ -40,7 +41,7 @@ def write_decisions(
         OSError: the disk is full or the folder cannot be written.
     """
     norms = probes.norms
-    records = [_record(probes, row, float(norms[row]), decision, gallery) for row, decision in enumerate(decisions)]
+    records = [record_of(probes, row, float(norms[row]), decision, gallery) for row, decision in enumerate(decisions)]
     write_private(out / "decisions.csv", as_csv(_csv_rows(records)))
     counts = dict(Counter(decision.verdict for decision in decisions))
     whole = {"made": probes.made, "counts": counts, "notes": list(notes), "faces": records, "not_used": dict(faults)}
@@ -70,7 +71,8 @@ def write_decisions(
     return page
 
 
-def _record(probes: FaceTable, row: int, norm: float, decision: Decision, gallery: FaceTable) -> dict[str, Any]:
+def record_of(probes: FaceTable, row: int, norm: float, decision: Decision, gallery: FaceTable) -> dict[str, Any]:
+    """Return what tables say of a face and the decision on it."""
     side, sharpness, score, number = probes.measures[row].tolist()
     return {
         "photo": probes.photos[row],
@@ -113,7 +115,7 @@ def _shown(
     pictures = faces_as_seen(gallery, form, [found.row for found in decision.candidates])
     return record | {
         "title": decision.person or decision.verdict,
-        "colour": _COLOURS[decision.verdict],
+        "colour": COLOURS[decision.verdict],
         "jpeg": jpeg(seen),
         "candidates": [
             {"person": found.person, "said": found.said, "jpeg": jpeg(face)}

@@ -203,16 +203,33 @@ class Embedder:
             vectors = self._forward(np.stack([item.face for item in batch if item.face is not None]))
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
-                raise UserError(
-                    f"{self._model} gives numbers that are not finite, first for "
-                    f"{pictures[batch[int(np.argmin(finite))].rows[0]].name}; "
-                    "its training diverged: evaluate an earlier checkpoint"
-                )
+                raise self._diverged(pictures[batch[int(np.argmin(finite))].rows[0]].name)
             for item, vector in zip(batch, vectors, strict=True):
                 self.computed += 1
                 if self._cache is not None:
                     self._cache.put(item.key, vector)
                 yield item, vector
+
+    def embed_faces(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed faces as the network sees them, (N, S, S, 3) uint8 RGB -> (N, D) float32; nothing is kept.
+
+        Raises:
+            UserError: the network's output is not finite.
+        """
+        if not len(faces):
+            return self._of_nothing(0)
+        parts = range(0, len(faces), self._batch)
+        vectors = np.concatenate([self._forward(faces[start : start + self._batch]) for start in parts])
+        self.computed += len(vectors)
+        if not np.isfinite(vectors).all():
+            raise self._diverged("a face")
+        return vectors
+
+    def _diverged(self, name: str) -> UserError:
+        return UserError(
+            f"{self._model} gives numbers that are not finite, first for {name}; its training diverged: evaluate an "
+            "earlier checkpoint"
+        )
 
     @torch.inference_mode()
     def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,6 +15,8 @@ from pipeline.detection.boxes import keep_best, moved, squares, whole_pixels
 from pipeline.detection.networks import STRIDE, WINDOW, finish, offsets, propose, refine
 from pipeline.detection.shrink import crops, level
 
+# Where a face may be beside where it is expected, in sides of the box: x, y and side.
+_NEAR = np.array([(0, 0, 1), (0, 0, 0.8), (0, 0, 1.25), (-0.2, 0, 1), (0.2, 0, 1), (0, -0.2, 1), (0, 0.2, 1)])
 STAGE_SCORES = (0.6, 0.7)
 """Least scores of the first two networks."""
 _FACTOR = 0.709
@@ -64,6 +66,24 @@ def find_faces(photo: NDArray[np.uint8], smallest: float, least_score: float) ->
     boxes = _proposed(photo, smallest)
     boxes = _refined(photo, boxes)
     return _finished(photo, boxes, least_score)
+
+
+def find_near(photo: NDArray[np.uint8], expected: NDArray[np.float64], least_score: float) -> list[DetectedFace]:
+    """Find the faces that are about where some are expected, the surest first; the rest of the photo is not looked at.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        expected: (N, 4) left, top, width, height in pixels, as `find_faces` gives boxes.
+        least_score: 0..1, faces of less are left out.
+    """
+    side = expected[:, 2:].max(axis=1)[:, None]
+    # (N, 7, 2) and (N, 7, 1)
+    middles = (expected[:, :2] + expected[:, 2:] / 2)[:, None] + side[:, :, None] * _NEAR[None, :, :2]
+    halves = side[:, :, None] * _NEAR[None, :, 2:] / 2
+    boxes = np.concatenate([middles - halves, middles + halves], axis=2).reshape(-1, 4)
+    height, width = photo.shape[:2]
+    inside = (boxes[:, 2:] > 1).all(axis=1) & (boxes[:, 0] < width) & (boxes[:, 1] < height)
+    return _finished(photo, _refined(photo, whole_pixels(boxes[inside])), least_score)
 
 
 def _proposed(photo: NDArray[np.uint8], smallest: float) -> NDArray[np.float64]:

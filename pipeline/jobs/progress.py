@@ -12,13 +12,14 @@ _SECONDS_BETWEEN_LINES = 5
 
 
 @contextmanager
-def progress(title: str, photos: int, *, lost: str) -> Iterator[Callable[[int, int], None]]:
+def progress(title: str, photos: int, *, lost: str, what: str = "photos") -> Iterator[Callable[[int, int], None]]:
     """Show progress on stderr.
 
     Args:
         title: what is being done.
-        photos: how many there are.
+        photos: how many there are; 0 where nobody knows.
         lost: what became of those that did not get through, such as "rejected".
+        what: they are.
 
     Yields:
         a function to tell how many more photos got through, and how many more did not.
@@ -29,11 +30,11 @@ def progress(title: str, photos: int, *, lost: str) -> Iterator[Callable[[int, i
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("photos, {task.fields[rate]:,.0f}/s, {task.fields[lost]} " + f"{lost},"),
+        TextColumn(f"{what}, " + "{task.fields[rate]:,.0f}/s, {task.fields[lost]} " + f"{lost},"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=photos, rate=0.0, lost=0)
+        task = bar.add_task(title, total=photos or None, rate=0.0, lost=0)
 
         def advance(more_through: int, more_lost: int) -> None:
             nonlocal through, not_through, last
@@ -43,10 +44,8 @@ def progress(title: str, photos: int, *, lost: str) -> Iterator[Callable[[int, i
             bar.update(task, completed=done, rate=rate, lost=not_through)
             if not console.is_terminal and (now - last > _SECONDS_BETWEEN_LINES or done == photos):
                 last = now
-                print(
-                    f"{title}: {done}/{photos} photos, {rate:,.0f}/s, {not_through} {lost}, "
-                    f"{(photos - done) / rate:.0f} s left",
-                    file=sys.stderr,
-                )
+                left = f", {max(photos - done, 0) / rate:.0f} s left" if photos else ""
+                of_all = f"/{photos}" if photos else ""
+                print(f"{title}: {done}{of_all} {what}, {rate:,.0f}/s, {not_through} {lost}{left}", file=sys.stderr)
 
         yield advance

@@ -89,7 +89,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Step:
-    """What a frame did: the tracks after it, and the number of the track of each of its boxes."""
+    """What a frame did: the tracks after it, and the number of the track of each of its boxes, -1 of one without."""
 
     tracks: Tracks
     numbers: tuple[int, ...] = field(default=())
@@ -101,8 +101,11 @@ def follow(
     boxes: NDArray[np.float64],
     embeddings: NDArray[np.floating] | None = None,
     how: Following | None = None,
+    begins: Sequence[bool] | None = None,
 ) -> Step:
-    """Give the boxes of a frame to tracks; a box that continues none begins one.
+    """Give the boxes of a frame to tracks; a box that continues none begins one, where it may.
+
+    Boxes of which the detector is less sure may continue a track and begin none (as in Zhang et al., ByteTrack, 2022).
 
     Args:
         tracks: after the frames before, `Tracks()` at the beginning.
@@ -110,6 +113,7 @@ def follow(
         boxes: (N, 4) left, top, width, height in pixels.
         embeddings: (N, D), of any norm; None, or a row that is not finite, where there is none.
         how: settings.
+        begins: (N,) whether a box may begin a track; None: each may.
 
     Raises:
         ValueError: the time does not grow, a box has no side, or there are not as many embeddings as boxes.
@@ -133,7 +137,7 @@ def follow(
             numbers[column] = alive[row].number
     total = len(tracks)
     for column, number in enumerate(numbers):
-        if number < 0:
+        if number < 0 and (begins is None or begins[column]):
             numbers[column] = total
             box = boxes[column]
             after.append(

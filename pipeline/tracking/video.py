@@ -1,6 +1,7 @@
-"""Frames of a video file with their times, by OpenCV."""
+"""Frames of a video file with their times, by OpenCV's FFmpeg."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sources.picture_files import PICTURE_SUFFIXES
 from shards.command import UserError
+
+# FFmpeg opens playlists, which name other files and addresses: nothing is read but the file itself.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+# What is wrong with a file is told in one line, not by the decoder.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+_MOVING = (".gif", ".apng", ".webp", ".avif", ".avifs")
+# Bytes by which text is told from video, and those of text that are no letters.
+_HEAD = 4096
+_BLANKS = b"\t\n\r\f\x1b"
 
 
 @dataclass(frozen=True)
@@ -34,19 +45,25 @@ class Video:
         path: of the file.
         rate: frames a second that the file names.
         named: number of frames that the file says it has; 0 where it says nothing.
-        read: frames given so far.
+        read: frames read so far, with those passed over.
+
+    Args:
+        path: of the file.
+        begin: number of the first frame that is given; those before are passed over.
 
     Raises:
         UserError: the file is missing, is no video, or is cut off so that no frame can be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise UserError(f"no file {path}; expected a video")
+    def __init__(self, path: Path, begin: int = 0) -> None:
+        _refuse_no_video(path)
         self.path, self.read = path, 0
-        self._capture = cv2.VideoCapture(str(path))
+        self._begin, self._last = begin, -math.inf
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        cv2.utils.logging.setLogLevel(before)
         if not self._capture.isOpened():
-            raise UserError(f"{path} is no video that can be read, or is cut off; expected one that OpenCV reads")
+            raise UserError(f"{path} is no video that can be read, or is cut off; expected one that FFmpeg reads")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         # Some files name a rate of 0, of infinity, or their clock's ticks.
@@ -60,25 +77,50 @@ class Video:
         Raises:
             UserError: there is none.
         """
-        last = -math.inf
-        while True:
-            done, picture = self._capture.read()
-            if not done:
-                break
+        while self._capture.grab():
             seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             # Times that do not grow are those of a damaged file, or of a reader that knows none.
-            if not (math.isfinite(seconds) and seconds > last):
-                seconds = 0.0 if self.read == 0 else last + 1 / self.rate
-            last = seconds
-            frame = Frame(self.read, seconds, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
+            if not (math.isfinite(seconds) and seconds > self._last):
+                seconds = 0.0 if self.read == 0 else self._last + 1 / self.rate
+            number, self._last = self.read, seconds
             self.read += 1
-            yield frame
+            if number < self._begin:
+                continue
+            done, picture = self._capture.retrieve()
+            if done:
+                yield Frame(number, seconds, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
         self._capture.release()
         if self.read == 0:
             raise UserError(f"{self.path} has no frame that can be read; it is cut off or no video")
 
     def fault(self) -> str:
-        """Return what is wrong with a video whose frames were all asked for, "" where nothing is."""
-        if self.read < self.named:
+        """Return what is wrong with a video whose frames were all asked for, "" where nothing is.
+
+        Some kinds of file name their length alone, from which the number of frames is guessed: frames may be fewer
+        than that as long as they last as long.
+        """
+        missing = self.named / self.rate - self._last
+        if self.read < self.named and missing > max(2 / self.rate, 0.01 * self.named / self.rate):
             return f"cut off: {self.read} of {self.named} frames could be read"
         return ""
+
+
+def _refuse_no_video(path: Path) -> None:
+    """Refuse what FFmpeg would take for a video: a photo, a text, whose letters it would show, or a list of files.
+
+    Raises:
+        UserError: it is one of these, is empty or cannot be read.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}; expected a video")
+    if path.suffix.lower() in set(PICTURE_SUFFIXES) - set(_MOVING):
+        raise UserError(f"{path} is a photo; expected a video (--photos takes a folder of photos)")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); expected a video") from error
+    if not head:
+        raise UserError(f"{path} is empty; expected a video")
+    if all(byte >= ord(" ") or byte in _BLANKS for byte in head):
+        raise UserError(f"{path} is no video; expected one that FFmpeg reads")
