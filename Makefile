@@ -62,6 +62,6 @@ $(VENV)/installed: requirements.txt requirements-demo.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-demo.txt
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-landmarks.txt
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-landmarks.txt requirements-storage.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@

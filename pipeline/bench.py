@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.benchmarks.runner import require_at_least
 from shards.command import Parser, run
 from shards.cores import usable_cores
+from shards.storage.places import shard_folder
 
 
 def parser() -> Parser:
@@ -24,7 +25,7 @@ def parser() -> Parser:
     )
     add(
         "--shards",
-        type=Path,
+        type=shard_folder,
         help="loader, decoding, soak: folder written by pipeline.shard (default: rendered people)",
     )
     add("--identities", type=int, default=400, help="loader, decoding, soak: people to render, with 10 photos each")

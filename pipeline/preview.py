@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
+from shards.storage.options import add_shards, named_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.preview", description=__doc__)
-    command.add_argument(
-        "--shards", type=Path, nargs="+", required=True, help="folder written by pipeline.shard, or several"
-    )
+    add_shards(command)
     command.add_argument(
         "--mix", type=float, nargs="+", help="share of each shard folder in a batch, in proportion (default: equal)"
     )
@@ -108,13 +107,14 @@ def main() -> None:
     from pipeline.sampling.views import Views
     from shards.writer import write_atomically
 
-    folders = ShardFolders.open(options.shards)
+    shards = named_folders(options)
+    folders = ShardFolders.open(shards)
     if not options.out.absolute().parent.is_dir():
         raise UserError(f"no folder {options.out.absolute().parent} to write {options.out.name} in; make it")
     sizes = tuple(options.sizes or (folders.preprocessing.size, 8, 12, 16))
     mirror = options.mirror[0] if len(options.mirror) == 1 else tuple(options.mirror)
     loader = Loader(
-        options.shards,
+        shards,
         Views(
             sizes,
             mirror,

@@ -1,13 +1,13 @@
 """An array of records in an .npy file: in memory where it is small, read row by row where it is large."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shards.command import UserError
+from shards.storage.places import Folder
 
 _ROWS_AT_ONCE = 1 << 20
 # Ten million photos. Each process of a machine holds its own copy.
@@ -30,7 +30,7 @@ class ArrayFile:
         OSError, ValueError, SyntaxError, ...: the file cannot be read or holds something else (`NUMPY_DAMAGE`).
     """
 
-    def __init__(self, path: Path, held: int = _HELD_BYTES) -> None:
+    def __init__(self, path: Folder, held: int = _HELD_BYTES) -> None:
         self.path = path
         self._file = path.open("rb", buffering=0)
         version = np.lib.format.read_magic(self._file)

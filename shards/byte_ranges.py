@@ -32,11 +32,12 @@ _THREADS = 32
 
 
 class Range(NamedTuple):
-    """Some bytes: the file's number, where they begin in it, and how many they are."""
+    """Some bytes: the file's number, where they begin in it, how many they are, and their CRC-32 where it is known."""
 
     file: int
     offset: int
     size: int
+    crc32: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ class RangeReader(Protocol):
         """Return the bytes of each range, (size,) uint8, or why they could not be read.
 
         Raises:
-            UserError: the machine, not a file, is at fault.
+            UserError: the machine or the way to the storage, not a file, is at fault.
+        """
+
+    def fetch_ahead(self, ranges: Sequence[Range]) -> bool:
+        """Begin to fetch ranges that will be read soon, each once; return False where there is no room for them now.
+
+        Ranges should be named in the order in which they will be read.
         """
 
     def size(self, file: int) -> int:
@@ -64,6 +71,7 @@ class RangeReader(Protocol):
 
         Raises:
             OSError: it cannot be opened.
+            UserError: the way to the storage is at fault.
         """
 
 
@@ -90,6 +98,10 @@ class LocalFiles:
         parts = list(_pool().map(self._several, [rest[first::_THREADS] for first in range(_THREADS)]))
         return found + [parts[place % _THREADS][place // _THREADS] for place in range(len(rest))]
 
+    def fetch_ahead(self, ranges: Sequence[Range]) -> bool:
+        """See `RangeReader`. A disk answers at once: nothing is fetched."""
+        return False
+
     def size(self, file: int) -> int:
         """See `RangeReader`."""
         return Path(self._paths[file]).stat().st_size
@@ -104,7 +116,7 @@ class LocalFiles:
         memory = np.empty(starts[-1], dtype=np.uint8)
         view, paths, read_into = memoryview(memory.data), self._paths, self._files.read_into
         found: list[Bytes | Unread] = []
-        for (file, offset, size), start, stop in zip(ranges, starts, starts[1:], strict=False):
+        for (file, offset, size, _), start, stop in zip(ranges, starts, starts[1:], strict=False):
             try:
                 whole = read_into(view[start:stop], paths[file], offset) == size
             except (OSError, OverflowError):
@@ -114,7 +126,7 @@ class LocalFiles:
 
     def _again(self, wanted: Range) -> Bytes | Unread:
         """Read a range that was not given at once."""
-        file, offset, size = wanted
+        file, offset, size, _ = wanted
         where = f"bytes {offset} to {offset + size}"
         if offset < 0 or size < 0:
             return Unread(f"the index names its {where}")

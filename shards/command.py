@@ -9,6 +9,7 @@ import time
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +29,8 @@ class _Help(DefaultHelpFormatter):
         text, facts = action.help or "", []
         if action.required and action.option_strings:
             facts.append("required")
-        if self._get_type_str(action) and action.type not in (None, Path):
+        # A function that reads what is typed has no name for people.
+        if self._get_type_str(action) and action.type not in (None, Path) and not isfunction(action.type):
             facts.append("%(type)s")
         said = action.default is None or action.default in ([], (), SUPPRESS) or "(default" in text
         if not said and action.nargs != 0:

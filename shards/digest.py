@@ -3,22 +3,22 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from shards.format import MANIFEST
+from shards.storage.places import Folder
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Folder) -> str:
     """Return the SHA-256 of a file as hexadecimal text.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def manifest_digest(folders: Sequence[Path]) -> str:
+def manifest_digest(folders: Sequence[Folder]) -> str:
     """Return the SHA-256 of shard folders: of one's manifest, which carries those of its tars, or of several."""
     digests = []
     for folder in folders:

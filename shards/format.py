@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.command import UserError
+from shards.storage.places import Folder
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -248,20 +249,15 @@ def label_of(data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Folder) -> Manifest:
     """Read a shard folder's manifest.
 
     Raises:
         UserError: the folder or its manifest is missing, damaged, or of another version.
     """
     path = folder / MANIFEST
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         raise UserError(f"no folder {folder}; write one with `python -m pipeline.shard --out {folder}`")
-    if not path.is_file():
-        raise UserError(
-            f"{folder} holds no {MANIFEST}; it is no finished shard folder: name one, or run the same "
-            "`python -m pipeline.shard` command again to finish it"
-        )
     try:
         text = path.read_text(encoding="utf-8")
         version = json.loads(text)["version"]
@@ -270,5 +266,10 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the folder again"
             )
         return Manifest.from_json(text)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(
+            f"{folder} holds no {MANIFEST}; it is no finished shard folder: name one, or run the same "
+            "`python -m pipeline.shard` command again to finish it"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is no manifest ({type(error).__name__}: {error}); write it again") from error

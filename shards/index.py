@@ -1,7 +1,6 @@
 """The shard index, identity -> (tar, offset, size): random access without scanning the tars."""
 
 from functools import cached_property
-from pathlib import Path
 from tokenize import TokenError
 from zipfile import BadZipFile
 
@@ -22,6 +21,8 @@ from shards.format import (
     read_manifest,
     views_size,
 )
+from shards.storage.places import Folder, RemotePath
+from shards.storage.remote_files import RemoteFiles
 
 NUMPY_DAMAGE = (
     OSError,
@@ -48,23 +49,25 @@ class ShardIndex:
         first: (identities + 1,) int64, the row of each label's first photo.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, records: ArrayFile, first: NDArray[np.int64]) -> None:
+    def __init__(self, folder: Folder, manifest: Manifest, records: ArrayFile, first: NDArray[np.int64]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.records = records
         self.first = first
-        self._tars: RangeReader = LocalFiles([folder / tar.name for tar in manifest.tars])
+        self._tars = _reader(folder, manifest)
 
     @staticmethod
-    def open(folder: Path) -> "ShardIndex":
-        """Open a finished shard folder; no tar is read.
+    def open(folder: Folder) -> "ShardIndex":
+        """Open a finished shard folder; no tar is read. That of a bucket is copied to a temporary file.
 
         Raises:
             UserError: the folder is not finished, a file is missing, or the files contradict the manifest.
         """
         manifest = read_manifest(folder)
         try:
-            records, first = ArrayFile(folder / PHOTOS), np.load(folder / IDENTITIES, allow_pickle=False)
+            records = ArrayFile(folder / PHOTOS)
+            with (folder / IDENTITIES).open("rb") as file:
+                first = np.load(file, allow_pickle=False)
             if not isinstance(first, np.ndarray):
                 raise ValueError("it is no array")
         except NUMPY_DAMAGE as error:
@@ -168,13 +171,23 @@ class ShardIndex:
         Raises:
             UserError: the index names a tar that there is not, or the machine is at fault.
         """
+        return self._tars.read(self._ranges(photos, views))
+
+    def fetch_ahead(self, photos: NDArray[np.int64], *, views: bool = False) -> bool:
+        """Begin to fetch what `try_to_read` will soon return; return False where there is no room for it now."""
+        return self._tars.fetch_ahead(self._ranges(photos, views))
+
+    def _ranges(self, photos: NDArray[np.int64], views: bool) -> list[Range]:
+        """Return where the encoded bytes of (N,) photos, or the stored views of each, lie."""
         records = self.records[photos]
         self._check_numbers(records["tar"])
         starts, sizes = records["offset"], records["size"]
         if views:
             starts = next_member(starts, sizes)
             sizes = np.full(len(photos), views_size(self.manifest.stored_views))
-        return self._tars.read(list(map(Range, records["tar"].tolist(), starts.tolist(), sizes.tolist())))
+        written = records["views_crc32" if views else "crc32"]
+        columns = (records["tar"], starts, sizes, written)
+        return list(map(Range, *(column.tolist() for column in columns)))
 
     def view_of(self, views: Bytes, side: int) -> NDArray[np.uint8]:
         """Return the view of one side among all stored views of a photo: (side, side, 3) uint8 RGB."""
@@ -194,7 +207,7 @@ class ShardIndex:
         key = name.decode("ascii", errors="replace").split(".", 1)[0]
         return self._tar_path(number).name, key or f"row {photo}"
 
-    def _tar_path(self, number: int) -> Path:
+    def _tar_path(self, number: int) -> Folder:
         self._check_numbers(np.array([number]))
         return self.folder / self.manifest.tars[number].name
 
@@ -204,3 +217,10 @@ class ShardIndex:
             raise UserError(
                 f"the index of {self.folder} names tar {wrong[0]} of {len(self.manifest.tars)}; write the folder again"
             )
+
+
+def _reader(folder: Folder, manifest: Manifest) -> RangeReader:
+    """Return what reads the tars of a folder."""
+    if isinstance(folder, RemotePath):
+        return RemoteFiles(folder, [(tar.name, tar.sha256) for tar in manifest.tars])
+    return LocalFiles([folder / tar.name for tar in manifest.tars])

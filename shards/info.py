@@ -1,8 +1,7 @@
 """What a shard folder holds: `python -m shards.info DIR`."""
 
-from pathlib import Path
-
 from shards.command import Parser, run
+from shards.storage.places import shard_folder
 
 _BINS = (1, 4, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -10,7 +9,9 @@ _BINS = (1, 4, 10, 20, 50, 100, 200, 500, 1000)
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m shards.info", description=__doc__)
-    command.add_argument("folder", type=Path, help="shard folder")
+    command.add_argument(
+        "folder", type=shard_folder, help="shard folder, or its address in a bucket or on a web server"
+    )
     return command
 
 

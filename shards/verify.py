@@ -6,19 +6,20 @@ its tar and key. Exit status 0: no fault; 1: faults; 2: the folder cannot be che
 """
 
 import csv
+import hashlib
 import io
 import json
+import os
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from shards.command import Parser, UserError, run
-from shards.digest import file_sha256
 from shards.format import MANIFEST, REJECTS, TarEntry, index_name, label_of
+from shards.storage.places import Folder, shard_folder
 from shards.writer import Member, dali_index
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ class Fault(NamedTuple):
 def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m shards.verify", description=__doc__)
-    command.add_argument("folder", type=Path, help="shard folder")
+    command.add_argument(
+        "folder", type=shard_folder, help="shard folder, or its address in a bucket or on a web server"
+    )
     command.add_argument(
         "--sample", type=int, help="decode only about so many faces, evenly spread; 0 for none (default: all)"
     )
     return command
 
 
-def find_faults(folder: Path, sample: int | None = None) -> Iterator[Fault]:
+def find_faults(folder: Folder, sample: int | None = None) -> Iterator[Fault]:
     """Yield every fault of a shard folder.
 
     Args:
@@ -107,8 +110,8 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
 def _check_rejects(index: "ShardIndex") -> Iterator[Fault]:
     """Hold the table of rejects against the manifest's counts."""
     try:
-        with (index.folder / REJECTS).open(encoding="utf-8", newline="") as file:
-            found = Counter(row["reason"] for row in csv.DictReader(file))
+        with (index.folder / REJECTS).open("rb") as file, io.TextIOWrapper(file, "utf-8", newline="") as lines:
+            found = Counter(row["reason"] for row in csv.DictReader(lines))
     except (OSError, ValueError, KeyError, csv.Error) as error:
         yield Fault(REJECTS, "", f"cannot be read: {error}")
         return
@@ -118,10 +121,23 @@ def _check_rejects(index: "ShardIndex") -> Iterator[Fault]:
 
 def _check_tar(index: "ShardIndex", mine: "NDArray[np.int64]", entry: TarEntry, every: int) -> Iterator[Fault]:
     """Check one tar against manifest and the rows (N,) of its photos."""
-    path = index.folder / entry.name
     try:
-        size = path.stat().st_size
-        digest = file_sha256(path)
+        file = (index.folder / entry.name).open("rb")
+    except OSError as error:
+        yield Fault(entry.name, "", f"cannot be read: {error.strerror}")
+        return
+    with file:
+        yield from _check_content(index, mine, entry, every, file)
+
+
+def _check_content(
+    index: "ShardIndex", mine: "NDArray[np.int64]", entry: TarEntry, every: int, file: BinaryIO
+) -> Iterator[Fault]:
+    """Check the content of a tar that is open."""
+    try:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
     except OSError as error:
         yield Fault(entry.name, "", f"cannot be read: {error.strerror}")
         return
@@ -133,20 +149,24 @@ def _check_tar(index: "ShardIndex", mine: "NDArray[np.int64]", entry: TarEntry, 
     rows = {int(record["offset"]): (row, record) for row, record in zip(mine.tolist(), records, strict=True)}
     members: list[Member] = []
     try:
-        for key, sample in _samples(path, members):
+        for key, sample in _samples(file, members):
             yield from (Fault(entry.name, key, what) for what in _check_sample(index, sample, rows, every))
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         yield Fault(entry.name, "", f"is no whole tar: {error}")
     for row, _ in rows.values():
         yield Fault(entry.name, "", f"lacks the face that photos.npy names in row {row}")
-    listing = index.folder / index_name(entry.name)
-    if not listing.is_file() or listing.read_text(errors="replace") != dali_index(members):
-        yield Fault(listing.name, "", "is not the index of its tar")
+    listing = index_name(entry.name)
+    try:
+        found = (index.folder / listing).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        found = ""
+    if found != dali_index(members):
+        yield Fault(listing, "", "is not the index of its tar")
 
 
-def _samples(path: Path, members: list[Member]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
+def _samples(file: BinaryIO, members: list[Member]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
     """Yield every photo's key and its files by extension: place and bytes. Fills the list of members."""
-    with tarfile.open(path, "r:") as tar:
+    with tarfile.open(fileobj=file, mode="r:") as tar:
         for key, group in groupby(tar, lambda member: member.name.partition(".")[0]):
             sample = {}
             for member in group:

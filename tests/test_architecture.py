@@ -11,6 +11,7 @@ from tests.entry_points import MODULE_OF
 ROOT = Path(__file__).parents[1]
 ORDER = ["shards", "pipeline", "training", "evaluation", "experiments"]
 ROOMS = {
+    "shards": [["storage"]],
     "pipeline": [
         ["pixels"],
         # The offline half and the online half: neither imports the other.

@@ -15,7 +15,7 @@ COMMANDS = sorted(MODULE_OF)
 HEAVY = {"torch", "cv2", "nvidia.dali", "pandas", "scipy", "matplotlib", "numba", "duckdb", "sklearn", "onnxruntime"}
 UNITS = re.compile(
     r"pixels?|photos?|pictures?|people|pairs|identities|classes|steps?|rounds?|runs?|batch(es)?|process(es)?|threads?|"
-    r"tars?|checkpoints|seconds|MiB|levels|numbers|radians|units|sides?|views|parts|"
+    r"tars?|checkpoints|seconds|MiB|GiB|levels|numbers|radians|units|sides?|views|parts|"
     r"probability|share|factor|weight|exponent|gain|quality|seeds?|\d (to|or more)|\d\.\.\d"
 )
 """What a number may count or measure, and how its help says so."""

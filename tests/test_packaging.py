@@ -20,6 +20,7 @@ def pins(name: str) -> set[str]:
     [
         ("requirements.txt", PROJECT["dependencies"]),
         ("requirements-dev.txt", PROJECT["optional-dependencies"]["dev"][1:]),
+        ("requirements-storage.txt", PROJECT["optional-dependencies"]["storage"]),
         ("requirements-landmarks.txt", PROJECT["optional-dependencies"]["landmarks"]),
     ],
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.benchmarks.runner import require_at_least, write_figures
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
+from shards.storage.places import shard_folder
 
 if TYPE_CHECKING:
     from training.benchmarks.report import Measured
@@ -29,7 +30,9 @@ def parser() -> Parser:
     command.add_argument("--steps", type=int, default=1, help="steps of a way in a round")
     command.add_argument("--waiting-steps", type=int, default=10, help="steps over which waiting for data is measured")
     command.add_argument(
-        "--shards", type=Path, help="folder written by pipeline.shard (default: rendered people, written for the run)"
+        "--shards",
+        type=shard_folder,
+        help="folder written by pipeline.shard (default: rendered people, written for the run)",
     )
     command.add_argument("--threads", type=int, default=usable_cores(), help="threads of torch (default: all cores)")
     command.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute")

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from shards.command import Parser, UserError, run
+from shards.storage.options import add_shards, keeping, named_folders
+from shards.storage.places import shard_folder
 from training.settings.config import Config, flat
 from training.settings.import_path import PLAIN
 from training.settings.recipes import MODES, RECIPES, recipe
@@ -26,9 +28,7 @@ def parser(defaults: Config) -> Parser:
     """Return the command's parser; the recipe's values are the defaults."""
     command = Parser(prog="training/main.py", description=__doc__, parser_mode=PLAIN)
     command.add_argument("--recipe", required=True, help=f"one of {', '.join(RECIPES)}")
-    command.add_argument(
-        "--shards", type=Path, nargs="+", required=True, help="folder written by pipeline.shard, or several"
-    )
+    add_shards(command)
     command.add_argument(
         "--mix", type=float, nargs="+", help="share of each shard folder in a batch, in proportion (default: equal)"
     )
@@ -61,7 +61,7 @@ def parser(defaults: Config) -> Parser:
     )
     command.add_argument(
         "--validation-shards",
-        type=Path,
+        type=shard_folder,
         help="folder of people held out, written by pipeline.shard; for --validate_every (default: none)",
     )
     command.add_argument(
@@ -122,7 +122,8 @@ def main() -> None:
         options, told = read_command_line(sys.argv[1:])
         from training.settings.epochs import in_steps
 
-        config = in_steps(told, options.shards)
+        shards = named_folders(options)
+        config = in_steps(told, shards)
     from training.engine.loop import train
     from training.engine.run import Run
     from training.engine.validation import validation_of_run
@@ -136,9 +137,10 @@ def main() -> None:
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted
-    job = Run(config, options.recipe, tuple(options.shards), options.run_dir, again, options.init_from, options.teacher)
+    job = Run(config, options.recipe, tuple(shards), options.run_dir, again, options.init_from, options.teacher)
     with joined_world(device, config.timeout) as world:
-        validate = validation_of_run(job, world, options.validation_shards, options.validation_by)
+        held_out = options.validation_shards and keeping(options.validation_shards, options)
+        validate = validation_of_run(job, world, held_out, options.validation_by)
         steps = train(job, world, validate)
     if world.is_main:
         print(f"{steps} of {config.steps} steps done: {options.run_dir}")

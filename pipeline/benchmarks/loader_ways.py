@@ -24,6 +24,7 @@ from pipeline.loading.loader import Loader
 from pipeline.sampling.sampler import Sampler
 from pipeline.sampling.views import Views
 from shards.index import ShardIndex
+from shards.storage.places import Folder
 
 BOUND, OURS = "decoding alone", "this loader"
 DATALOADER, WEBDATASET = "DataLoader, loose files", "DataLoader, webdataset"
@@ -44,7 +45,7 @@ class Task:
         device: "cpu" or "gpu".
     """
 
-    shards: Path
+    shards: Folder
     loose: Path
     sizes: tuple[int, ...]
     batch: int

@@ -24,14 +24,15 @@ from pipeline.sampling.folder_mixing import most_identities_per_batch, read_shar
 from pipeline.sampling.sampler import Sampler, Sampling
 from pipeline.sampling.shard_folders import ShardFolders
 from pipeline.sampling.views import Views
+from shards.storage.places import Folder, RemotePath
 
 
 class Loader:
     """An endless iterator over one rank's batches, from any step.
 
     Args:
-        shards: folder written by `python -m pipeline.shard`, or several; labels and photos of a folder follow
-            those of the folders before it.
+        shards: folder written by `python -m pipeline.shard`, on a disk or in a bucket (`shard_folder`), or several;
+            labels and photos of a folder follow those of the folders before it.
         views: views of each identity.
         seed: of the run.
         global_batch: identities in the batch of all ranks.
@@ -55,7 +56,7 @@ class Loader:
 
     def __init__(
         self,
-        shards: Path | Sequence[Path],
+        shards: Folder | Sequence[Folder],
         views: Views,
         *,
         seed: int,
@@ -73,7 +74,7 @@ class Loader:
         quarantine: Path | None = None,
         largest_damaged_share: float = 0.001,
     ) -> None:
-        paths = [shards] if isinstance(shards, Path) else list(shards)
+        paths = [shards] if isinstance(shards, Path | RemotePath) else list(shards)
         folders = ShardFolders.open(paths)
         shares = read_shares(mix, len(paths))
         most = most_identities_per_batch(shares, global_batch)

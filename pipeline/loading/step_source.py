@@ -14,6 +14,9 @@ from pipeline.sampling.sampler import Draw, Sampler
 from pipeline.sampling.views import Views
 from shards.command import UserError
 
+# Steps whose photos are fetched ahead where there is memory for them, and how many more at each step.
+_STEPS_AHEAD, _MORE_STEPS = 32, 4
+
 
 @dataclass(frozen=True)
 class Step:
@@ -60,6 +63,7 @@ class StepSource:
         self._sampler, self._reader, self._size = sampler, reader, size
         self._rank, self._world, self._next_step = rank, world, first_step
         self.pending: deque[Step] = deque()
+        self._ahead: deque[Draw] = deque()
         self.failure: UserError | None = None
         self.largest_degraded = largest_degraded_side(sampler.views, size)
         self.augmented_size = size if sampler.views.augmentation.is_on else 0
@@ -78,8 +82,9 @@ class StepSource:
             UserError: an identity has no usable photo left, or too many photos are damaged.
         """
         number = self._next_step
-        draw = self._sampler.draw(number, self._rank, self._world)
         try:
+            self._fetch_ahead(number)
+            draw = self._ahead.popleft() if self._ahead else self._draw(number)
             chosen = self._reader.choose(draw, number)
             decoded, places = photos_to_decode(chosen, self._one_face)
         except UserError as failure:
@@ -98,6 +103,20 @@ class StepSource:
         """Begin anew with the oldest step that is pending."""
         self._next_step = self.pending[0].number
         self.pending.clear()
+        self._ahead.clear()
+
+    def _draw(self, step: int) -> Draw:
+        return self._sampler.draw(step, self._rank, self._world)
+
+    def _fetch_ahead(self, step: int) -> None:
+        """Begin to fetch the photos of a step and of those after it, as far as the reader has room."""
+        if not self._reader.fetches_ahead:
+            return
+        for _ in range(min(_MORE_STEPS, _STEPS_AHEAD - len(self._ahead))):
+            draw = self._draw(step + len(self._ahead))
+            if not self._reader.fetch_ahead(draw):
+                break
+            self._ahead.append(draw)
 
     def _draw_degradation(self, draw: Draw, chosen: ChosenPhotos, step: int) -> DegradationDraw | None:
         """Draw how each decoded photo is degraded, view by view; None where none is."""

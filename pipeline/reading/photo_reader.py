@@ -86,6 +86,17 @@ class PhotoReader:
             if all(self._fetch(photos, kind) for kind, photos in wanted.items()):
                 return chosen
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether `fetch_ahead` is of use."""
+        return self._folders.fetches_ahead
+
+    def fetch_ahead(self, draw: Draw) -> bool:
+        """Begin to fetch the photos of a draw that will be chosen soon; return False where there is no room now."""
+        _, stored = self._sides_and_stored(draw.photos, draw.sides)
+        wanted = [(np.unique(draw.photos[stored == kind]), kind) for kind in (False, True)]
+        return all(self._folders.fetch_ahead(photos, views=kind) for photos, kind in wanted)
+
     def _choose(self, draw: Draw, step: int) -> ChosenPhotos:
         photos = draw.photos.copy()
         sides, stored = self._sides_and_stored(photos, draw.sides)

@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from shards.command import UserError
 from shards.format import WHOLE, Preprocessing
 from shards.index import ShardIndex
 from shards.open_files import most_open
+from shards.storage.places import Folder, RemotePath
 
 _NOTHING = Unread("not asked for")
 
@@ -34,7 +34,7 @@ class ShardFolders:
         self.photos, self.identities = self._first_photo[-1], self._first_label[-1]
 
     @staticmethod
-    def open(folders: Sequence[Path]) -> "ShardFolders":
+    def open(folders: Sequence[Folder]) -> "ShardFolders":
         """Open finished shard folders.
 
         Raises:
@@ -86,6 +86,16 @@ class ShardFolders:
             for place, data in zip(places[0], index.try_to_read(rows, views=views), strict=True):
                 found[place] = data
         return found
+
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether a folder lies where reading ahead helps: not on a mounted file system."""
+        return any(isinstance(index.folder, RemotePath) for index in self.indexes)
+
+    def fetch_ahead(self, photos: NDArray[np.int64], *, views: bool = False) -> bool:
+        """Begin to fetch what `read` will soon return; return False where there is no room for it now."""
+        parts = [(index, rows) for _, index, rows in self._by_folder(photos) if isinstance(index.folder, RemotePath)]
+        return all(index.fetch_ahead(rows, views=views) for index, rows in parts)
 
     def checksums(self, photos: NDArray[np.int64], *, views: bool) -> NDArray[np.int64]:
         """Return the CRC-32 with which the bytes that `read` gives were written: (N,) int64."""

@@ -16,6 +16,7 @@ from shards.digest import manifest_digest
 from shards.format import Preprocessing
 from shards.json_file import read_object
 from shards.lock import locked
+from shards.storage.places import Folder
 from shards.writer import write_atomically
 from training.checkpoints.checkpoint import Checkpoint, WeightsFile, latest_checkpoint, load_checkpoint
 from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
@@ -48,7 +49,7 @@ class Run:
 
     config: Config
     recipe: str
-    shards: tuple[Path, ...]
+    shards: tuple[Folder, ...]
     run_dir: Path
     resume: bool
     init_from: Path | None = None

@@ -7,13 +7,13 @@ The figures are the evaluation's own, and training knows no evaluation: who star
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from shards.command import UserError
+from shards.storage.places import Folder
 from training.engine.run import Run
 from training.ranks.world import World, errors_end_all_ranks
 from training.settings.import_path import imported
@@ -34,8 +34,8 @@ class HeldOut:
         device: where the backbone is.
     """
 
-    shards: Path
-    training_shards: tuple[Path, ...]
+    shards: Folder
+    training_shards: tuple[Folder, ...]
     sizes: tuple[int, ...]
     device: torch.device
 
@@ -69,7 +69,7 @@ def open_validation(by: str, held_out: HeldOut) -> Validate:
     return with_restored_generators
 
 
-def validation_of_run(run: Run, world: World, shards: Path | None, by: str) -> Validate | None:
+def validation_of_run(run: Run, world: World, shards: Folder | None, by: str) -> Validate | None:
     """Return the validation of a run, None where it is to have none; every rank must call it.
 
     Its low resolutions are the sides of the run's views, of a range its two ends.

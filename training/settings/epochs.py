@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from shards.command import UserError
 from shards.format import read_manifest
+from shards.storage.places import Folder
 from training.settings.config import Config
 
 
-def in_steps(config: Config, shards: Sequence[Path]) -> Config:
+def in_steps(config: Config, shards: Sequence[Folder]) -> Config:
     """Return the settings of a run with everything that they give in epochs turned into steps.
 
     An epoch has as many steps as the items of all folders make full batches.

@@ -1,0 +1,215 @@
+"""Requests to a bucket or web server: many in flight, repeated where they fail, bounded in number and time."""
+
+import asyncio
+import random
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, BinaryIO, TypeVar
+
+from shards.command import UserError
+from shards.storage.limits import Limits
+from shards.storage.range_cache import RangeCache, key_of
+
+T = TypeVar("T")
+_INSTALL = "install its client with `pip install -r requirements-storage.txt`, that of gs:// with `pip install gcsfs`"
+# Until a server has answered once, a wrong name is likelier than a fault that passes.
+_FIRST_PATIENCE_S = 3.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
+# Whole files are fetched in pieces of so many bytes.
+_PIECE = 8 << 20
+_PIECES_AHEAD = 8
+# Defects of ours; a request that fails by one is not repeated.
+_DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
+_WITHOUT_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as the storage describes it: its size in bytes, and a text that changes with its content ("" if none)."""
+
+    size: int
+    tag: str
+
+
+class Storage:
+    """The files of one folder in a bucket or on a web server, read through fsspec. Threads may share it.
+
+    Args:
+        url: of the folder.
+        limits: of its requests.
+
+    Attributes:
+        faults: how often requests failed and were repeated, by the kind of fault.
+
+    Raises:
+        UserError: there is no client for such an address.
+    """
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        self.url, self._limits = url, limits
+        self._client = _client(url, limits)
+        self._places = asyncio.Semaphore(limits.in_flight)
+        self.faults: Counter[str] = Counter()
+        self._lock, self._answered = threading.Lock(), False
+
+    def fetch(self, name: str, start: int, stop: int) -> Future[bytes]:
+        """Begin to fetch bytes of a file; the future gives all of them.
+
+        Raises (through the future):
+            FileNotFoundError: there is no such file.
+            UserError: no permission, or no answer in time.
+        """
+        path = self._path(name)
+
+        async def ask() -> bytes:
+            data: bytes = await self._client._cat_file(path, start=start, end=stop)
+            if len(data) > stop - start:
+                raise UserError(
+                    f"{self.url} answers a request for {stop - start} bytes of {name} with {len(data)}: it does not "
+                    "serve ranges of files; use a server that does, such as nginx or a bucket"
+                )
+            if len(data) < stop - start:
+                raise _ShortError("an answer that ends early")
+            return data
+
+        return asyncio.run_coroutine_threadsafe(self._patiently(name, ask), self._client.loop)
+
+    def state(self, name: str) -> Future[FileState]:
+        """Begin to ask for a file's state; raises, through the future, what `fetch` does."""
+        path = self._path(name)
+
+        async def ask() -> FileState:
+            # A listing that is held would hide a change.
+            self._client.invalidate_cache()
+            about = await self._client._info(path)
+            if about.get("type") == "directory":
+                raise FileNotFoundError(path)
+            if about.get("size") is None:
+                raise UserError(f"{self.url} does not tell the size of {name}; use a server that does, such as nginx")
+            marks = [about[key] for key in ("ETag", "etag", "Last-Modified", "LastModified", "mtime") if key in about]
+            return FileState(int(about["size"]), str(marks[0]) if marks else "")
+
+        return asyncio.run_coroutine_threadsafe(self._patiently(name, ask), self._client.loop)
+
+    def copy(self, name: str, out: BinaryIO, cache: RangeCache | None = None) -> None:
+        """Write a whole file into an open one, a few pieces ahead, and keep it in a cache if there is one.
+
+        Raises:
+            FileNotFoundError, UserError: see `fetch`.
+        """
+        state = self.state(name).result()
+        if not state.tag:
+            cache = None
+        content = f"{self.url}/{name} {state.size} {state.tag}"
+        waiting: deque[tuple[bytes, Future[bytes] | None]] = deque()
+
+        def write_next() -> None:
+            piece, answer = waiting.popleft()
+            if answer is None:
+                out.write(piece)
+                return
+            out.write(answer.result())
+            if cache is not None:
+                cache.put([(piece, answer.result())])
+
+        for start in range(0, state.size, _PIECE):
+            stop = min(start + _PIECE, state.size)
+            key = key_of(content, start, stop - start)
+            kept = cache.get([key])[0] if cache is not None else None
+            waiting.append((key, self.fetch(name, start, stop)) if kept is None else (kept, None))
+            if len(waiting) >= _PIECES_AHEAD:
+                write_next()
+        while waiting:
+            write_next()
+
+    def _path(self, name: str) -> str:
+        path: str = self._client._strip_protocol(f"{self.url}/{name}")
+        return path
+
+    async def _patiently(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+        began = time.monotonic()
+        for tries in count():
+            try:
+                async with self._places:
+                    answer = await asyncio.wait_for(ask(), self._limits.timeout_s)
+                self._answered = True
+                return answer
+            except (UserError, *_DEFECTS):
+                raise
+            except Exception as error:  # clients have exceptions of their own
+                fault = self._passing(error, name)
+            self.note(fault)
+            pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tries) * random.uniform(0.5, 1.5)
+            patience = self._limits.patience_s if self._answered else min(self._limits.patience_s, _FIRST_PATIENCE_S)
+            spent = time.monotonic() - began
+            if spent + pause > patience:
+                raise UserError(
+                    f"{self.url}/{name}: no answer in {tries + 1} tries and {spent:.0f} s, the last: {fault}; see that "
+                    "the address is right and can be reached from here, then run the command again (training: --resume)"
+                )
+            await asyncio.sleep(pause)
+        raise AssertionError("a count ends")
+
+    def _passing(self, error: Exception, name: str) -> str:
+        """Return the name of a fault that may pass; raise what any other means."""
+        # The web client tells of every fault of a description as of a file that is not there.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        status = getattr(cause, "status", None)
+        if status in (404, 410) or (isinstance(cause, FileNotFoundError) and status is None):
+            raise FileNotFoundError(f"{self.url}/{name}") from error
+        if status in (401, 403) or isinstance(cause, PermissionError) or type(cause).__name__ in _WITHOUT_CREDENTIALS:
+            raise UserError(
+                f"{self.url}/{name}: no permission to read it{f' (HTTP {status})' if status else ''}; give the "
+                "credentials of the storage by environment variables or a profile"
+            ) from error
+        if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
+            raise UserError(f"{self.url}/{name}: the server refuses the request (HTTP {status})") from error
+        if isinstance(status, int):
+            return f"HTTP {status}"
+        if isinstance(cause, TimeoutError):
+            return f"no answer within {self._limits.timeout_s:g} s"
+        if isinstance(cause, _ShortError):
+            return str(cause)
+        return getattr(cause, "strerror", None) or type(cause).__name__
+
+    def note(self, fault: str) -> None:
+        """Count a fault after which bytes are asked for again, and tell of it the first, tenth, hundredth time..."""
+        with self._lock:
+            self.faults[fault] += 1
+            times = self.faults[fault]
+        if str(times).rstrip("0") == "1":
+            print(f"warning: {self.url}: {fault}, asked again ({times} times so far)", file=sys.stderr)
+
+
+class _ShortError(Exception):
+    """An answer that ends early."""
+
+
+def _client(url: str, limits: Limits) -> Any:
+    """Return fsspec's client for an address; all its methods can be awaited."""
+    import fsspec
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+    protocol = url.split("://", 1)[0]
+    settings: dict[str, Any] = {}
+    if protocol in ("http", "https"):
+        # Compressed on the way, offsets would not be those of the file.
+        settings = {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"trust_env": True}}
+    elif protocol in ("s3", "s3a"):
+        # Repeating is done here, where it is counted.
+        settings = {"config_kwargs": {"max_pool_connections": limits.in_flight, "retries": {"max_attempts": 0}}}
+    try:
+        client = fsspec.filesystem(protocol, **settings)
+    except ImportError as error:
+        raise UserError(f"{url} cannot be read ({error.name or error}): {_INSTALL}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{url}: no storage of the kind {protocol}:// is known; name s3://, gs:// or https://"
+        ) from error
+    return client if client.async_impl else AsyncFileSystemWrapper(client, asynchronous=False)
