@@ -53,6 +53,7 @@ def main() -> None:
 
     from evaluation.checks.leak_report import read_leaks
     from evaluation.models.embedder import library_versions
+    from evaluation.models.recorded import Recorded
     from evaluation.protocols.selection import LOW_SIZES, plan
     from evaluation.reporting.columns import columns_of
     from evaluation.reporting.report import write_report
@@ -71,11 +72,13 @@ def main() -> None:
     columns = columns_of(options, device)
     columns = columns.also_without_leaks() if leave_out else columns
     outcomes = {}
+    recorded = Recorded(columns.embedders[0])
     for name, evaluate in protocols.items():
         left_out = [leave_out.get(name, ()) if without else () for without in columns.without_leaks]
-        each = zip(columns.embedders, columns.models, left_out, strict=True)
-        results = tuple(_watched(evaluate, *column) for column in each)
-        outcomes[results[0].protocol] = results
+        each = zip((recorded, *columns.embedders[1:]), columns.models, left_out, strict=True)
+        results = [_watched(evaluate, *column) for column in each]
+        fingerprint = recorded.take_fingerprint()
+        outcomes[results[0].protocol] = tuple(replace(one, fingerprint=fingerprint) for one in results)
     _refuse_nothing_measured(columns.embedders, list(outcomes.values()))
     settings = Settings(
         device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision

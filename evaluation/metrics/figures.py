@@ -83,7 +83,7 @@ class Alignment:
         return f"Faces: {self.in_short} ({self.source}{sure}){lost}{became}."
 
 
-CurveKind = Literal["roc", "open-set", "cmc", "resolution", "scores"]
+CurveKind = Literal["roc", "open-set", "cmc", "resolution", "discard", "scores"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ class Curve:
 
     Attributes:
         name: of the line; in a histogram "panel: whose scores", or whose scores alone.
-        kind: "roc" (FAR, TAR), "open-set" (FPIR, TPIR), "cmc" (rank, share), "resolution" (pixels, share) or
-            "scores" (cosine at the middle of a bin, share of the scores in it).
+        kind: "roc" (FAR, TAR), "open-set" (FPIR, TPIR), "cmc" (rank, share), "resolution" (pixels, share),
+            "discard" (share discarded, error of the rest) or "scores" (cosine at the middle of a bin, share of the
+            scores in it).
         x: (N,) float.
         y: (N,) float.
     """
@@ -150,6 +151,7 @@ class Outcome:
         alignment: how its faces were aligned.
         as_published: whether it was measured as the published figures of its kind of alignment were, so that these
             may stand beside.
+        fingerprint: of the pictures that it was measured on, with their landmarks; "" where unknown.
     """
 
     protocol: str
@@ -162,3 +164,4 @@ class Outcome:
     mistakes: tuple[Mistake, ...] = ()
     alignment: Alignment = Alignment("whole")
     as_published: bool = True
+    fingerprint: str = ""

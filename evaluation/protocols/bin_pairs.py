@@ -22,6 +22,7 @@ from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
 from evaluation.models.pictures import Picture, Preparation
 from evaluation.models.watching import MIRRORED
 from evaluation.scoring.both_ways import NOTE, both_ways
+from evaluation.scoring.discarding import NORM, discarded_pairs, norms
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import measurable_figures, reduced_sizes
 
@@ -92,6 +93,11 @@ def measure(
         kinds = {"one person": scores[same], "two people": scores[~same]}
         curves += roc_curve(f"{low or full} px" if lows else data.protocol, *kinds.values())
         curves += score_curves(f"{low or full} px" if lows else "", kinds)
+        # Norms of two models are on two scales: the probes' alone then tell.
+        lengths = [
+            {NORM: norms((one.alone + one.mirrored)[used])} for one in (second if swapped(embedder) else first, second)
+        ]
+        curves += discarded_pairs(f"{low or full} px" if lows else "", scores, same, *lengths)
         if low == min(lows, default=None):
             side = of_gallery(embedder).preprocessing.size
             left = [picture(data, 2 * row, side, low if match_gallery else None) for row in used.tolist()]

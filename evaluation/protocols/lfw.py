@@ -27,6 +27,7 @@ from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.both_ways import NOTE, both_ways
+from evaluation.scoring.discarding import NORM, discarded_pairs, norms
 from evaluation.scoring.faces import list_source
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import PairScores, fold_figure, reduced_sizes, score_pairs
@@ -128,6 +129,10 @@ def measure(
         curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
         kinds = {"one person": scored.scores[same], "two people": scored.scores[~same]}
         curves += score_curves(f"{size} px", kinds)
+        # Norms of two models are on two scales: the probes' alone then tell.
+        sides = [(second, right), (second, right)] if swapped(embedder) else [(first, left), (second, right)]
+        lengths = [{NORM: norms(of.vectors)[np.array(side.rows)[scored.rows]]} for of, side in sides]
+        curves += discarded_pairs(f"{size} px", scored.scores, same, *lengths)
         if size == min([*low_sizes, form.size]):
             gallery = _pictures(data, [pair.left for pair in used], gallery_form, low if match_gallery else None)
             probes = _pictures(data, [pair.right for pair in used], form, low)

@@ -19,6 +19,7 @@ from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
+from evaluation.scoring.discarding import NORM, discarded_probes, norms
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.pairs import reduced_sizes, verification_figures
 from pipeline.sources.datasets import ORL_HELD_OUT_PEOPLE, orl_photos
@@ -83,6 +84,7 @@ def measure(
         figures += verification_figures(positives, negatives, both, FARS, prefix=f"{size} px: ")
         curves += roc_curve(f"{size} px", positives, negatives)
         curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
+        curves += discarded_probes(f"{size} px", ranked.ranks != 1, {NORM: norms(reduced.vectors[~is_first])})
         if size == min(embedded):
             mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]

@@ -27,6 +27,7 @@ from evaluation.scoring.dataset_part import (
     of_found,
     with_faces,
 )
+from evaluation.scoring.discarding import NORM, SIDE, Qualities, discarded_pairs, known_sides, norms
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.native_sides import by_side
@@ -116,9 +117,12 @@ def measure(
         prefix = f"second at {low} px: " if low else ""
         of_size = _all_figures(data, scored, people, prefix)
         curves += _curves(f"{low or full} px" if lows else "", scored, _same(data, scored), data.protocol)
+        firsts = second[number] if swapped(embedder) else first[number] if match_gallery else first[0]
+        # Norms of two models are on two scales: the probes' alone then tell.
+        curves += _discarded(data, scored, firsts, second[number], f"{low or full} px" if lows else "")
         if low is None:
-            by_size, line = _by_face(data, scored, people)
-            of_size, curves = of_size + by_size, curves + ([] if lows else line)
+            by_size, line, discarded = _by_face(data, scored, people)
+            of_size, curves = of_size + by_size, curves + ([] if lows else line) + discarded
             if swap := swapped(embedder):
                 other = _score(data, embed_part(left, of_gallery(swap)), embed_part(right, swap))
                 of_other = _all_figures(data, other, people, prefix) + _by_face(data, other, people)[0]
@@ -204,6 +208,16 @@ def _figures(data: Data, scored: PairScores, people: PairPeople, prefix: str) ->
     return figures + measurable_figures(scored.scores, _same(data, scored), of_rows, FARS, prefix=prefix)
 
 
+def _discarded(data: Data, scored: PairScores, left: EmbeddedPart, right: EmbeddedPart, panel: str) -> list[Curve]:
+    """Return the error against the share discarded by the norm of the embedding."""
+    used = [data.pairs[row] for row in scored.rows]
+    qualities: list[Qualities] = []
+    for part, name in ((left, "left"), (right, "right")):
+        lengths = dict(zip(part.names, norms(part.vectors, len(part.lost)).tolist(), strict=True))
+        qualities.append({NORM: np.array([lengths.get(getattr(pair, name), np.nan) for pair in used])})
+    return discarded_pairs(panel, scored.scores, _same(data, scored), *qualities)
+
+
 def _all_figures(data: Data, scored: PairScores, people: PairPeople, prefix: str) -> list[Figure]:
     """Return the figures of all pairs, then of those in which both faces were found where some were not."""
     figures, found = _figures(data, scored, people, prefix), scored.found()
@@ -217,14 +231,16 @@ def _curves(panel: str, scored: PairScores, truth: NDArray[np.bool_], protocol: 
     return [*roc_curve(panel or protocol, one, two), *score_curves(panel, {"one person": one, "two people": two})]
 
 
-def _by_face(data: Data, scored: PairScores, people: PairPeople) -> tuple[list[Figure], list[Curve]]:
-    """Return the accuracy at the one best threshold, by the smaller face of a pair."""
+def _by_face(data: Data, scored: PairScores, people: PairPeople) -> tuple[list[Figure], list[Curve], list[Curve]]:
+    """Return the accuracy at the best threshold by the smaller face of a pair, its line, and that of discarding."""
     sides = {name: data.pictures.side(name) for name, _ in data.pictures.named}
     used = [data.pairs[row] for row in scored.rows]
     smaller = np.array([min(sides[pair.left], sides[pair.right]) for pair in used], dtype=np.int64)
     right = best_decisions(scored.scores, _same(data, scored))
     of_rows = people.of_rows(scored.rows)
-    return by_side(
+    quality = {SIDE: known_sides(smaller)}
+    discarded = discarded_pairs("", scored.scores, _same(data, scored), quality, quality)
+    figures, line = by_side(
         "accuracy",
         right,
         smaller,
@@ -232,6 +248,7 @@ def _by_face(data: Data, scored: PairScores, people: PairPeople) -> tuple[list[F
         of="smaller face",
         edges=FACE_EDGES,
     )
+    return figures, line, discarded
 
 
 def _mistakes(

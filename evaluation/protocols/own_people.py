@@ -32,6 +32,7 @@ from evaluation.scoring.dataset_part import (
     of_hidden_files,
     with_faces,
 )
+from evaluation.scoring.discarding import SIDE, discarded_probes, known_sides
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.gallery_search import FARS, GallerySearch
 from evaluation.scoring.native_sides import by_side
@@ -148,8 +149,8 @@ def measure(
         rank_1.append(rank_rate(found.ranked.ranks, 1))
         unplaced = max(unplaced, left_out)
         if low is None:
-            by_size, line = _by_face(found)
-            figures, curves = figures + by_size, curves + ([] if lows else line)
+            by_size, line, discarded = _by_face(found)
+            figures, curves = figures + by_size, curves + ([] if lows else line) + discarded
         if low == min(lows, default=None):
             mistakes = found.mistakes(prefix)
     if lows:
@@ -199,16 +200,18 @@ def _placed(mated: EmbeddedPart, gallery: EmbeddedPart) -> tuple[EmbeddedPart, i
     return mated.chosen(used, lost), int((~used).sum() + (~lost).sum())
 
 
-def _by_face(found: GallerySearch) -> tuple[list[Figure], list[Curve]]:
-    hits, people = found.ranked.within(1), found.mated.everyone
-    return by_side(
+def _by_face(found: GallerySearch) -> tuple[list[Figure], list[Curve], list[Curve]]:
+    """Return rank-1 by the side of the face, its line, and the error against the share discarded by that side."""
+    hits, people, sides = found.ranked.within(1), found.mated.everyone, found.mated.sides
+    figures, line = by_side(
         "rank-1",
         hits,
-        found.mated.sides,
+        sides,
         lambda rows: bootstrap_over_people(hits[rows], people[rows]),
         of="face",
         edges=FACE_EDGES,
     )
+    return figures, line, discarded_probes("own people", ~hits, {SIDE: known_sides(sides)})
 
 
 def _counts(data: Data, unplaced: int) -> dict[str, int]:

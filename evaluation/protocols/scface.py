@@ -21,6 +21,7 @@ from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.scoring.dataset_part import of_empty_parts
+from evaluation.scoring.discarding import NORM, SIDE, discarded_probes, norms
 from evaluation.scoring.faces import joined, list_source
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.published import SCFACE as PUBLISHED
@@ -157,6 +158,9 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         half = _rank(names, probes, owners, matched, first_subject=HALF_FIRST_SUBJECT)
         half_figures.append(_rank_figure(f"d{distance}, subjects 51-130 only: rank-1", half, 1))
         curves += cmc_curve(where, ranked.ranked.ranks) + identification_scores(where, ranked.ranked)
+        sides = np.array([native_size(landmarks.points[names[row]]) for row in ranked.rows], dtype=np.float64)
+        qualities = {NORM: norms(probes.vectors[ranked.rows]), SIDE: sides}
+        curves += discarded_probes(where, ranked.ranked.ranks != 1, qualities)
         mistakes += _mistakes(where, ranked, pictures, mugshots(low))
     curves.append(Curve("rank-1", "resolution", np.array(sizes, dtype=float), np.array(rank_1)))
     counts["probes left out"] = left_out

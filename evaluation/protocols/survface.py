@@ -21,6 +21,7 @@ from evaluation.models.gallery_model import of_gallery, swapped
 from evaluation.models.pictures import Picture
 from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.dataset_part import NOBODY, Part, alignment_of, of_found, with_faces
+from evaluation.scoring.discarding import NORM, SIDE, Qualities, discarded_pairs, known_sides, norms
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.native_sides import by_side
@@ -85,9 +86,10 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     positive_people, negative_people, told = people_of_pairs(data.positive, data.negative)
     people = PairPeople.joined(positive_people, negative_people)
     published = alignment.kind == "whole"
-    figures, line = _all_figures(data, scored, people, published=published)
+    sides = {name: data.pictures.side(name) for name, _ in data.pictures.named}
+    figures, line = _all_figures(data, scored, people, sides, published=published)
     if swapped(embedder):
-        other_way = _all_figures(data, _score(data, embedded, enrolled, row), people, published=False)[0]
+        other_way = _all_figures(data, _score(data, embedded, enrolled, row), people, sides, published=False)[0]
         figures = both_ways(figures, other_way)
     positives, negatives = scored.scores[same], scored.scores[~same]
     shown = scored.found()
@@ -99,6 +101,8 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
             *roc_curve("QMUL-SurvFace", positives, negatives),
             *score_curves("", {"one person": positives, "two people": negatives}),
             *line,
+            # Of two models' norms, which are on two scales, the probes' alone.
+            *_discarded(data, scored, dict(zip(row, norms(embedded.vectors).tolist(), strict=True)), sides),
         ),
         {
             "positive pairs": len(data.positive),
@@ -143,14 +147,25 @@ def _score(data: Data, first: Embedded, second: Embedded, row: dict[str, int]) -
 
 
 def _all_figures(
-    data: Data, scored: PairScores, people: PairPeople, *, published: bool
+    data: Data, scored: PairScores, people: PairPeople, sides: dict[str, int], *, published: bool
 ) -> tuple[list[Figure], list[Curve]]:
     """Return the figures of all pairs, of those in which both faces were found, and by size, with its curve."""
     figures, found = _figures(scored, len(data.positive), people, published=published), scored.found()
     if len(found.rows) < len(scored.rows):
         figures += of_found(_figures(found, len(data.positive), people, published=False))
-    by_size, line = _by_size(data, scored, people)
+    by_size, line = _by_size(data, scored, people, sides)
     return figures + by_size, line
+
+
+def _discarded(data: Data, scored: PairScores, lengths: dict[str, float], sides: dict[str, int]) -> list[Curve]:
+    """Return the error against the share discarded, by norms and by sides; pictures without a face go first."""
+    pairs = [*data.positive, *data.negative]
+    qualities: list[Qualities] = []
+    for place in (0, 1):
+        names = [pairs[row][place] for row in scored.rows]
+        known = known_sides(np.array([sides[name] for name in names], dtype=np.int64))
+        qualities.append({NORM: np.array([lengths.get(name, -np.inf) for name in names]), SIDE: known})
+    return discarded_pairs("", scored.scores, scored.rows < len(data.positive), *qualities)
 
 
 def _figures(scored: PairScores, positive: int, people: PairPeople, *, published: bool) -> list[Figure]:
@@ -165,9 +180,10 @@ def _figures(scored: PairScores, positive: int, people: PairPeople, *, published
     )
 
 
-def _by_size(data: Data, scored: PairScores, people: PairPeople) -> tuple[list[Figure], list[Curve]]:
+def _by_size(
+    data: Data, scored: PairScores, people: PairPeople, sides: dict[str, int]
+) -> tuple[list[Figure], list[Curve]]:
     pairs = [*data.positive, *data.negative]
-    sides = {name: data.pictures.side(name) for name, _ in data.pictures.named}
     smaller = np.array([min(sides[a], sides[b]) for a, b in (pairs[row] for row in scored.rows)], dtype=np.int64)
     everyone = people.of_rows(scored.rows)
     right = best_decisions(scored.scores, scored.rows < len(data.positive))

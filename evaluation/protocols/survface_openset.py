@@ -43,6 +43,7 @@ from evaluation.scoring.dataset_part import (
     of_hidden_files,
     with_faces,
 )
+from evaluation.scoring.discarding import NORM, SIDE, discarded_probes, known_sides, norms
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_false_alarms, worst_identifications
 from evaluation.scoring.pairs import person_in_name
@@ -110,6 +111,7 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
     found = mated_ranks(mated.vectors, mated.people, templates, names)
     ranked = found.with_misses(len(mated.lost))
     best, best_rows = best_scores(unmated.vectors, templates)
+    qualities = {NORM: norms(mated.vectors, len(mated.lost)), SIDE: known_sides(mated.sides)}
     absent = int((found.ranks == 0).sum())
     note = f"{absent:,} mated probes show people who are not in the gallery; they count as misses."
     faults = faults_of(parts)
@@ -119,7 +121,7 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
             *_figures(ranked, mated.everyone, best, unmated.people),
             *(of_found(_figures(found, mated.people, best, unmated.people)) if len(mated.lost) else ()),
         ),
-        tuple(_curves(ranked, best)),
+        (*_curves(ranked, best), *discarded_probes("", ranked.ranks != 1, qualities)),
         {
             "gallery pictures": gallery.listed,
             "gallery identities": len(names),

@@ -32,6 +32,7 @@ from evaluation.scoring.dataset_part import (
     of_hidden_files,
     with_faces,
 )
+from evaluation.scoring.discarding import NORM, SIDE, discarded_probes, known_sides, norms
 from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.native_sides import by_side
@@ -97,13 +98,19 @@ def measure(data: Data, embedder: PictureEmbedder) -> Outcome:
         *_figures(ranked, np.concatenate([precisions, np.zeros(len(probes.lost))]), people),
         *(of_found(_figures(found, precisions, probes.people)) if len(probes.lost) else ()),
     ]
-    hits = ranked.within(1)
-    by_size, line = by_side("rank-1", hits, probes.sides, lambda r: bootstrap_over_people(hits[r], people[r]))
+    hits, sides = ranked.within(1), probes.sides
+    qualities = {NORM: norms(probes.vectors, len(probes.lost)), SIDE: known_sides(sides)}
+    by_size, line = by_side("rank-1", hits, sides, lambda r: bootstrap_over_people(hits[r], people[r]))
     faults = faults_of(parts)
     return Outcome(
         PROTOCOL,
         (*figures, *by_size),
-        (*cmc_curve("TinyFace", ranked.ranks), *identification_scores("", ranked), *line),
+        (
+            *cmc_curve("TinyFace", ranked.ranks),
+            *identification_scores("", ranked),
+            *line,
+            *discarded_probes("", ~hits, qualities),
+        ),
         {"probes": parts[2].listed, "mated gallery": match.listed, "distractors": others.listed},
         faults,
         (

@@ -1,6 +1,6 @@
-"""Plots of a report: ROC on a logarithmic FAR, CMC, accuracy against resolution, distributions of scores.
+"""Plots of a report: ROC and DET, CMC, accuracy by resolution, error by discarded share, distributions of scores.
 
-Each is drawn once and kept twice: as PNG beside report.md, and as SVG whose colours are the page's, light or dark.
+Each is drawn once and kept as PNG and SVG beside report.md, and as SVG whose colours are the page's, light or dark.
 """
 
 import io
@@ -34,22 +34,30 @@ _LABEL_GAP = 0.05
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of curve is drawn: what the plot shows, and what its axes are."""
+    """How curves are drawn: what the plot shows, what its axes are, and whether errors stand in place of successes."""
 
     title: str
     x: str
     y: str
+    of: CurveKind
+    errors: bool = False
 
 
-_KINDS: dict[CurveKind, Kind] = {
-    "roc": Kind("ROC", "false accept rate (FAR)", "true accept rate (TAR)"),
-    "open-set": Kind(
-        "TPIR over FPIR", "false positive identification rate (FPIR)", "true positive identification rate (TPIR)"
+_FAR, _FPIR = "false accept rate (FAR)", "false positive identification rate (FPIR)"
+_KINDS = {
+    "roc": Kind("ROC", _FAR, "true accept rate (TAR)", "roc"),
+    "det": Kind("DET", _FAR, "false reject rate (1 - TAR)", "roc", errors=True),
+    "open-set": Kind("TPIR over FPIR", _FPIR, "true positive identification rate (TPIR)", "open-set"),
+    "open-set-det": Kind("DET of identification", _FPIR, "false negative rate (1 - TPIR)", "open-set", errors=True),
+    "cmc": Kind("CMC", "rank", "probes identified", "cmc"),
+    "resolution": Kind("by resolution", "side of the low-resolution picture in pixels", "", "resolution"),
+    "discard": Kind(
+        "error against discarded share", "share discarded, the lowest quality first", "error of the rest", "discard"
     ),
-    "cmc": Kind("CMC", "rank", "probes identified"),
-    "resolution": Kind("by resolution", "side of the low-resolution picture in pixels", ""),
 }
+"""By the name of the plot."""
 _ON_A_LOGARITHMIC_AXIS = ("roc", "open-set")
+_LEAST_RATE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Plot:
         name: of its PNG file.
         title: what it shows.
         png: on white.
+        paper_svg: the same as SVG, on nothing.
         svg: an element for a page that defines --ink, --muted, --line and --c0 to --c5; its text is text.
     """
 
@@ -68,6 +77,7 @@ class Plot:
     name: str
     title: str
     png: bytes
+    paper_svg: bytes
     svg: str
 
 
@@ -89,17 +99,16 @@ def draw_plots(report: Report) -> list[Plot]:
     """
     plots = []
     for number, (protocol, outcomes) in enumerate(report.outcomes.items()):
-        for kind, dress in _KINDS.items():
+        for name, dress in _KINDS.items():
             lines = [
                 line
                 for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True))
                 for curve in outcome.curves
-                if curve.kind == kind and (line := _line(place, model.label, curve)) is not None
+                if curve.kind == dress.of and (line := _line(place, model.label, curve, dress)) is not None
             ]
             if lines:
                 title = f"{protocol}: {dress.title}"
-                canvas = _draw(title, kind, dress, lines)
-                plots.append(_kept(protocol, f"{number:02d}-{kind}.png", title, canvas))
+                plots.append(_kept(protocol, f"{number:02d}-{name}.png", title, _draw(title, dress, lines)))
         for place, (model, outcome) in enumerate(zip(report.models, outcomes, strict=True)):
             if scores := [curve for curve in outcome.curves if curve.kind == "scores"]:
                 of_model = f", {model.label}" if len(report.models) > 1 else ""
@@ -114,7 +123,7 @@ def _kept(protocol: str, name: str, title: str, canvas: Canvas) -> Plot:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         # Without the date, for the same reason.
         canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Plot(protocol, name, title, png, _for_the_page(svg.getvalue(), title))
+    return Plot(protocol, name, title, png, svg.getvalue().encode(), _for_the_page(svg.getvalue(), title))
 
 
 def _for_the_page(svg: str, title: str) -> str:
@@ -137,13 +146,15 @@ def _without_name(found: re.Match[str]) -> str:
     return "" if found.group().startswith("<metadata") else "<g>"
 
 
-def _line(model: int, label: str, curve: Curve) -> _Line | None:
+def _line(model: int, label: str, curve: Curve, dress: Kind) -> _Line | None:
     """Keep the points that are numbers and that a logarithmic axis can show; None where there are none."""
-    shown = np.isfinite(curve.y) & ((curve.x > 0) | (curve.kind == "cmc"))
-    return _Line(model, label, curve.name, curve.x[shown], curve.y[shown]) if shown.any() else None
+    y = 1 - curve.y if dress.errors else curve.y
+    shown = np.isfinite(y) & ((curve.x > 0) | (curve.kind in ("cmc", "discard"))) & ((y > 0) | (not dress.errors))
+    return _Line(model, label, curve.name, curve.x[shown], y[shown]) if shown.any() else None
 
 
-def _draw(title: str, kind: CurveKind, dress: Kind, lines: list[_Line]) -> Canvas:
+def _draw(title: str, dress: Kind, lines: list[_Line]) -> Canvas:
+    kind = dress.of
     canvas = Canvas(figsize=(7.6, 4.4), layout="constrained")
     axes = canvas.subplots()
     names = list(dict.fromkeys(line.name for line in lines))
@@ -156,12 +167,12 @@ def _draw(title: str, kind: CurveKind, dress: Kind, lines: list[_Line]) -> Canva
             linewidth=1.8 if line.model == 0 else 1.3,
             marker={"resolution": "o", "cmc": "."}.get(kind, ""),
             markersize=5,
-            drawstyle="steps-post" if kind in _ON_A_LOGARITHMIC_AXIS else "default",
+            drawstyle="steps-post" if kind in (*_ON_A_LOGARITHMIC_AXIS, "discard") else "default",
         )
-    _dress(axes, kind, dress, lines)
+    _dress(axes, dress, lines)
     axes.set_title(title, loc="left", fontsize=10.5, color=INK, pad=10)
-    if kind in _ON_A_LOGARITHMIC_AXIS:
-        _legend(axes, names, lines)
+    if kind in (*_ON_A_LOGARITHMIC_AXIS, "discard"):
+        _legend(axes, names, lines, dress)
     else:
         _label_ends(axes, names, lines)
     return canvas
@@ -172,8 +183,9 @@ def _colour(line: _Line, names: list[str]) -> str:
     return colour_of(names.index(line.name) if len(names) > 1 else line.model)
 
 
-def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None:
+def _dress(axes: Axes, dress: Kind, lines: list[_Line]) -> None:
     """Set scales, ticks and labels."""
+    kind = dress.of
     axes.set_xlabel(dress.x, color=MUTED)
     axes.set_ylabel(dress.y or lines[0].name, color=MUTED)
     axes.set_ylim(0, 1.02)
@@ -181,8 +193,13 @@ def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None
     xs = np.unique(np.concatenate([line.x for line in lines]))
     if kind in _ON_A_LOGARITHMIC_AXIS:
         axes.set_xscale("log")
-        axes.set_xlim(min(max(float(xs[0]), 1e-5), 0.1), 1)
+        axes.set_xlim(min(max(float(xs[0]), _LEAST_RATE), 0.1), 1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+    elif kind == "discard":
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.05 * max(0.01, *(float(line.y.max()) for line in lines)))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
     elif kind == "resolution":
         axes.set_xscale("log", base=2)
         axes.set_xticks(xs, [f"{size:g}" for size in xs])
@@ -190,10 +207,15 @@ def _dress(axes: Axes, kind: CurveKind, dress: Kind, lines: list[_Line]) -> None
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.set_xlim(0.5, float(xs[-1]) + 0.5)
+    if dress.errors:
+        axes.set_yscale("log")
+        axes.set_ylim(max(_LEAST_RATE, min(float(line.y.min()) for line in lines) / 1.2), 1)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     bare(axes)
 
 
-def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
+def _legend(axes: Axes, names: list[str], lines: list[_Line], dress: Kind) -> None:
     """Explain colours and styles apart, so that ten lines need seven entries, not ten."""
     models = {line.model: line.label for line in lines}
     entries = []
@@ -214,7 +236,11 @@ def _legend(axes: Axes, names: list[str], lines: list[_Line]) -> None:
     if entries:
         # A ROC rises to the right: good ones leave the lower corner free, poor ones the upper.
         at_ten_percent = [float(np.interp(0.1, line.x, line.y)) for line in lines]
-        corner: Literal["lower right", "upper left"] = "lower right" if min(at_ten_percent) > 0.45 else "upper left"
+        corner: Literal["lower left", "lower right", "upper left"]
+        if dress.errors or dress.of == "discard":
+            corner = "lower left"
+        else:
+            corner = "lower right" if min(at_ten_percent) > 0.45 else "upper left"
         axes.legend(handles=entries, loc=corner, frameon=False, fontsize=8.5, labelcolor=INK)
 
 

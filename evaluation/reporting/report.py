@@ -1,4 +1,4 @@
-"""The report: results.json, report.md with its plots, and report.html, one page that needs nothing else."""
+"""The report: results.json, report.md with plots and tables for papers, and report.html, a page that needs no other."""
 
 import base64
 from itertools import groupby
@@ -7,6 +7,8 @@ from typing import Any
 
 from evaluation.metrics.figures import Mistake, Outcome
 from evaluation.reporting.differences import EXPLAINED, difference_table, told
+from evaluation.reporting.draws import draws_of, write_draws
+from evaluation.reporting.paper_tables import write_paper_tables
 from evaluation.reporting.plots import Plot, draw_plots
 from evaluation.reporting.results import Model, Report, write_results
 from evaluation.reporting.tables import FigureTable, figure_tables, interval, markdown, percent, spread
@@ -20,7 +22,7 @@ _MOST_MISSING_ON_PAGE = 2_000
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write results.json, report.md, the plots and report.html into a folder; return report.html's path.
+    """Write results.json, report.md, plots, tables and report.html into a folder; return report.html's path.
 
     Raises:
         OSError: the folder cannot be written.
@@ -28,9 +30,11 @@ def write_report(folder: Path, report: Report) -> Path:
     plots_folder = folder / "plots"
     plots_folder.mkdir(parents=True, exist_ok=True)
     tables, plots = figure_tables(report), draw_plots(report)
-    write_results(folder / "results.json", report)
+    write_results(folder / "results.json", report, write_draws(folder, draws_of(report)))
+    write_paper_tables(folder / "tables", report)
     for plot in plots:
         write_atomically(plots_folder / plot.name, plot.png)
+        write_atomically((plots_folder / plot.name).with_suffix(".svg"), plot.paper_svg)
     write_atomically(folder / "report.md", render_markdown(report, tables, plots).encode())
     page = folder / "report.html"
     write_atomically(page, render_page(report, tables, plots).encode())

@@ -110,13 +110,14 @@ class Report:
         return tuple((place, 0) for place in range(1, len(self.models))) if self.pairs is None else self.pairs
 
 
-def to_data(report: Report) -> dict[str, Any]:
-    """Return a report as plain data; NaN becomes null."""
+def to_data(report: Report, draws: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return a report as plain data; NaN becomes null. `draws` says which file holds the draws of its intervals."""
     return {
         "schema": SCHEMA_VERSION,
         "models": [asdict(model) for model in report.models],
         "settings": asdict(report.settings),
         "versions": report.versions,
+        "draws": draws,
         "protocols": [
             {
                 "protocol": name,
@@ -125,6 +126,7 @@ def to_data(report: Report) -> dict[str, Any]:
                         "model": model.label,
                         "incomplete": outcome.incomplete,
                         "alignment": asdict(outcome.alignment),
+                        "fingerprint": outcome.fingerprint,
                         "figures": [_figure(outcome, figure) for figure in outcome.figures],
                         "counts": outcome.counts,
                         "missing": [{"picture": p, "reason": r} for p, r in outcome.missing],
@@ -142,9 +144,9 @@ def to_data(report: Report) -> dict[str, Any]:
     }
 
 
-def write_results(path: Path, report: Report) -> None:
-    """Write results.json."""
-    text = json.dumps(to_data(report), indent=1, ensure_ascii=False, allow_nan=False)
+def write_results(path: Path, report: Report, draws: dict[str, str] | None = None) -> None:
+    """Write results.json; `draws` says which file beside it holds the draws of its intervals."""
+    text = json.dumps(to_data(report, draws), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
 
@@ -175,10 +177,11 @@ def _mistake(mistake: Mistake) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
-    """Return a curve; of one with many points those nearest to even steps, which on rates are of the logarithm."""
+    """Return a curve; of one with many points those nearest to even steps, of the logarithm where x is a rate."""
     x, y = curve.x, curve.y
     if len(x) > _MOST_POINTS:
         rates = np.geomspace(max(float(x[x > 0].min()), _LOWEST_RATE), 1, _MOST_POINTS)
+        rates = np.linspace(0, 1, _MOST_POINTS) if curve.kind == "discard" else rates
         # The last point at or below each rate: what a step function is there.
         rows = np.unique(np.maximum(np.searchsorted(x, rates, side="right") - 1, 0))
         x, y = x[rows], y[rows]

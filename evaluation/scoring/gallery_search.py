@@ -21,6 +21,7 @@ from evaluation.metrics.identification import (
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.pictures import Picture
 from evaluation.scoring.dataset_part import EmbeddedPart, most_similar_picture
+from evaluation.scoring.discarding import NORM, discarded_probes, norms
 from evaluation.scoring.mistakes import worst_false_alarms, worst_identifications
 from evaluation.scoring.pairs import crossed_figures, too_few
 
@@ -127,6 +128,7 @@ class GallerySearch:
             *([Curve(name, "open-set", fpir, tpir)] if fpir.size else []),
             *cmc_curve(name, self.ranked.ranks),
             *identification_scores(name, self.ranked),
+            *discarded_probes(name, self.ranked.ranks != 1, {NORM: norms(self.mated.vectors, len(self.mated.lost))}),
         ]
 
     def mistakes(self, prefix: str) -> list[Mistake]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from evaluation import __main__ as command
+from evaluation import table
 from pipeline.sources.datasets import orl_photos
 from shards.command import UserError
 from tests.evaluation.people import write_people
@@ -75,6 +76,31 @@ def test_another_models_gallery_stands_beside(
         run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", tmp_path / "short.pth", *people)
     with pytest.raises(UserError, match="is given as a model, too; leave it out there"):
         run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", checkpoint, *people)
+
+
+def test_reports_of_two_days_have_the_differences_of_one(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_people(tmp_path / "known", PEOPLE, range(1))
+    write_people(tmp_path / "seen", PEOPLE, range(1, 4))
+    torch.manual_seed(1)
+    torch.save(build_backbone("spherenet4", 32, 16).state_dict(), tmp_path / "other.pth")
+    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen", "--sizes", 8)
+    models = {"monday": [checkpoint], "friday": [tmp_path / "other.pth"], "both": [checkpoint, tmp_path / "other.pth"]}
+    for day, named in models.items():
+        words = [word for name in named for word in ("--checkpoint", name)]
+        run(monkeypatch, *words, *people, "--out", tmp_path / day)
+    days = [str(tmp_path / day / "results.json") for day in ("monday", "friday")]
+    monkeypatch.setattr("sys.argv", ["table", *days, "--out", str(tmp_path / "joined")])
+    table.main()
+    joined, expected = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("joined", "both"))
+    assert joined["protocols"][0]["differences"] == expected["protocols"][0]["differences"]
+    assert any(figure["interval"] for figure in expected["protocols"][0]["differences"][0]["figures"])
+    write_people(tmp_path / "seen", ["anna"], range(4, 5))
+    run(monkeypatch, "--checkpoint", checkpoint, *people, "--out", tmp_path / "sunday")
+    monkeypatch.setattr("sys.argv", ["table", days[0], str(tmp_path / "sunday")])
+    with pytest.raises(UserError, match=r"sunday stands apart from monday: faces are aligned otherwise"):
+        table.main()
 
 
 def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

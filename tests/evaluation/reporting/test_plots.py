@@ -32,8 +32,8 @@ def test_one_plot_a_kind_of_curve() -> None:
         Curve("rank-1", "resolution", np.array([8.0, 16, 32]), np.array([0.5, 0.7, 0.8])),
     ]
     plots = draw_plots(report(*curves))
-    assert [plot.name for plot in plots] == ["00-roc.png", "00-cmc.png", "00-resolution.png"]
-    assert [plot.title for plot in plots] == ["P: ROC", "P: CMC", "P: by resolution"]
+    assert [plot.name for plot in plots] == ["00-roc.png", "00-det.png", "00-cmc.png", "00-resolution.png"]
+    assert [plot.title for plot in plots] == ["P: ROC", "P: DET", "P: CMC", "P: by resolution"]
     for plot in plots:
         picture = Image.open(io.BytesIO(plot.png))
         assert min(picture.size) >= 400
@@ -47,8 +47,10 @@ def test_equal_figures_give_equal_bytes() -> None:
 
 def test_svg_takes_the_colours_of_the_page() -> None:
     curve = Curve("8 px & <more>", "roc", RATES, RATES)
-    (plot,) = draw_plots(report(curve))
+    plot, _ = draw_plots(report(curve))
     ElementTree.fromstring(plot.svg)
+    assert "#1b6ca8" in plot.paper_svg.decode(), "for a paper the colours stay"
+    ElementTree.fromstring(plot.paper_svg)
     assert plot.svg.startswith("<svg viewBox=")
     assert 'aria-label="P: ROC"' in plot.svg
     colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", plot.svg))
@@ -69,6 +71,16 @@ def test_scores_are_drawn_a_model_at_a_time_and_a_panel_a_size() -> None:
 
 def test_open_set_curves_name_their_own_rates() -> None:
     assert draw_plots(report(Curve("TPIR20 over FPIR", "open-set", RATES, RATES)))[0].title == "P: TPIR over FPIR"
+
+
+def test_errors_stand_beside_successes_and_against_what_is_discarded() -> None:
+    discard = Curve("by face size", "discard", np.array([0.0, 0.5]), np.array([0.3, 0.0]))
+    plots = draw_plots(report(Curve("8 px", "open-set", RATES, RATES / 2), discard))
+    assert [plot.name for plot in plots] == ["00-open-set.png", "00-open-set-det.png", "00-discard.png"]
+    assert "false negative rate (1 - TPIR)" in plots[1].svg
+    assert "share discarded, the lowest quality first" in plots[2].svg
+    perfect = Curve("8 px", "roc", RATES, np.ones(4))
+    assert [plot.name for plot in draw_plots(report(perfect))] == ["00-roc.png"], "a logarithm shows no zero"
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:

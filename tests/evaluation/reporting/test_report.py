@@ -81,7 +81,7 @@ def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path
     assert "taken for &lt;someone&gt;" in html
     assert html.count('src="data:image/jpeg;base64,/9g="') == 2, "one a model"
     assert "probe `p.jpg`; true match `t.jpg` 0.250" in text
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 3, "ROC, DET and CMC"
 
 
 def test_differences_are_marked_where_they_exclude_zero(report: Report, tmp_path: Path) -> None:
