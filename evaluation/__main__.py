@@ -34,6 +34,11 @@ def parser() -> Parser:
         "with its own gallery, with this model's, and beside this model (default: none)"
     )
     add("--gallery-model", metavar="MODEL", help=gallery_model)
+    parity = (
+        "beside the checkpoint its exported ONNX file, in float32 and in 8 bits, with the differences "
+        "(default: none; without a name it is exported into OUT/parity)"
+    )
+    add("--parity", nargs="?", const="", metavar="ONNX", help=parity)
     add("--out", type=Path, required=True, help="folder for the report")
     add_data_options(command)
     leaks = "leaks.csv of evaluation.leaks: every model is also measured without the pictures in it (default: none)"
@@ -53,9 +58,9 @@ def main() -> None:
 
     from evaluation.checks.leak_report import read_leaks
     from evaluation.models.embedder import library_versions
-    from evaluation.models.recorded import Recorded
     from evaluation.protocols.selection import LOW_SIZES, plan
     from evaluation.reporting.columns import columns_of
+    from evaluation.reporting.parity import losses
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
     from evaluation.reporting.tables import figure_tables, print_tables
@@ -72,18 +77,17 @@ def main() -> None:
     columns = columns_of(options, device)
     columns = columns.also_without_leaks() if leave_out else columns
     outcomes = {}
-    recorded = Recorded(columns.embedders[0])
     for name, evaluate in protocols.items():
         left_out = [leave_out.get(name, ()) if without else () for without in columns.without_leaks]
-        each = zip((recorded, *columns.embedders[1:]), columns.models, left_out, strict=True)
+        each = zip(columns.embedders, columns.models, left_out, strict=True)
         results = [_watched(evaluate, *column) for column in each]
-        fingerprint = recorded.take_fingerprint()
+        fingerprint = columns.recorded.take_fingerprint()
         outcomes[results[0].protocol] = tuple(replace(one, fingerprint=fingerprint) for one in results)
     _refuse_nothing_measured(columns.embedders, list(outcomes.values()))
     settings = Settings(
         device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision
     )
-    report = Report(columns.models, outcomes, skipped, settings, library_versions(), columns.compared)
+    report = Report(columns.described(), outcomes, skipped, settings, library_versions(), columns.compared)
     try:
         page = write_report(options.out, report)
     except OSError as error:
@@ -95,6 +99,8 @@ def main() -> None:
         if not model.gallery and not without:
             print(f"checkpoint  {model.label} ({model.file})")
             print(f"embeddings  {embedder.summary()}")
+    for line in losses(report) if options.parity is not None else ():
+        print(f"parity      {line}")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")
 

@@ -44,6 +44,8 @@ def main() -> None:
     content = FORMATS[options.format](loaded)
     write_atomically(options.out, content)
     print(f"{options.out}: {loaded.name} as {options.format}, {len(content) / 1e6:.1f} MB")
+    if options.format == "onnx":
+        print(f"what it loses, by size: python -m evaluation --checkpoint {options.checkpoint} --parity {options.out}")
 
 
 if __name__ == "__main__":

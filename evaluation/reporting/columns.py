@@ -8,7 +8,9 @@ from typing import Any
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.models.gallery_model import with_gallery_of
 from evaluation.models.options import open_embedder
+from evaluation.models.recorded import Recorded
 from evaluation.models.stored_embeddings import StoredEmbeddings
+from evaluation.reporting.parity import described, exported_columns
 from evaluation.reporting.results import Model
 from shards.command import UserError
 
@@ -21,11 +23,13 @@ class Columns:
         embedders: one a column.
         models: what each of them is.
         leaks_out: whether every second column leaves out what leaks from the training shards.
+        recorded: the first of them, which notes the pictures it is asked for.
         compared: places of two columns each whose differences are shown; None: every one with the first.
     """
 
     embedders: tuple[PictureEmbedder, ...]
     models: tuple[Model, ...]
+    recorded: Recorded
     compared: tuple[tuple[int, int], ...] | None = None
     leaks_out: bool = False
 
@@ -40,17 +44,25 @@ class Columns:
         pairs = None
         if self.compared is not None:
             pairs = tuple((2 * a + more, 2 * b + more) for a, b in self.compared for more in (0, 1))
-        return Columns(tuple(one for one in self.embedders for _ in (0, 1)), tuple(models), pairs, leaks_out=True)
+        embedders = tuple(one for one in self.embedders for _ in (0, 1))
+        return Columns(embedders, tuple(models), self.recorded, pairs, leaks_out=True)
+
+    def described(self) -> tuple[Model, ...]:
+        """Return what the models are, once they were measured."""
+        return described(list(zip(self.embedders, self.models, strict=True)))
 
 
 def columns_of(options: Any, device: str) -> Columns:
     """Open every checkpoint, then every file of embeddings, as the options of `python -m evaluation` name them.
 
-    With the gallery of another model each stands twice, with its own and with the other's, and the other one last.
+    With the gallery of another model each stands twice, with its own and with the other's, and the other one last; with
+    --parity behind the one checkpoint its exported file, in float32 and in 8 bits.
 
     Raises:
         UserError: one cannot be loaded, or does not fit the gallery's model.
     """
+    if options.parity is not None and (len(options.checkpoint) != 1 or options.embeddings or options.gallery_model):
+        raise UserError("--parity shows one model; give one --checkpoint, and neither --embeddings nor --gallery-model")
     own = _named(options, device)
     if options.gallery_model is None:
         return own
@@ -68,18 +80,24 @@ def columns_of(options: Any, device: str) -> Columns:
         columns += [(embedder, model), (with_gallery_of(model.label, embedder, name, gallery), crossed)]
         compared += [(place + 1, place), (place + 1, last), (place, last)]
     columns.append((gallery, old))
-    return Columns(tuple(one for one, _ in columns), tuple(model for _, model in columns), tuple(compared))
+    embedders, shown = zip(*columns, strict=True)
+    return Columns(embedders, shown, own.recorded, tuple(compared))
 
 
 def _named(options: Any, device: str) -> Columns:
-    several = len(options.checkpoint) > 1 or options.gallery_model is not None
+    several = len(options.checkpoint) > 1 or options.gallery_model is not None or options.parity is not None
     opened = [open_embedder(name, options, device, beside_others=several) for name in options.checkpoint]
     stored = [StoredEmbeddings(Path(name)) for name in options.embeddings]
     models = [Model.of(Path(name), loaded) for name, (_, loaded) in zip(options.checkpoint, opened, strict=True)]
     models += [
         Model.of_embeddings(Path(name), file.origin) for name, file in zip(options.embeddings, stored, strict=True)
     ]
-    return Columns((*(embedder for embedder, _ in opened), *stored), _unlike(models))
+    embedders: list[PictureEmbedder] = [*(embedder for embedder, _ in opened), *stored]
+    embedders[0] = recorded = Recorded(embedders[0])
+    columns = list(zip(embedders, _unlike(models), strict=True))
+    if options.parity is not None:
+        columns += exported_columns(options, device, opened[0][1], models[0], recorded)
+    return Columns(tuple(one for one, _ in columns), tuple(model for _, model in columns), recorded)
 
 
 def _unlike(models: Sequence[Model]) -> tuple[Model, ...]:

@@ -26,6 +26,7 @@ class OnnxBackbone(nn.Module):
         embedding_size: length of an embedding; None where the model leaves it open.
         input_name: of the model's input.
         output_name: of the model's output.
+        batch: number of pictures that it takes at once; None for any.
         sha256: of the file, and of the files beside it that hold its weights.
 
     Raises:
@@ -60,12 +61,12 @@ class OnnxBackbone(nn.Module):
             )
         self.input_name, self.output_name = str(ins[0].name), str(outs[0].name)
         self.embedding_size = outs[0].shape[1] if isinstance(outs[0].shape[1], int) else None
-        self._batch = shape[0] if isinstance(shape[0], int) else None
+        self.batch = shape[0] if isinstance(shape[0], int) else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, S, S) in [-1, 1] -> (N, D), not normalised; no gradient flows."""
         faces = pictures.detach().float().cpu().contiguous().numpy()
-        number = self._batch or len(faces)
+        number = self.batch or len(faces)
         # A batch of a fixed size is filled up with its last picture.
         parts = [self._run(faces[start : start + number], number) for start in range(0, len(faces), number)]
         return torch.from_numpy(np.concatenate(parts)).to(pictures.device)
