@@ -1,6 +1,5 @@
 """Ranges of files in a bucket or on a web server: merged, fetched ahead within bounds, checked, and kept."""
 
-import os
 import threading
 import zlib
 from collections import deque
@@ -12,6 +11,7 @@ import numpy as np
 
 from shards.byte_ranges import Bytes, Range, Unread
 from shards.command import UserError
+from shards.storage.limits import share_of_process
 from shards.storage.merging import merged
 from shards.storage.places import RemotePath
 from shards.storage.range_cache import Key, key_of
@@ -64,7 +64,7 @@ class RemoteFiles:
         self._folder, self._files = folder, files
         self._names = [name for name, _ in files]
         self._storage, self._cache = folder.storage, folder.cache
-        self._most_ahead = folder.kept.memory // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        self._most_ahead = share_of_process(folder.kept.memory)
         self._states: dict[int, FileState] = {}
         self._lock = threading.Lock()
         self._ahead: dict[Range, _Ahead] = {}

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, BinaryIO, TypeVar
 
 from shards.command import UserError
-from shards.storage.limits import Limits
+from shards.storage.limits import Limits, share_of_process
 from shards.storage.range_cache import RangeCache, key_of
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Storage:
     def __init__(self, url: str, limits: Limits) -> None:
         self.url, self._limits = url, limits
         self._client = _client(url, limits)
-        self._places = asyncio.Semaphore(limits.in_flight)
+        self._places = asyncio.Semaphore(share_of_process(limits.in_flight))
         self.faults: Counter[str] = Counter()
         self._lock, self._answered = threading.Lock(), False
 
@@ -159,7 +159,8 @@ class Storage:
     def _passing(self, error: Exception, name: str) -> str:
         """Return the name of a fault that may pass; raise what any other means."""
         # The web client tells of every fault of a description as of a file that is not there.
-        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        of_web = self.url.startswith("http") and isinstance(error, FileNotFoundError)
+        cause = error.__cause__ or error if of_web else error
         status = getattr(cause, "status", None)
         if status in (404, 410) or (isinstance(cause, FileNotFoundError) and status is None):
             raise FileNotFoundError(f"{self.url}/{name}") from error
@@ -191,6 +192,13 @@ class _ShortError(Exception):
     """An answer that ends early."""
 
 
+async def _web_client(loop: asyncio.AbstractEventLoop, **settings: Any) -> Any:
+    """Return a session without a bound of its own on connections: requests are bounded before they reach it."""
+    import aiohttp
+
+    return aiohttp.ClientSession(loop=loop, trust_env=True, connector=aiohttp.TCPConnector(limit=0), **settings)
+
+
 def _client(url: str, limits: Limits) -> Any:
     """Return fsspec's client for an address; all its methods can be awaited."""
     import fsspec
@@ -200,7 +208,7 @@ def _client(url: str, limits: Limits) -> Any:
     settings: dict[str, Any] = {}
     if protocol in ("http", "https"):
         # Compressed on the way, offsets would not be those of the file.
-        settings = {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"trust_env": True}}
+        settings = {"headers": {"Accept-Encoding": "identity"}, "get_client": _web_client}
     elif protocol in ("s3", "s3a"):
         # Repeating is done here, where it is counted.
         settings = {"config_kwargs": {"max_pool_connections": limits.in_flight, "retries": {"max_attempts": 0}}}

@@ -29,6 +29,7 @@ SHORTENED = {
     "training/main.py": "--steps 3 --batch 4 --log_every 1",
     "training.bench": "--rounds 1 --batch 2 --backbone spherenet4 --size 32 --no-compile",
     "pipeline.bench loader": "--rounds 1 --batches 2 --batch 8 --identities 12",
+    "pipeline.bench storage": "--rounds 1 --batches 2 --batch 8 --identities 12 --latencies 0 20",
     "pipeline.bench soak": "--soak-batches 20 --batch 8 --identities 12",
     "pipeline.bench shard": "--photos 500 --rounds 1",
     "pipeline.synthetic": "--out Rendered --identities 4 --photos 2",

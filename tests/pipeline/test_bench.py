@@ -47,6 +47,19 @@ def test_the_ways_deliver_the_same(shards: Path, tmp_path: Path, way: str) -> No
     assert -1 <= batch.min() < batch.max() <= 1
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
+def test_storage_is_measured_on_a_disk_and_on_a_server(shards: Path, tmp_path: Path, command: Callable) -> None:
+    options = ["--rounds", 1, "--batches", 1, "--batch", 4, "--workers", 1, "--latencies", 5, "--out", tmp_path]
+    done = command("pipeline.bench", "storage", "--shards", shards, *options)
+    assert done.returncode == 0, done.stderr
+    ways = json.loads((tmp_path / "storage.json").read_text())["ways"]
+    places = ["local disk, warm", "local disk, cold", "5 ms", "5 ms, warm cache", "5 ms, webdataset"]
+    assert list(ways) == places
+    assert all(way["identities_per_second"] > 0 for way in ways.values())
+    assert ways["local disk, warm"]["over_local_warm"] == {"median": 1, "least": 1, "largest": 1}
+
+
 def test_a_batch_too_large_is_refused(shards: Path, refused: Callable[..., str]) -> None:
     assert "at most 12" in refused("pipeline.bench", "loader", "--shards", shards)
 
