@@ -84,6 +84,14 @@ class RemotePath:
         file.seek(0)
         return file
 
+    def put(self, file: Path) -> None:
+        """Upload a file of this machine under this address; raises UserError as `open` does."""
+        storage, name = self._file()
+        try:
+            storage.put(file, name).result()
+        except (FileNotFoundError, NotImplementedError) as error:
+            raise UserError(f"{self} cannot be written; name a folder in a bucket that exists") from error
+
     def read_bytes(self) -> bytes:
         """Return the bytes of this file; raises what `open` does."""
         with self.open() as file:

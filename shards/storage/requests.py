@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from shards.command import UserError
@@ -24,8 +25,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
 # Whole files are fetched in pieces of so many bytes.
 _PIECE = 8 << 20
 _PIECES_AHEAD = 8
-# Defects of ours; a request that fails by one is not repeated.
-_DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError)
+# Bytes a second: an upload that is slower is begun anew.
+_SLOWEST_UPLOAD = 1 << 20
+# Defects of ours, and the end of the process; a request that fails by one is not repeated.
+_DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError, RuntimeError)
 _WITHOUT_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 
 
@@ -128,16 +131,26 @@ class Storage:
         while waiting:
             write_next()
 
+    def put(self, file: Path, name: str) -> Future[None]:
+        """Begin to upload a file; raises, through the future, what `fetch` does."""
+        path = self._path(name)
+
+        async def ask() -> None:
+            await self._client._put_file(str(file), path)
+
+        slowest_s = file.stat().st_size / _SLOWEST_UPLOAD
+        return asyncio.run_coroutine_threadsafe(self._patiently(name, ask, slowest_s), self._client.loop)
+
     def _path(self, name: str) -> str:
         path: str = self._client._strip_protocol(f"{self.url}/{name}")
         return path
 
-    async def _patiently(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, name: str, ask: Callable[[], Awaitable[T]], longer_s: float = 0) -> T:
         began = time.monotonic()
         for tries in count():
             try:
                 async with self._places:
-                    answer = await asyncio.wait_for(ask(), self._limits.timeout_s)
+                    answer = await asyncio.wait_for(ask(), self._limits.timeout_s + longer_s)
                 self._answered = True
                 return answer
             except (UserError, *_DEFECTS):
@@ -166,7 +179,7 @@ class Storage:
             raise FileNotFoundError(f"{self.url}/{name}") from error
         if status in (401, 403) or isinstance(cause, PermissionError) or type(cause).__name__ in _WITHOUT_CREDENTIALS:
             raise UserError(
-                f"{self.url}/{name}: no permission to read it{f' (HTTP {status})' if status else ''}; give the "
+                f"{self.url}/{name}: no permission{f' (HTTP {status})' if status else ''}; give the "
                 "credentials of the storage by environment variables or a profile"
             ) from error
         if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from shards.command import UserError
 from shards.copy import copy_folder
 from shards.storage.limits import Limits
-from shards.storage.places import RemotePath
+from shards.storage.places import RemotePath, shard_folder
 from shards.verify import find_faults
 from tests.shards.storage.http_server import serving
 
@@ -65,3 +66,19 @@ def test_another_folder_is_not_overwritten(shards: Path, orl_shards: Path, refus
     before = content(orl_shards)
     assert "holds another shard folder" in refused("shards.copy", shards, orl_shards)
     assert content(orl_shards) == before
+
+
+def test_a_folder_goes_to_a_bucket_and_comes_back(shards: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    bucket = fsspec.filesystem("memory")
+    there = shard_folder("memory://copies/faces")
+    try:
+        assert copy_folder(shards, there)[1] == 0
+        assert copy_folder(shards, there)[1] == 3, "the tars are there"
+        assert list(find_faults(there)) == []
+        bucket.pipe_file("/copies/faces/shard-000001.tar", b"cut")
+        assert copy_folder(shards, there)[1] == 2
+        copy_folder(there, tmp_path / "back")
+        assert content(tmp_path / "back") == content(shards)
+        assert "both not on this machine" in refused("shards.copy", "memory://copies/faces", "memory://other/faces")
+    finally:
+        bucket.rm("/copies", recursive=True)
