@@ -170,7 +170,7 @@ def checked_before(ranges: list[Range]) -> list[Range]:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("403", r"no permission to read it \(HTTP 403\); give the credentials"),
+        ("403", r"no permission \(HTTP 403\); give the credentials"),
         ("400", r"refuses the request \(HTTP 400\)"),
         ("503", r"no answer in \d+ tries and \d+ s, the last: HTTP 503"),
     ],
