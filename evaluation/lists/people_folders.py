@@ -30,13 +30,24 @@ class PeopleFolder:
         return {person for _, person in self.named}
 
 
-def read_people(root: Path, option: str, *, loose_is_enough: bool = False) -> PeopleFolder:
+def track_of(path: str) -> str:
+    """Return the folder of a track that a picture PERSON/TRACK/PICTURE lies in, "" of one in the person's own folder.
+
+    >>> track_of("anna/walk_1/007.jpg"), track_of("anna/1.jpg")
+    ('anna/walk_1', '')
+    """
+    folder = path.rpartition("/")[0]
+    return folder if "/" in folder else ""
+
+
+def read_people(root: Path, option: str, *, loose_is_enough: bool = False, tracks: bool = False) -> PeopleFolder:
     """Find the photos of a folder of people.
 
     Args:
         root: the folder.
         option: that named it, for messages.
         loose_is_enough: photos that lie in no person's folder will do.
+        tracks: a person is the first folder alone; those below it are tracks, see `track_of`.
 
     Raises:
         UserError: no folder, no photos, no folders of people, or two names that differ by upper and lower case alone.
@@ -48,7 +59,7 @@ def read_people(root: Path, option: str, *, loose_is_enough: bool = False) -> Pe
         if any(is_hidden(part) for part in path.split("/")):
             hidden += 1
         elif person:
-            named.append((path, person))
+            named.append((path, person.partition("/")[0] if tracks else person))
         else:
             loose.append(path)
     if not named and not loose:

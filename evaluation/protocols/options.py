@@ -23,6 +23,11 @@ def add_data_options(command: Parser) -> None:
     add("--gallery", type=Path, metavar="DIR", help=f"{own}: whom the system knows (default: skipped)")
     add("--probes", type=Path, metavar="DIR", help=f"{own}: other photos of them, under the same names (default: none)")
     add("--strangers", type=Path, metavar="DIR", help=f"{own}: people who must not be found (default: none)")
+    add(
+        "--tracks",
+        action="store_true",
+        help="folders below a person's are tracks, PERSON/TRACK/PICTURE: one probe each",
+    )
     add("--pairs", type=Path, metavar="FILE", help="two names and 1 or 0 a line, or LFW's form (default: skipped)")
     add("--root", type=Path, metavar="DIR", help="folder that the names of --pairs are relative to (default: none)")
     xqlfw = "folder XQLFW, with xqlfw_pairs.txt (default: skipped)"
@@ -109,6 +114,8 @@ def _check_own(options: Any) -> None:
     for one, other in (("gallery", "probes"), ("probes", "gallery"), ("strangers", "gallery"), ("pairs", "root")):
         if getattr(options, one) and not getattr(options, other):
             raise UserError(f"--{one} without --{other}; give both")
+    if options.tracks and not options.gallery:
+        raise UserError("--tracks without --gallery and --probes; give them")
     if options.root and not options.pairs:
         raise UserError("--root without --pairs; give both")
     if (options.bin or options.ijb) and options.flip:
@@ -145,6 +152,7 @@ def protocol_options(options: Any, work: Path) -> "ProtocolOptions":
         options.ijb,
         options.bin,
         _faces(options, work),
+        options.tracks,
     )
 
 

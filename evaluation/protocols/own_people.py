@@ -8,12 +8,12 @@ every person of the gallery.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from evaluation.lists.people_folders import PeopleFolder, read_people, refuse_names_by_case, some_names
+from evaluation.lists.people_folders import PeopleFolder, read_people, refuse_names_by_case, some_names, track_of
 from evaluation.lists.text_lists import PictureFolder
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import (
@@ -37,6 +37,7 @@ from evaluation.scoring.faces import WHOLE, FaceSource
 from evaluation.scoring.gallery_search import FARS, GallerySearch
 from evaluation.scoring.native_sides import by_side
 from evaluation.scoring.pairs import reduced_sizes
+from evaluation.scoring.track_probes import NOTE, count_tracks, search_tracks
 from shards.command import UserError
 
 PROTOCOL = "Own people"
@@ -53,6 +54,7 @@ class Data:
         strangers: of people who are not; empty where none were given.
         unknown: number of photos by person, of probes who are neither in the gallery nor strangers.
         loose: number of photos that lie in no person's folder.
+        tracks: folders below a person's are tracks, which are measured beside single pictures.
     """
 
     gallery: Part
@@ -60,9 +62,12 @@ class Data:
     strangers: Part
     unknown: dict[str, int]
     loose: int
+    tracks: bool = False
 
 
-def read(gallery: Path, probes: Path, strangers: Path | None = None, faces: FaceSource = WHOLE) -> Data:
+def read(
+    gallery: Path, probes: Path, strangers: Path | None = None, faces: FaceSource = WHOLE, *, tracks: bool = False
+) -> Data:
     """Find the photos, and the faces in them.
 
     Args:
@@ -70,14 +75,17 @@ def read(gallery: Path, probes: Path, strangers: Path | None = None, faces: Face
         probes: folder of other photos of the same people, under the same names.
         strangers: folder of people who must not be found, or of photos of such.
         faces: where the faces stand.
+        tracks: a folder below a person's folder is a track.
 
     Raises:
-        UserError: a folder does not fit, or the folders contradict each other.
+        UserError: a folder does not fit, no track is there, or the folders contradict each other.
     """
     if gallery.resolve() == probes.resolve():
         raise UserError(f"--gallery and --probes are both {gallery}; every photo would find itself: name other photos")
-    known, asked = read_people(gallery, "--gallery"), read_people(probes, "--probes")
-    others = read_people(strangers, "--strangers", loose_is_enough=True) if strangers else None
+    known, asked = (read_people(*one, tracks=tracks) for one in ((gallery, "--gallery"), (probes, "--probes")))
+    others = read_people(strangers, "--strangers", loose_is_enough=True, tracks=tracks) if strangers else None
+    if tracks and not any(track_of(path) for path, _ in asked.named):
+        raise UserError(f"--tracks: {probes} holds no track; expected {probes}/PERSON/TRACK/PICTURE")
     refuse_names_by_case(known.people | asked.people, f"{gallery} and {probes}")
     outside = others.people if others else set()
     if both := sorted(known.people & outside):
@@ -105,6 +113,7 @@ def read(gallery: Path, probes: Path, strangers: Path | None = None, faces: Face
         found[2] if others else Part(PictureFolder(probes), [], label="strangers"),
         dict(sorted(unknown.items())),
         len(known.loose) + len(asked.loose),
+        tracks,
     )
 
 
@@ -141,11 +150,15 @@ def measure(
         gallery = galleries[number] if match_gallery else galleries[0]
         mated, also = _told_apart(probes[number], data)
         placed, left_out = _placed(mated, gallery)
-        found = GallerySearch.of(gallery, placed, _together(strangers[number], also))
+        found = GallerySearch.of(gallery, placed, strangers[number].joined_by(also))
         figures += found.figures(prefix)
         if len(placed.lost) or not np.isin(placed.people, found.names).all():
             figures += of_found(found.without_lost().figures(prefix))
         curves += found.curves(f"{low or form.size} px" if lows else "own people")
+        if data.tracks:
+            of_tracks = search_tracks(gallery, placed, strangers[number], also, low or form.size)
+            figures += [one for way, tracks in of_tracks.items() for one in tracks.figures(f"{prefix}{way}: ")]
+            curves += [line for way, tracks in of_tracks.items() if not low for line in tracks.curves(way)]
         rank_1.append(rank_rate(found.ranked.ranks, 1))
         unplaced = max(unplaced, left_out)
         if low is None:
@@ -174,20 +187,6 @@ def _told_apart(probes: EmbeddedPart, data: Data) -> tuple[EmbeddedPart, Embedde
     known = sorted({person for _, person in data.gallery.named})
     used, lost = np.isin(probes.people, known), np.isin(probes.lost, known)
     return probes.chosen(used, lost), probes.chosen(~used, ~lost)
-
-
-def _together(strangers: EmbeddedPart, also: EmbeddedPart) -> EmbeddedPart:
-    """Put photos of strangers among the probes to the others."""
-    if not len(also.people) and not len(also.lost):
-        return strangers
-    vectors = [part.vectors for part in (strangers, also) if len(part.vectors)]
-    return replace(
-        strangers,
-        pictures=[*strangers.pictures, *also.pictures],
-        people=np.concatenate([strangers.people, also.people]),
-        vectors=np.concatenate(vectors) if vectors else also.vectors,
-        lost=np.concatenate([strangers.lost, also.lost]),
-    )
 
 
 def _placed(mated: EmbeddedPart, gallery: EmbeddedPart) -> tuple[EmbeddedPart, int]:
@@ -226,6 +225,8 @@ def _counts(data: Data, unplaced: int) -> dict[str, int]:
     if data.strangers.named or len(mated) < len(data.probes.named):
         strange = [person for _, person in [*data.strangers.named, *data.probes.named] if person not in known]
         counts |= {"photos of strangers": len(strange), "strangers": len(set(strange))}
+    if data.tracks:
+        counts |= count_tracks(data.probes.named, data.strangers.named)
     if data.unknown:
         counts["probes of people who are not in the gallery, not measured"] = sum(data.unknown.values())
     if unplaced:
@@ -236,6 +237,8 @@ def _counts(data: Data, unplaced: int) -> dict[str, int]:
 def _notes(data: Data, probes: EmbeddedPart, gallery: EmbeddedPart, match_gallery: bool) -> list[str]:
     photos = list(Counter(gallery.people.tolist()).values()) or [0]
     notes = [f"A template is the mean of a person's {min(photos)} to {max(photos)} photos in the gallery."]
+    if data.tracks:
+        notes.append(NOTE)
     if data.unknown:
         notes.append(
             f"{sum(data.unknown.values()):,} probes show {len(data.unknown):,} people who are not in the gallery "

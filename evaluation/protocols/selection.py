@@ -48,6 +48,7 @@ class ProtocolOptions:
         ijb: folder of IJB-B or IJB-C.
         bins: pair sets in the form of InsightFace.
         faces: where the faces stand, of pictures for which no data set's own list says it.
+        tracks: folders below those of one's own people are tracks.
     """
 
     lfw: Path | None
@@ -67,6 +68,7 @@ class ProtocolOptions:
     ijb: Path | None = None
     bins: Sequence[Path] = ()
     faces: FaceSource = WHOLE
+    tracks: bool = False
 
 
 Run = Callable[[PictureEmbedder], Outcome]
@@ -137,7 +139,7 @@ def _orl(given: ProtocolOptions) -> Run:
 def _own_people(given: ProtocolOptions) -> Run | None:
     if given.gallery is None or given.probes is None:
         return None
-    data = own_people.read(given.gallery, given.probes, given.strangers, given.faces)
+    data = own_people.read(given.gallery, given.probes, given.strangers, given.faces, tracks=given.tracks)
     return lambda model: own_people.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
 
 

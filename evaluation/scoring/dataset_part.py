@@ -115,6 +115,19 @@ class EmbeddedPart:
             names=[name for name, kept in zip(self.names, [*used, *lost], strict=True) if kept],
         )
 
+    def joined_by(self, others: "EmbeddedPart") -> "EmbeddedPart":
+        """Return this part with the pictures of another one behind its own."""
+        if not len(others.everyone):
+            return self
+        vectors = [part.vectors for part in (self, others) if len(part.vectors)]
+        return replace(
+            self,
+            pictures=[*self.pictures, *others.pictures],
+            people=np.concatenate([self.people, others.people]),
+            vectors=np.concatenate(vectors) if vectors else others.vectors,
+            lost=np.concatenate([self.lost, others.lost]),
+        )
+
     @property
     def everyone(self) -> NDArray[np.str_]:
         """(N + L,) whom its pictures show, those that are lost last."""
