@@ -40,7 +40,7 @@ def parser() -> Parser:
     add("--model", type=Path, metavar="FILE", help="identify: the network (default: --backbone, with random weights)")
     add("--template", choices=["paper", "centred"], default="centred", help="identify: where landmarks go")
     add("--enrolled", type=int, default=100_000, help="identify: photos in the gallery")
-    add("--seconds", type=float, default=6.0, help="identify: length of the video, at 25 frames a second")
+    add("--seconds", type=float, default=6.0, help="identify: seconds of video, at 25 frames a second")
     add("--pictures", type=int, default=10_051, help="verification pictures to render")
     add("--pairs", type=int, default=10_640, help="pairs, half of one person, half of two")
     add("--sample", type=int, default=300, help="pairs that a pair-by-pair way is measured on in a round")

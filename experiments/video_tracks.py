@@ -62,23 +62,35 @@ def main() -> None:
 
 
 def _measure(folder: Path, how: "Measuring", options: Any) -> None:
-    from evaluation.decisions.video_faces import watch
     from evaluation.enrolled.enrolment import enrol_folder
     from pipeline.synthetic.write import write_dataset
-    from pipeline.tracking.face_follower import Search
 
     root = folder / "Video"
     if not root.is_dir():
         write_dataset(folder, "video", identities=options.people, photos=3, seed=options.seed, workers=usable_cores())
     gallery = enrol_folder(root / "gallery", folder / "gallery.safetensors", how).table
     videos = sorted((root / "walks").glob("*.avi"))
-    found = [watch(video, how, Search(), folder / f"{video.stem}.work").faces for video in videos]
+    found = [_faces_of(video, folder, how) for video in videos]
     truths = [_truth(video.with_suffix(".csv"), faces) for video, faces in zip(videos, found, strict=True)]
     _print_following(truths, found)
     people = [_people_of(faces, truth) for faces, truth in zip(found, truths, strict=True)]
     _print_rates(found, people, gallery)
     if options.calibration:
         _print_decisions(found, people, gallery, how, options.calibration)
+
+
+def _faces_of(video: Path, folder: Path, how: "Measuring") -> "VideoFaces":
+    """Return what was found in a video, now or in an earlier run."""
+    from evaluation.decisions.video_faces import watch
+    from evaluation.decisions.video_parts import read_part, write_part
+    from pipeline.tracking.face_follower import Search
+
+    kept = folder / f"{video.stem}.faces"
+    faces = read_part(kept)
+    if faces is None:
+        faces = watch(video, how, Search(), folder / f"{video.stem}.work").faces
+        write_part(kept, faces)
+    return faces
 
 
 def _truth(path: Path, faces: "VideoFaces") -> "list[Boxes]":

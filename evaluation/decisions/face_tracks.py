@@ -114,14 +114,21 @@ def tracks_of(faces: VideoFaces, name: tuple[str, str, str], made: dict, least_f
         )
         for units in (pooled.weighted, pooled.plain)
     ]
-    spans = tuple(_span(faces, int(every[row]), own == row, embedded == row, crops) for row in kept)
+    weights = faces.sizes * np.linalg.norm(faces.vectors, axis=1)
+    spans = tuple(_span(faces, int(every[row]), own == row, embedded == row, weights, crops) for row in kept)
     return TrackTables(tables[0], tables[1], spans, len(every) - len(kept))
 
 
-def _span(faces: VideoFaces, number: int, own: NDArray[np.bool_], embedded: NDArray[np.bool_], crops: int) -> TrackSpan:
+def _span(
+    faces: VideoFaces,
+    number: int,
+    own: NDArray[np.bool_],
+    embedded: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    crops: int,
+) -> TrackSpan:
     seconds = faces.times(faces.numbers[own])
     sides = faces.sides[embedded]
-    weights = faces.sizes * np.linalg.norm(faces.vectors, axis=1)
     places = np.flatnonzero(embedded[faces.crop_rows])
     best: list[TrackCrop] = []
     for near in (_APART, 0.0):
