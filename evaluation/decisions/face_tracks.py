@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.decisions.video_faces import APART
 from evaluation.decisions.video_parts import VideoFaces
 from evaluation.enrolled.face_table import FaceTable
 from evaluation.metrics.pooling import pool
-
-# Seconds that the pictures of a track lie apart, where it is long enough.
-_APART = 0.5
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def _span(
     sides = faces.sides[embedded]
     places = np.flatnonzero(embedded[faces.crop_rows])
     best: list[TrackCrop] = []
-    for near in (_APART, 0.0):
+    for near in (APART, 0.0):
         for place in sorted(places.tolist(), key=lambda place: -weights[faces.crop_rows[place]]):
             row = faces.crop_rows[place]
             when = float(faces.times(faces.numbers[faces.rows[row]][None])[0])

@@ -19,12 +19,14 @@ from pipeline.detection.cascade import DetectedFace
 from pipeline.jobs.progress import progress
 from pipeline.tracking.face_follower import FollowedFrame, Search, follow_faces
 from pipeline.tracking.tracker import Following
-from pipeline.tracking.video import Video
+from pipeline.tracking.video import Frame, Video
 from shards.command import UserError
 
 _FRAMES_PER_PART = 200
 CROPS = 3
 """Pictures kept of a track, and in each part of a video."""
+APART = 0.5
+"""Seconds that these pictures lie apart, where the track is long enough."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,16 @@ def _finished(work: Path, name: str) -> list[VideoFaces]:
     return parts
 
 
+@dataclass(frozen=True)
+class _Crop:
+    """A picture of a track: its weight, time, row among the faces embedded, and bytes."""
+
+    weight: float
+    seconds: float
+    row: int
+    jpeg: bytes
+
+
 class _Part:
     """The faces of the frames of a part, as they come.
 
@@ -109,7 +121,7 @@ class _Part:
         self._frames: list[tuple[int, float, bool]] = []
         self._faces: list[tuple[int, int, DetectedFace]] = []
         self._embedded: list[tuple[int, float, float, NDArray[np.float32]]] = []
-        self._best: dict[int, list[tuple[float, int, bytes]]] = {}
+        self._best: dict[int, list[_Crop]] = {}
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -132,21 +144,25 @@ class _Part:
         for place, (face, track) in enumerate(zip(followed.faces, followed.numbers, strict=True)):
             self._faces.append((frame.number, track, face))
             if vectors is not None and np.isfinite(vectors[place]).all():
-                self._measure(frame.pixels, face, track, vectors[place].astype(np.float32))
+                self._measure(frame, face, track, vectors[place].astype(np.float32))
 
-    def _measure(self, pixels: NDArray[np.uint8], face: DetectedFace, track: int, vector: NDArray[np.float32]) -> None:
-        seen = self._as_seen(pixels, face)
+    def _measure(self, frame: Frame, face: DetectedFace, track: int, vector: NDArray[np.float32]) -> None:
+        seen = self._as_seen(frame.pixels, face)
         assert seen is not None
         side = side_in_photo(face.landmarks, self._how.embedder.preprocessing.template)
         sharp = sharpness(seen)
         row = len(self._embedded)
         self._embedded.append((len(self._faces) - 1, side, sharp, vector))
-        best = self._best.setdefault(track, [])
+        kept = self._best.setdefault(track, [])
         weight = min(side, sharp) * float(np.linalg.norm(vector))
-        if len(best) < CROPS or weight > best[-1][0]:
+        # The new one takes the place of one of about the same time, otherwise of the least.
+        near = [one for one in kept if abs(one.seconds - frame.seconds) < APART]
+        rivals = near or (kept if len(kept) == CROPS else [])
+        if all(weight > one.weight for one in near) and (not rivals or weight > min(one.weight for one in rivals)):
+            gone = near or sorted(rivals, key=lambda one: one.weight)[:1]
             picture = jpeg(seen)
             assert picture is not None
-            self._best[track] = sorted([*best, (weight, row, picture)], key=lambda one: -one[0])[:CROPS]
+            self._best[track] = [*(one for one in kept if one not in gone), _Crop(weight, frame.seconds, row, picture)]
 
     def _as_seen(self, pixels: NDArray[np.uint8], face: DetectedFace) -> NDArray[np.uint8] | None:
         form = self._how.embedder.preprocessing
@@ -160,7 +176,7 @@ class _Part:
         """Return the part."""
         numbers, seconds, asked = zip(*self._frames, strict=True)
         faces = [face for *_, face in self._faces]
-        crops = sorted((row, picture) for best in self._best.values() for _, row, picture in best)
+        crops = sorted((one.row, one.jpeg) for kept in self._best.values() for one in kept)
         return VideoFaces(
             np.array(numbers, dtype=np.int64),
             np.array(seconds, dtype=np.float64),

@@ -75,6 +75,7 @@ def test_a_video_becomes_tracks_tables_and_a_page(
     assert [track["track"] for track in found["tracks"]] == [0, 1]
     assert found["frames"] == 24 and found["faults"] == []
     first, second = found["tracks"]
+    assert len(first["best_times"]) == 3 and min(np.diff(first["best_times"])) >= 0.5
     assert first["start"] == 0 and 0.4 <= second["start"] < 0.9 and first["end"] == pytest.approx(23 / 12.5)
     with (out / "tracks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
