@@ -36,7 +36,7 @@ def parser() -> Parser:
     command = Parser(prog="python -m experiments.video_tracks", description=__doc__)
     add = command.add_argument
     add("--model", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
-    add("--people", type=int, default=48, help="who walk, every third a stranger")
+    add("--people", type=int, default=48, help="number of people who walk, every third a stranger")
     add("--seed", type=int, default=0, help="of everything that is rendered")
     add("--data", type=Path, metavar="DIR", help="folder for what is rendered and found (default: kept nowhere)")
     add("--calibration", type=Path, metavar="FILE", help="of evaluation.calibrate, for decisions (default: none)")
