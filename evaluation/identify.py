@@ -30,8 +30,16 @@ def parser() -> Parser:
     add("--gallery", type=Path, required=True, metavar="DIR|FILE", help="a folder of people, or an enrolment file")
     add("--photos", type=Path, metavar="DIR", help="folder of photos to identify the faces of (default: none)")
     add("--video", type=Path, metavar="FILE", help="a video to follow and identify the faces of (default: none)")
-    add("--search-every", type=float, default=0.3, metavar="SECONDS", help="between searches of whole frames; 0: all")
-    add("--smallest", type=float, default=10, metavar="PIXELS", help="width of the smallest face looked for in a video")
+    add(
+        "--search-every",
+        type=float,
+        default=0.3,
+        metavar="SECONDS",
+        help="seconds between searches of whole frames; 0: all",
+    )
+    add(
+        "--smallest", type=float, default=10, metavar="PIXELS", help="pixels of the smallest face looked for in a video"
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the tables, the page and the enrolment")
     add("--add", type=Path, metavar="DIR", help="folder of people to add to the enrolment (default: none)")
     add("--remove", nargs="+", default=[], metavar="NAME", help="people to remove from the enrolment (default: none)")
