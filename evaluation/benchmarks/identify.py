@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -40,6 +40,7 @@ from training.networks.backbones import build_backbone
 _WALKS = (((24, 32), (0.15, 0.3)), ((30, 38), (0.45, 0.55)), ((40, 50), (0.75, 0.85)))
 _NUMBERS = (4, 104, 3)
 _PROBES = 20
+_OF_A_FACE = ("open the gallery", "search", "decide")
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,19 @@ class Stages:
 
     Attributes:
         seconds: by stage, in all.
+        core_seconds: by stage, time of cores, which other work beside does not lengthen much.
         times: by stage, how often it was done.
         frames: of the video.
         rate: frames a second of the whole.
+        core_seconds_a_frame: of the whole.
     """
 
     seconds: dict[str, float]
+    core_seconds: dict[str, float]
     times: dict[str, int]
     frames: int
     rate: float
+    core_seconds_a_frame: float
 
 
 def bench_identify(options: Any, folder: Path) -> None:
@@ -100,14 +105,16 @@ def bench_identify(options: Any, folder: Path) -> None:
         lambda run: f"{run.rate:.1f} frames/s",
     )["video"]
     rows = []
-    for stage in runs[0].seconds:
-        each = [1000 * run.seconds[stage] / max(run.times[stage], 1) for run in runs]
-        once = stage.endswith("gallery")
-        frame = "" if once else f"{median(1000 * run.seconds[stage] / run.frames for run in runs):.2f}"
-        count = f"{runs[0].times[stage]:,}"
-        rows.append((stage, count, f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})", frame))
-    print_table(("stage", "times", "ms each: median (least to most)", "ms a frame"), rows)
+    for stage, times in runs[0].times.items():
+        each = [1000 * run.seconds[stage] / run.times[stage] for run in runs]
+        cores = median(1000 * run.core_seconds[stage] / run.times[stage] for run in runs)
+        a_frame = median(1000 * run.core_seconds[stage] / run.frames for run in runs)
+        of_video = "" if stage in _OF_A_FACE else f"{a_frame:.2f}"
+        spread = f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+        rows.append((stage, f"{times:,}", spread, f"{cores:.2f}", of_video))
+    print_table(("stage", "times", "ms each: median (least to most)", "core ms each", "core ms a frame"), rows)
     rates = [run.rate for run in runs]
+    cores = 1000 * median(run.core_seconds_a_frame for run in runs)
     about = {
         "model": task.model or f"{task.backbone}, random",
         "size": task.size,
@@ -119,21 +126,23 @@ def bench_identify(options: Any, folder: Path) -> None:
     }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     print(f"the whole, frames/s: {median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})")
-    figures = [{"seconds": run.seconds, "times": run.times, "rate": run.rate} for run in runs]
-    write_figures(options.out, "identify.json", {**about, "runs": figures})
+    print(f"core ms a frame of the whole: {cores:.0f}")
+    write_figures(options.out, "identify.json", {**about, "runs": [asdict(run) for run in runs]})
 
 
 class _Clock:
-    """Seconds and number of times of each stage."""
+    """Seconds, time of cores, and number of times of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cores: dict[str, float] = {}
         self.times: dict[str, int] = {}
 
     @contextmanager
     def __call__(self, stage: str, times: int = 1) -> Iterator[None]:
-        start = time.perf_counter()
+        start, cores = time.perf_counter(), time.process_time()
         yield
+        self.cores[stage] = self.cores.get(stage, 0.0) + time.process_time() - cores
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
         self.times[stage] = self.times.get(stage, 0) + times
 
@@ -149,10 +158,10 @@ def measure(task: Task) -> Stages:
     vectors = _stages(task, how, clock, search)
     _decisions(task, vectors, clock)
     with TemporaryDirectory() as work:
-        start = time.perf_counter()
-        faces = watch(task.video, how, search, Path(work)).faces
-        seconds = time.perf_counter() - start
-    return Stages(clock.seconds, clock.times, len(faces.frames), len(faces.frames) / seconds)
+        start, cores = time.perf_counter(), time.process_time()
+        frames = len(watch(task.video, how, search, Path(work)).faces.frames)
+        cores, seconds = time.process_time() - cores, time.perf_counter() - start
+    return Stages(clock.seconds, clock.cores, clock.times, frames, frames / seconds, cores / frames)
 
 
 def _stages(task: Task, how: Measuring, clock: _Clock, search: Search) -> NDArray[np.float32]:

@@ -66,3 +66,4 @@ def test_stages_from_a_video_to_decisions(tmp_path: Path, command: Callable, ref
     assert 20 <= run["times"]["embed"] == run["times"]["align"] == run["times"]["sharpness"] <= 30
     assert run["times"]["find: near tracks"] > 50
     assert all(seconds > 0 for seconds in run["seconds"].values())
+    assert run["core_seconds"].keys() == run["seconds"].keys() and run["core_seconds_a_frame"] > 0
