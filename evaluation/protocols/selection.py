@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.lists.ijb_lists import read_ijb_lists, read_search_lists
 from evaluation.lists.text_lists import find_folder, find_list, has_folder
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import PictureEmbedder
 from evaluation.protocols import (
     bin_pairs,
     ijb,
+    ijb_search,
     lfw,
     orl,
     own_pairs,
@@ -90,7 +92,7 @@ def plan(given: ProtocolOptions) -> tuple[dict[str, Run], dict[str, str]]:
     if given.xqlfw:
         found[XQLFW] = ("", _xqlfw(given, given.xqlfw))
     if given.ijb:
-        found["IJB 1:1"] = ("", _ijb(given, given.ijb))
+        found |= _ijb(given, given.ijb)
     own = {own_people.PROTOCOL: _own_people(given), own_pairs.PROTOCOL: _own_pairs(given)}
     # Nobody misses a report of people whom nobody named.
     found |= {protocol: ("", run) for protocol, run in own.items() if run}
@@ -158,9 +160,17 @@ def _xqlfw(given: ProtocolOptions, root: Path) -> Run:
     return lambda model: own_pairs.measure(data, model, sizes=given.sizes or (), match_gallery=given.match_gallery)
 
 
-def _ijb(given: ProtocolOptions, root: Path) -> Run:
-    data = ijb.read(root)
-    return lambda model: ijb.measure(data, model, sizes=given.sizes or ())
+def _ijb(given: ProtocolOptions, root: Path) -> dict[str, tuple[str, Run | None]]:
+    """IJB's pairs, and its search where its lists are there."""
+    lists = read_ijb_lists(root)
+    search, sizes = read_search_lists(root, lists), given.sizes or ()
+    return {
+        "IJB 1:1": ("", lambda model: ijb.measure(lists, model, sizes=sizes)),
+        "IJB 1:N": (
+            "--ijb, a folder with meta/ijbc_1N_gallery_G1.csv",
+            (lambda model: ijb_search.measure(lists, search, model, sizes=sizes)) if search else None,
+        ),
+    }
 
 
 def _bin_pairs(given: ProtocolOptions, data: bin_pairs.Data) -> Run:
