@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.synthetic.layouts import LAYOUTS
+from pipeline.synthetic.layouts import survface
 from pipeline.synthetic.write import write_layout
 from shards.command import UserError
 
@@ -30,7 +30,7 @@ def rendered_verification_set(folder: Path, pictures: int, pairs: int, *, worker
         UserError: the folder holds something else.
     """
     people = -(-pictures // _PHOTOS)
-    layout = LAYOUTS["survface"](max(2, people), _PHOTOS, 0)
+    layout = survface(max(2, people), _PHOTOS, 0)
     jobs = [job for job in layout.jobs if job.path.startswith(_FOLDER)][:pictures]
     paths = [folder / job.path for job in jobs]
     there = {path.name for path in (folder / _FOLDER).iterdir()} if (folder / _FOLDER).is_dir() else set()

@@ -11,7 +11,7 @@ from pathlib import Path
 from shards.command import Parser, run
 from shards.cores import usable_cores
 
-_LAYOUTS = ["vggface2", "lfw", "scface", "survface", "tinyface"]
+_LAYOUTS = ["vggface2", "lfw", "scface", "survface", "tinyface", "xqlfw", "ijbc", "bin"]
 
 
 def parser() -> Parser:

@@ -4,9 +4,8 @@ A layout is a list of `Job`s (which picture of whom, taken how, stored where) an
 from their landmarks. People of one layout never appear in another, nor training people in a test set.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -55,12 +54,16 @@ class Job:
 
 @dataclass(frozen=True)
 class LandmarkList:
-    """A landmark CSV to write: its path, its rows (name in the list, path of the picture), and its form."""
+    """A landmark list to write: its path, its rows (name in the list, path of the picture), and its form.
+
+    With scores, one a row, it has IJB's form: name, points and score with spaces between.
+    """
 
     path: str
     rows: tuple[tuple[str, str], ...]
     header: bool = False
     final_newline: bool = True
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,15 @@ class MatFile:
 
 
 @dataclass(frozen=True)
+class BinFile:
+    """A `.bin` file to write: its path, paths of pairs, whose faces are aligned, and whether they show one person."""
+
+    path: str
+    pairs: tuple[tuple[str, str], ...]
+    same: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
 class Layout:
     """Everything of one data set."""
 
@@ -80,9 +92,11 @@ class Layout:
     mats: tuple[MatFile, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
     videos: tuple[WalkVideo, ...] = ()
+    bins: tuple[BinFile, ...] = ()
 
 
-def _rng(seed: int, *place: int) -> np.random.Generator:
+def stream(seed: int, *place: int) -> np.random.Generator:
+    """Return the random numbers of one place in a layout."""
     return np.random.default_rng(np.random.SeedSequence((seed, _PLAN_STREAM, *place)))
 
 
@@ -104,7 +118,7 @@ def vggface2(identities: int, photos: int, seed: int) -> Layout:
         rows = []
         for number in range(count):
             for photo in range(photos):
-                rng = _rng(seed, _PEOPLE[f"vggface2/{split}"] + number, photo)
+                rng = stream(seed, _PEOPLE[f"vggface2/{split}"] + number, photo)
                 width = int(rng.integers(200, 401))
                 shot = portrait(rng, width, int(width * rng.uniform(1.2, 1.3)))
                 name = f"n{first + number:06d}/{photo // 3 + 1:04d}_{photo % 3 + 1:02d}"
@@ -127,17 +141,17 @@ def lfw(identities: int, photos: int, seed: int) -> Layout:
         names.append(name)
         for photo in range(photos):
             person = _PEOPLE["lfw"] + number
-            rng = _rng(seed, person, photo)
+            rng = stream(seed, person, photo)
             centre = (125 + rng.normal(0, 2.5), 108 + rng.normal(0, 3))
             shot = Shot(250, 250, 45 + rng.normal(0, 2.5), centre)
             path = f"{name}/{name}_{photo + 1:04d}.jpg"
             jobs.append(Job(f"LFW/lfw/{path}", person, photo, shot, 90))
             rows.append((path, f"LFW/lfw/{path}"))
-    pairs = _lfw_pairs(names, photos, _rng(seed, _PEOPLE["lfw"]))
+    pairs = lfw_pairs(names, photos, stream(seed, _PEOPLE["lfw"]))
     return Layout(jobs, (LandmarkList("lists/LFW.csv", tuple(rows)),), texts=(("lists/lfw_pairs.txt", pairs),))
 
 
-def _lfw_pairs(names: list[str], photos: int, rng: np.random.Generator) -> str:
+def lfw_pairs(names: list[str], photos: int, rng: np.random.Generator) -> str:
     """Draw pairs.txt: ten folds of people of their own where there are enough, as many pairs of each kind."""
     folds = max(1, min(10, len(names) // 2))
     members = [[int(m) for m in part] for part in np.array_split(rng.permutation(len(names)), folds)]
@@ -165,7 +179,7 @@ def scface(identities: int, photos: int, seed: int) -> Layout:
     rows: dict[str, list[tuple[str, str]]] = {"frontal": [], "1": [], "2": [], "3": []}
     for subject in range(1, identities + 1):
         person = _PEOPLE["scface"] + subject
-        rng = _rng(seed, person)
+        rng = stream(seed, person)
         eyes = _SCFACE_EYES["frontal"] * float(np.exp(rng.normal(0, 0.03)))
         name = f"mugshot_frontal_original_all/{subject:03d}_frontal.jpg"
         mugshot = Shot(1200, 1600, eyes, (600.0, 640.0), roll_sd=1.5, turn=0.1, wear=0.4)
@@ -203,7 +217,7 @@ def survface(identities: int, photos: int, seed: int) -> Layout:
 
     def shoot(folder: str, group: str, number: int, photo: int, name: str | None = None) -> str:
         person = _PEOPLE[f"survface/{group}"] + number
-        rng = _rng(seed, person, photo)
+        rng = stream(seed, person, photo)
         stem = name or f"{number + 1}_cam{photo % 4 + 1}_{photo + 1}.jpg"
         jobs.append(Job(f"{top}/{folder}/{stem}", person, photo, _surveillance(rng), int(rng.integers(60, 90))))
         return stem
@@ -216,7 +230,7 @@ def survface(identities: int, photos: int, seed: int) -> Layout:
         [shoot(f"{verification}/verification_images", "verification", number, k) for k in range(max(2, photos))]
         for number in range(identities)
     ]
-    rng = _rng(seed, _PEOPLE["survface/verification"])
+    rng = stream(seed, _PEOPLE["survface/verification"])
     positive = [(own[i], own[j]) for own in names for i in range(len(own)) for j in range(i + 1, len(own))]
     positive = [positive[row] for row in rng.permutation(len(positive))[:5320]]
     negative: list[tuple[str, str]] = []
@@ -251,7 +265,7 @@ def tinyface(identities: int, photos: int, seed: int) -> Layout:
 
     def shoot(folder: str, group: str, number: int, photo: int) -> str:
         person = _PEOPLE[f"tinyface/{group}"] + number
-        rng = _rng(seed, person, photo)
+        rng = stream(seed, person, photo)
         name = f"{number + 1}_{photo + 1}.jpg"
         jobs.append(Job(f"TinyFace/{folder}/{name}", person, photo, _surveillance(rng), int(rng.integers(70, 95))))
         return name
@@ -276,21 +290,3 @@ def tinyface(identities: int, photos: int, seed: int) -> Layout:
 def _pairs_mat(path: str, what: str, pairs: Iterable[tuple[str, str]]) -> MatFile:
     names, owners = zip(*pairs, strict=True)
     return MatFile(path, {f"{what}_set": list(names), f"{what}_ids": list(owners)})
-
-
-LAYOUTS: dict[str, Callable[[int, int, int], Layout]] = {
-    "vggface2": vggface2,
-    "lfw": lfw,
-    "scface": scface,
-    "survface": survface,
-    "tinyface": tinyface,
-}
-
-
-def folder_of(layout: str) -> Path:
-    """Return the folder that a layout's pictures lie in, below the output folder."""
-    return Path(
-        {"vggface2": "VGGFace2", "lfw": "LFW", "scface": "SCface", "survface": "QMUL-SurvFace", "video": "Video"}.get(
-            layout, "TinyFace"
-        )
-    )

@@ -1,6 +1,7 @@
 """Writer of a synthetic data set: renders its photos on all cores and writes its lists."""
 
 import multiprocessing
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,9 +16,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.alignment.align import align
 from pipeline.sources.landmark_list import HEADER
 from pipeline.synthetic.identity import Identity, make_identity
-from pipeline.synthetic.layouts import LAYOUTS, Job, LandmarkList, Layout, MatFile, folder_of
+from pipeline.synthetic.layouts import (
+    BinFile,
+    Job,
+    LandmarkList,
+    Layout,
+    MatFile,
+    lfw,
+    scface,
+    survface,
+    tinyface,
+    vggface2,
+)
+from pipeline.synthetic.pair_sets import bin_set, ijbc, xqlfw
 from pipeline.synthetic.render import photo_generator, render
 from pipeline.synthetic.video_layout import video
 from pipeline.synthetic.walks import WalkVideo, write_walk_video
@@ -25,6 +39,19 @@ from shards.command import UserError
 from shards.writer import write_atomically
 
 _CHUNK = 64
+_BIN_SIZE, _BIN_QUALITY = 112, 95
+LAYOUTS: dict[str, tuple[str, Callable[[int, int, int], Layout]]] = {
+    "vggface2": ("VGGFace2", vggface2),
+    "lfw": ("LFW", lfw),
+    "scface": ("SCface", scface),
+    "survface": ("QMUL-SurvFace", survface),
+    "tinyface": ("TinyFace", tinyface),
+    "xqlfw": ("XQLFW", xqlfw),
+    "ijbc": ("IJBC", ijbc),
+    "bin": ("BIN", bin_set),
+    "video": ("Video", video),
+}
+"""The folder of each layout below the output folder, and its plan."""
 _Part = TypeVar("_Part")
 _Done = TypeVar("_Done")
 
@@ -34,7 +61,7 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
 
     Args:
         out: folder below which the data set's own folder and `lists/` appear.
-        layout: a name in `LAYOUTS`, or "video".
+        layout: a name in `LAYOUTS`.
         identities: number of people.
         photos: photos of each, where the layout leaves it open.
         seed: of everything; the same seed gives the same bytes.
@@ -48,10 +75,11 @@ def write_dataset(out: Path, layout: str, *, identities: int, photos: int, seed:
     """
     if identities < 2 or photos < 2:
         raise UserError(f"{identities} identities with {photos} photos; give at least 2 of each")
-    target = out / folder_of(layout)
+    folder, planned = LAYOUTS[layout]
+    target = out / folder
     if target.exists():
         raise UserError(f"{target} exists already; name a new folder for --out")
-    plan = (video if layout == "video" else LAYOUTS[layout])(identities, photos, seed)
+    plan = planned(identities, photos, seed)
     try:
         write_layout(out, plan, layout, seed, workers)
         frames = sum(_map(partial(_render_videos, out, seed), [[one] for one in plan.videos], workers))
@@ -119,11 +147,29 @@ def _write_lists(out: Path, plan: Layout, landmarks: dict[str, NDArray[np.float6
         _write(out / listing.path, _landmark_text(listing, landmarks).encode())
     for mat in plan.mats:
         _write_mat(out / mat.path, mat)
+    for one in plan.bins:
+        _write(out / one.path, _bin_bytes(out, one, landmarks))
     for path, text in plan.texts:
         _write(out / path, text.encode())
 
 
+def _bin_bytes(out: Path, bins: BinFile, landmarks: dict[str, NDArray[np.float64]]) -> bytes:
+    """Return the pickle that InsightFace's tools write of such pairs."""
+    faces: dict[str, bytes] = {}
+    for path in dict.fromkeys(path for pair in bins.pairs for path in pair):
+        photo = cv2.imread(str(out / path))
+        assert photo is not None
+        face = align(photo.astype(np.uint8, copy=False), landmarks[path], _BIN_SIZE, "centred")
+        faces[path] = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, _BIN_QUALITY])[1].tobytes()
+    pictures = [faces[path] for pair in bins.pairs for path in pair]
+    return pickle.dumps((pictures, list(bins.same)), protocol=pickle.HIGHEST_PROTOCOL)
+
+
 def _landmark_text(listing: LandmarkList, landmarks: dict[str, NDArray[np.float64]]) -> str:
+    if listing.scores:
+        rows = zip(listing.rows, listing.scores, strict=True)
+        told = (f"{name} {' '.join(f'{v:.3f}' for v in landmarks[path].ravel())} {s:.4f}" for (name, path), s in rows)
+        return "\n".join(told) + "\n"
     lines = [f"{name},{','.join(f'{v:.3f}' for v in landmarks[path].ravel())}" for name, path in listing.rows]
     if listing.header:
         # VGGFace2 quotes its names.

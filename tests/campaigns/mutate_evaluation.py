@@ -18,6 +18,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
     import torch
 
     from evaluation.lists.bin_set import read_bin_set
+    from evaluation.lists.ijb_lists import read_ijb_lists, read_search_lists
     from evaluation.lists.pair_list import read_pair_list
     from evaluation.models.pictures import read_picture
     from evaluation.models.stored_embeddings import StoredEmbeddings
@@ -41,6 +42,14 @@ def readers(scratch: Path) -> dict[str, Reader]:
         pickle.dumps(([b"one", b"two", np.frombuffer(b"four", np.uint8), b"five"], np.array([True, False])))
     )
     own.write_text("anna/1.jpg anna/2.jpg 1\nanna/1.jpg bert/1.jpg 0\n")
+    write_dataset(scratch, "ijbc", identities=4, photos=2, seed=0)
+    write_dataset(scratch, "bin", identities=2, photos=2, seed=0)
+    ijb, rendered = scratch / "IJBC", scratch / "BIN" / "rendered.bin"
+
+    def search() -> object:
+        return read_search_lists(ijb, read_ijb_lists(ijb))
+
+    of_ijb = {path.name: Reader(path, search) for path in sorted((ijb / "meta").iterdir())}
     picture = next((scratch / "LFW").rglob("*.jpg"))
     return {
         "pairs.txt": Reader(lists / "lfw_pairs.txt", lambda: lfw.read(scratch / "LFW", [lists])),
@@ -53,6 +62,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "embeddings.npz": Reader(vectors, lambda: StoredEmbeddings(vectors)),
         "set.bin": Reader(bins, lambda: read_bin_set(bins)),
         "own pairs.txt": Reader(own, lambda: read_pair_list(own)),
+        **of_ijb,
+        "rendered.bin": Reader(rendered, lambda: read_bin_set(rendered)),
         "picture.jpg": Reader(picture, lambda: read_picture(picture)),
     }
 

@@ -12,6 +12,7 @@ import torch
 from evaluation import __main__ as command
 from evaluation import table
 from pipeline.sources.datasets import orl_photos
+from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from tests.evaluation.people import write_people
 from training.networks.backbones import build_backbone
@@ -121,6 +122,24 @@ def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytes
     assert found["few.bin"][:2] == ["accuracy with mirror images", "accuracy without mirror images"]
     with pytest.raises(UserError, match="--flip with --bin or --ijb"):
         run(monkeypatch, "--checkpoint", checkpoint, *words, "--flip")
+
+
+def test_rendered_sets_that_every_paper_reports(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layout in ("xqlfw", "ijbc", "bin"):
+        write_dataset(tmp_path, layout, identities=4, photos=3, seed=1)
+    data = ("--xqlfw", tmp_path / "XQLFW", "--ijb", tmp_path / "IJBC", "--bin", tmp_path / "BIN" / "rendered.bin")
+    words = (*data, "--landmarks", tmp_path / "lists" / "XQLFW.csv", "--out", tmp_path / "report")
+    run(monkeypatch, "--checkpoint", checkpoint, *words)
+    protocols = json.loads((tmp_path / "report" / "results.json").read_text())["protocols"]
+    found = {one["protocol"]: one["results"][0] for one in protocols}
+    assert list(found) == ["XQLFW", "IJB-C 1:1", "IJB-C 1:N", "rendered.bin"]
+    assert not any(one["missing"] or one["incomplete"] for one in found.values())
+    assert found["XQLFW"]["alignment"]["not_found"] == 0
+    assert found["IJB-C 1:1"]["counts"] == {"faces": 36, "templates": 12, "pairs": 88, "pairs left out": 0}
+    assert found["IJB-C 1:N"]["counts"]["probes"] == 8
+    assert found["rendered.bin"]["counts"]["pairs"] == 24
 
 
 @pytest.mark.parametrize(
