@@ -27,6 +27,7 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import of_gallery
 from evaluation.models.preparation import require_template
 from evaluation.scoring.media_templates import media_templates
 from evaluation.scoring.pairs import reduced_sizes, too_few
@@ -50,13 +51,18 @@ def measure(lists: IjbLists, search: SearchLists, embedder: PictureEmbedder, *, 
     Raises:
         UserError: the checkpoint's template does not fit.
     """
-    require_template(embedder.preprocessing, lists.name)
+    for model in (embedder, of_gallery(embedder)):
+        require_template(model.preprocessing, lists.name)
     lows, notes = reduced_sizes(sizes, embedder.preprocessing.size)
     faults: dict[str, str] = {}
     everything = [*search.galleries, search.probes]
     used = _of_templates(lists, np.unique(np.concatenate([one.templates for one in everything])))
     numbers, full = media_templates(used, embedder, None, faults)
-    galleries = [_Side.of(one, numbers, full) for one in search.galleries]
+    enrolled = (numbers, full)
+    if of_gallery(embedder) is not embedder:
+        in_galleries = np.concatenate([one.templates for one in search.galleries])
+        enrolled = media_templates(_of_templates(lists, in_galleries), of_gallery(embedder), None, faults)
+    galleries = [_Side.of(one, *enrolled) for one in search.galleries]
     together = _Side.joined(galleries)
     figures: list[Figure] = []
     curves: list[Curve] = []

@@ -25,10 +25,11 @@ from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcom
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
 from evaluation.models.pictures import Picture
-from evaluation.models.preparation import aligned, require_template
+from evaluation.models.preparation import aligned, require_template, whole
 from evaluation.scoring.both_ways import NOTE, both_ways
+from evaluation.scoring.dataset_part import of_found
 from evaluation.scoring.discarding import NORM, discarded_pairs, norms
-from evaluation.scoring.faces import list_source
+from evaluation.scoring.faces import NotFound, list_source
 from evaluation.scoring.mistakes import worst_pairs
 from evaluation.scoring.pairs import PairScores, fold_figure, reduced_sizes, score_pairs
 from evaluation.scoring.published import LFW as PUBLISHED
@@ -42,22 +43,43 @@ PUBLISHED_PAIRS, PUBLISHED_SIZE = 6_000, 128
 
 @dataclass(frozen=True)
 class Data:
-    """The photos, where their landmarks are and come from, and the pairs whose photos have any."""
+    """The photos, where their landmarks are and come from, and the pairs.
+
+    Attributes:
+        folder: of the photos.
+        landmarks: of the photos in which a face was found.
+        pairs: whose photos can be compared.
+        lost: pairs of which a photo has no landmarks and counts as an error.
+        without: reason by name, of photos without landmarks.
+        alignment: where the landmarks come from.
+    """
 
     folder: PictureFolder
     landmarks: Landmarks
-    listed: int
     pairs: tuple[LfwPair, ...]
+    lost: tuple[LfwPair, ...]
     without: dict[str, str]
     alignment: Alignment
 
+    @property
+    def listed(self) -> int:
+        """Number of all pairs."""
+        return len(self.pairs) + len(self.lost)
 
-def read(root: Path, lists: Sequence[Path]) -> Data:
+    def picture(self, name: str, form: Preprocessing, low: int | None) -> Picture:
+        """Return a photo: aligned where its landmarks are known, else whole."""
+        points = self.landmarks.points.get(name)
+        path = self.folder.path(name)
+        return whole(name, path, form, low) if points is None else aligned(name, path, points, form, low)
+
+
+def read(root: Path, lists: Sequence[Path], not_found: NotFound = "error") -> Data:
     """Read the lists.
 
     Args:
         root: folder `LFW`.
         lists: folders searched for `LFW.csv` and `lfw_pairs.txt` before the data set's own.
+        not_found: what a photo becomes that the landmark list has no face of.
 
     Raises:
         UserError: the folder or a list does not fit.
@@ -74,13 +96,17 @@ def read(root: Path, lists: Sequence[Path]) -> Data:
         if name not in landmarks.points
     }
     usable = tuple(pair for pair in pairs if pair.left not in without and pair.right not in without)
+    lost = tuple(pair for pair in pairs if pair.left in without or pair.right in without)
     if not usable:
         raise UserError(
             f"none of {len(pairs):,} pairs of {pair_path} has landmarks in {landmark_path}; expected lists of one set"
         )
     asked = len({name for pair in pairs for name in (pair.left, pair.right)})
-    alignment = Alignment("landmark list", *list_source(landmark_path), asked, len(without), "pairs left out")
-    return Data(PictureFolder(folder), landmarks, len(pairs), usable, without, alignment)
+    became = "errors" if not_found == "error" else "whole pictures"
+    alignment = Alignment("landmark list", *list_source(landmark_path), asked, len(without), became)
+    if not_found == "whole":
+        usable, lost, without = tuple(pairs), (), {}
+    return Data(PictureFolder(folder), landmarks, usable, lost, without, alignment)
 
 
 def measure(
@@ -112,20 +138,25 @@ def measure(
     left_out = 0
     for low, first, second in zip(lows, matched, reduced, strict=True):
         size = low or form.size
-        scored = score_pairs(first, left.rows, second, right.rows)
+        found = score_pairs(first, left.rows, second, right.rows)
+        scored = _with_lost(data, found)
         # A file of embeddings may lack the pictures of one size only.
         left_out = max(left_out, data.listed - len(scored.rows))
-        used = [data.pairs[row] for row in scored.rows]
-        same = np.array([pair.same for pair in used], dtype=bool)
-        figures.append(_figure(size, low is None, scored, used, published=not match_gallery))
+        everything = [*data.pairs, *data.lost]
+        of_all = [everything[row] for row in scored.rows]
+        figures.append(_figure(size, low is None, scored, of_all, published=not match_gallery))
         values.append(figures[-1].value)
         if low is None and (swap := swapped(embedder)):
             (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
-            other_way = score_pairs(one, left.rows, two, right.rows)
-            of_other = _figure(size, True, other_way, [data.pairs[row] for row in other_way.rows], published=False)
+            other_way = _with_lost(data, score_pairs(one, left.rows, two, right.rows))
+            of_other = _figure(size, True, other_way, [everything[row] for row in other_way.rows], published=False)
             figures[-1:] = both_ways(figures[-1:], [of_other])
             values[-1] = figures[-3].value
             notes += (NOTE,)
+        used = [data.pairs[row] for row in found.rows]
+        if data.lost:
+            figures += of_found([_figure(size, low is None, found, used, published=False)])
+        scored, same = found, np.array([pair.same for pair in used], dtype=bool)
         curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
         kinds = {"one person": scored.scores[same], "two people": scored.scores[~same]}
         curves += score_curves(f"{size} px", kinds)
@@ -177,7 +208,13 @@ class _Side:
 
 
 def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:
-    return [aligned(name, data.folder.path(name), data.landmarks.points[name], form, low) for name in names]
+    return [data.picture(name, form, low) for name in names]
+
+
+def _with_lost(data: Data, scored: PairScores) -> PairScores:
+    """Add the pairs of which a photo has no face: those of one person as errors, those of two are left out."""
+    rows = [len(data.pairs) + number for number, pair in enumerate(data.lost) if pair.same]
+    return scored.with_misses(rows, len(data.lost) - len(rows))
 
 
 def _embed(

@@ -19,6 +19,7 @@ from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
+from evaluation.models.watching import LEFT_OUT
 from evaluation.scoring.discarding import NORM, discarded_probes, norms
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.pairs import reduced_sizes, verification_figures
@@ -64,29 +65,39 @@ def measure(
     is_first = np.array([path.stem == "1" for _, path, _ in photos])
     low_sizes, notes = reduced_sizes(sizes, form.size)
     pictures = {size: _pictures(photos, form, size) for size in (*low_sizes, form.size)}
-    embedded = _embed(embedder, pictures)
-    enrolled, in_gallery = pictures, embedded
+    enrolled = pictures
+    embedded, faults = _embed(embedder, pictures)
+    in_gallery = embedded
     if of_gallery(embedder) is not embedder:
         # Every photo meets every other one, so that at full size both ways are in it.
         asked = list(pictures) if match_gallery else [form.size]
         enrolled = {size: _pictures(photos, gallery_form, None if size == form.size else size) for size in asked}
-        in_gallery = _embed(of_gallery(embedder), enrolled)
+        in_gallery, of_enrolled = _embed(of_gallery(embedder), enrolled)
+        faults |= of_enrolled
+    kept = np.flatnonzero(np.all([part.usable for part in (*embedded.values(), *in_gallery.values())], axis=0))
+    people, is_first = people[kept], is_first[kept]
+    pictures, enrolled = _of_rows(pictures, kept), _of_rows(enrolled, kept)
+    embedded, in_gallery = (
+        {size: Embedded(part.vectors[kept], {}) for size, part in parts.items()} for parts in (embedded, in_gallery)
+    )
+    # A probe whose person has no photo left in the gallery has nobody to be identified as.
+    is_probe = ~is_first & np.isin(people, people[is_first])
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
     for size, reduced in embedded.items():
         full = size if match_gallery else form.size
         gallery = in_gallery[full]
-        ranked = mated_ranks(reduced.vectors[~is_first], people[~is_first], gallery.vectors[is_first], people[is_first])
-        interval = bootstrap_over_people(ranked.within(1), people[~is_first])
+        ranked = mated_ranks(reduced.vectors[is_probe], people[is_probe], gallery.vectors[is_first], people[is_first])
+        interval = bootstrap_over_people(ranked.within(1), people[is_probe])
         figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
         positives, negatives, both = _pairs(gallery, reduced, people)
         figures += verification_figures(positives, negatives, both, FARS, prefix=f"{size} px: ")
         curves += roc_curve(f"{size} px", positives, negatives)
         curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
-        curves += discarded_probes(f"{size} px", ranked.ranks != 1, {NORM: norms(reduced.vectors[~is_first])})
+        curves += discarded_probes(f"{size} px", ranked.ranks != 1, {NORM: norms(reduced.vectors[is_probe])})
         if size == min(embedded):
-            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_first)
+            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_probe, is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
     chance = 1 / len(ORL_HELD_OUT_PEOPLE)
@@ -95,6 +106,8 @@ def measure(
         tuple(figures),
         tuple(curves),
         {"people": len(ORL_HELD_OUT_PEOPLE), "photos": len(photos)},
+        missing=tuple(sorted(faults.items())),
+        incomplete=bool(faults),
         notes=(
             f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
             "ORL faces: AT&T Laboratories Cambridge.",
@@ -112,8 +125,15 @@ def _pictures(photos: Data, form: Preprocessing, size: int | None) -> list[Pictu
     return [aligned(f"{person}/{path.name}", path, points, form, low) for person, path, points in photos]
 
 
-def _embed(embedder: PictureEmbedder, pictures: dict[int, list[Picture]]) -> dict[int, Embedded]:
+def _of_rows(pictures: dict[int, list[Picture]], rows: NDArray[np.int64]) -> dict[int, list[Picture]]:
+    return {size: [shown[row] for row in rows.tolist()] for size, shown in pictures.items()}
+
+
+def _embed(embedder: PictureEmbedder, pictures: dict[int, list[Picture]]) -> tuple[dict[int, Embedded], dict[str, str]]:
     """Embed the pictures of every size, all in one go: a photo is read and aligned once.
+
+    Returns:
+        the embeddings by size, NaN of photos that are left out, and why they are.
 
     Raises:
         UserError: a photo cannot be used.
@@ -121,7 +141,8 @@ def _embed(embedder: PictureEmbedder, pictures: dict[int, list[Picture]]) -> dic
     together = embedder.embed([picture for shown in pictures.values() for picture in shown])
     _require_all(together)
     ends = np.cumsum([len(shown) for shown in pictures.values()]).tolist()
-    return {size: together[end - len(shown) : end] for end, (size, shown) in zip(ends, pictures.items(), strict=True)}
+    parts = {size: together[end - len(shown) : end] for end, (size, shown) in zip(ends, pictures.items(), strict=True)}
+    return parts, together.faults
 
 
 def _mistakes(
@@ -129,9 +150,10 @@ def _mistakes(
     ranked: MatedRanks,
     reduced: Sequence[Picture],
     gallery: Sequence[Picture],
+    is_probe: NDArray[np.bool_],
     is_first: NDArray[np.bool_],
 ) -> list[Mistake]:
-    probes, first = np.flatnonzero(~is_first), np.flatnonzero(is_first)
+    probes, first = np.flatnonzero(is_probe), np.flatnonzero(is_first)
     return worst_identifications(
         where, ranked, lambda probe: reduced[probes[probe]], lambda _, row: gallery[first[row]]
     )
@@ -139,7 +161,7 @@ def _mistakes(
 
 def _require_all(embedded: Embedded) -> None:
     """Refuse a set of which a photo cannot be used: it is installed as a whole."""
-    if faults := embedded.faults:
+    if faults := {name: reason for name, reason in embedded.faults.items() if reason != LEFT_OUT}:
         name, reason = next(iter(faults.items()))
         raise UserError(
             f"{len(faults)} of the ORL photos cannot be used, such as {name} ({reason}); "

@@ -6,55 +6,31 @@ stands in the picture, then enlarged. Rank-1 identification, without training on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.lists.text_lists import Landmarks, PictureFolder, find_folder, find_list, read_landmark_list
 from evaluation.metrics.curves import cmc_curve, identification_scores
-from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
+from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.gallery_model import of_gallery
 from evaluation.models.pictures import Picture
-from evaluation.models.preparation import aligned, require_template
-from evaluation.scoring.dataset_part import of_empty_parts
+from evaluation.models.preparation import require_template
+from evaluation.protocols.scface_data import DISTANCES, Data, camera, read, subject
+from evaluation.scoring.dataset_part import of_empty_parts, of_found
 from evaluation.scoring.discarding import NORM, SIDE, discarded_probes, norms
-from evaluation.scoring.faces import joined, list_source
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.published import SCFACE as PUBLISHED
 from pipeline.alignment.align import native_size
-from shards.command import UserError
 
+__all__ = ["PROTOCOL", "Data", "measure", "read"]
 PROTOCOL = "SCface"
-DISTANCES = {1: "4.2 m", 2: "2.6 m", 3: "1.0 m"}
 RANKS = (1, 5, 10)
 HALF_FIRST_SUBJECT = 51
 """The half split leaves subjects 1-50 to training and tests subjects 51-130."""
 PUBLISHED_MUGSHOTS, PUBLISHED_PROBES = 130, 650
-# Cameras 6 and 7 are 1 and 5 by infrared light, 8 takes infrared mugshots.
-_INFRARED = {"cam6", "cam7", "cam8"}
-
-
-@dataclass(frozen=True)
-class Data:
-    """The photos with their landmarks: mugshots, and the probes of each distance.
-
-    Attributes:
-        folder: of all photos.
-        mugshots: one a subject.
-        probes: by distance, 1 to 3.
-        counts: what else was found, by what it is.
-        alignment: where the landmarks come from.
-    """
-
-    folder: PictureFolder
-    mugshots: Landmarks
-    probes: dict[int, Landmarks]
-    counts: dict[str, int]
-    alignment: Alignment
 
 
 @dataclass(frozen=True)
@@ -63,10 +39,10 @@ class Probes:
 
     Attributes:
         rows: (P,) their places in the list.
-        people: (P,) who they show.
-        cameras: (P,) which camera took them.
+        people: (P + L,) who they show, those last in whose pictures no face was found.
+        cameras: (P + L,) which camera took them.
         gallery: (G,) places of the usable mugshots in their list.
-        ranked: against those.
+        ranked: (P + L,) against those.
     """
 
     rows: NDArray[np.int64]
@@ -75,40 +51,11 @@ class Probes:
     gallery: NDArray[np.int64]
     ranked: MatedRanks
 
-
-def read(root: Path, lists: Sequence[Path]) -> Data:
-    """Read the lists; infrared pictures in them are left out and counted.
-
-    Args:
-        root: folder `SCface`.
-        lists: folders searched for the `scface_*.csv` lists before the data set's own.
-
-    Raises:
-        UserError: the folder or a list does not fit.
-    """
-    folder = find_folder(root, "SCface_database", "SCface/SCface_database", ".")
-    places = [*lists, root, folder, Path("data")]
-    paths = [find_list(f"scface_{part}.csv", places) for part in ("mugshot", *(f"distance{d}" for d in DISTANCES))]
-    mugshots, *of_distances = (read_landmark_list(path) for path in paths)
-    found = dict(zip(DISTANCES, of_distances, strict=True))
-    infrared = {name for listed in found.values() for name in listed.names if _camera(name) in _INFRARED}
-    probes = {d: _without(listed, infrared) for d, listed in found.items()}
-    for distance, part in probes.items():
-        if not part.points:
-            raise UserError(
-                f"scface_distance{distance}.csv names no usable picture of cameras 1 to 5; expected 5 of each subject"
-            )
-    listed = set(mugshots.names).union(infrared, *(part.names for part in probes.values()))
-    counts = {"pictures beside that no list names (other cameras)": _unlisted(folder, listed)}
-    if infrared:
-        counts["infrared pictures in the lists, left out"] = len(infrared)
-    alignment = joined(
-        [
-            Alignment("landmark list", *list_source(path), len(part.names), len(part.faults), "pictures left out")
-            for path, part in zip(paths, (mugshots, *probes.values()), strict=True)
-        ]
-    )
-    return Data(PictureFolder(folder), mugshots, probes, counts, alignment)
+    def found(self) -> "Probes":
+        """Return the probes in whose pictures, and in whose people's mugshots, a face was found."""
+        kept = self.ranked.ranks > 0
+        ranked = MatedRanks(**{name: values[kept] for name, values in vars(self.ranked).items()})
+        return Probes(self.rows[kept[: len(self.rows)]], self.people[kept], self.cameras[kept], self.gallery, ranked)
 
 
 def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = False) -> Outcome:
@@ -125,14 +72,13 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
     form, of_mugshots = embedder.preprocessing, of_gallery(embedder)
     for one in (form, of_mugshots.preprocessing):
         require_template(one, PROTOCOL)
-    owners = list(data.mugshots.points)
+    owners, without = data.parted(data.mugshots)
 
     def mugshots(low: int | None) -> list[Picture]:
-        form = of_mugshots.preprocessing
-        return [aligned(n, data.folder.path(n), data.mugshots.points[n], form, low) for n in owners]
+        return [data.picture(data.mugshots, name, of_mugshots.preprocessing, low=low) for name in owners]
 
     gallery = of_mugshots.embed(mugshots(None))
-    missing = {**data.mugshots.faults, **gallery.faults}
+    missing = {name: data.mugshots.faults[name] for name in without} | gallery.faults
     all_figures, half_figures = [], []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
@@ -140,27 +86,30 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
     sizes, rank_1, left_out, parts = [], [], 0, {"the mugshots": int(gallery.usable.sum())}
     for distance, metres in DISTANCES.items():
         landmarks = data.probes[distance]
-        names = list(landmarks.points)
+        names, lost = data.parted(landmarks)
         where = f"d{distance} ({metres})"
-        pictures = [aligned(n, data.folder.path(n), landmarks.points[n], form, native=True) for n in names]
+        pictures = [data.picture(landmarks, name, form, native=True) for name in names]
         probes = embedder.embed(pictures)
         parts[f"the probes at d{distance}"] = int(probes.usable.sum())
-        missing.update({**landmarks.faults, **probes.faults})
+        missing.update({name: landmarks.faults[name] for name in lost} | probes.faults)
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))
         low = max(1, sizes[-1]) if match_gallery and sizes[-1] < form.size else None
         matched = of_mugshots.embed(mugshots(low)) if low else gallery
-        ranked = _rank(names, probes, owners, matched, first_subject=0)
-        left_out += len(landmarks.names) - len(ranked.rows)
+        errors = lost, [subject(name) for name in without]
+        ranked = _rank(names, probes, owners, matched, errors, first_subject=0)
+        left_out += len(landmarks.names) - len(ranked.people)
         of_distance = _figures(where, ranked, None if match_gallery else distance)
         all_figures += of_distance
+        if (ranked.ranked.ranks == 0).any():
+            all_figures += of_found([_rank_figure(f"{where}: rank-{r}", ranked.found(), r) for r in RANKS])
         rank_1.append(of_distance[0].value)
-        half = _rank(names, probes, owners, matched, first_subject=HALF_FIRST_SUBJECT)
+        half = _rank(names, probes, owners, matched, errors, first_subject=HALF_FIRST_SUBJECT)
         half_figures.append(_rank_figure(f"d{distance}, subjects 51-130 only: rank-1", half, 1))
         curves += cmc_curve(where, ranked.ranked.ranks) + identification_scores(where, ranked.ranked)
-        sides = np.array([native_size(landmarks.points[names[row]]) for row in ranked.rows], dtype=np.float64)
+        sides = np.array([data.side(landmarks, names[row]) for row in ranked.rows], dtype=np.float64)
         qualities = {NORM: norms(probes.vectors[ranked.rows]), SIDE: sides}
-        curves += discarded_probes(where, ranked.ranked.ranks != 1, qualities)
+        curves += discarded_probes(where, ranked.ranked.ranks[: len(ranked.rows)] != 1, qualities)
         mistakes += _mistakes(where, ranked, pictures, mugshots(low))
     curves.append(Curve("rank-1", "resolution", np.array(sizes, dtype=float), np.array(rank_1)))
     counts["probes left out"] = left_out
@@ -179,18 +128,32 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
 
 
 def _rank(
-    names: Sequence[str], probes: Embedded, owners: Sequence[str], gallery: Embedded, *, first_subject: int
+    names: Sequence[str],
+    probes: Embedded,
+    owners: Sequence[str],
+    gallery: Embedded,
+    errors: tuple[Sequence[str], Sequence[str]],
+    *,
+    first_subject: int,
 ) -> Probes:
-    """Rank the usable mugshots for the usable probes of subjects from a number on."""
-    subjects = np.array([_subject(name) for name in owners])
-    people = np.array([_subject(name) for name in names])
-    numbers = np.array([int(subject) if subject.isdecimal() else 0 for subject in subjects])
-    kept = np.flatnonzero(gallery.usable & (numbers >= first_subject))
-    # A probe whose mugshot cannot be used has nobody to be identified as: it is left out, not missed.
-    rows = np.flatnonzero(probes.usable & np.isin(people, subjects[kept]))
-    cameras = np.array([_camera(name) for name in names])[rows]
+    """Rank the usable mugshots for subjects from a number on; errors are probes, and subjects, without a face."""
+    subjects = np.array([subject(name) for name in owners])
+    people = np.array([subject(name) for name in names])
+    kept = np.flatnonzero(gallery.usable & _from(subjects, first_subject))
+    # A probe whose mugshot cannot be read has nobody to be identified as: it is left out, not missed.
+    no_mugshot = np.array(errors[1], dtype=np.str_)
+    present = np.concatenate([subjects[kept], no_mugshot[_from(no_mugshot, first_subject)]])
+    rows = np.flatnonzero(probes.usable & np.isin(people, present))
+    lost = [name for name in errors[0] if subject(name) in set(present.tolist())]
+    cameras = np.array([camera(name) for name in [*(names[row] for row in rows.tolist()), *lost]], dtype=np.str_)
     ranked = mated_ranks(probes.vectors[rows], people[rows], gallery.vectors[kept], subjects[kept])
-    return Probes(rows, people[rows], cameras, kept, ranked)
+    shown = np.array([*people[rows].tolist(), *map(subject, lost)], dtype=np.str_)
+    return Probes(rows, shown, cameras, kept, ranked.with_misses(len(lost)))
+
+
+def _from(subjects: NDArray[np.str_], first: int) -> NDArray[np.bool_]:
+    """Return which subjects have a number from `first` on."""
+    return np.array([first == 0 or (one.isdecimal() and int(one) >= first) for one in subjects.tolist()], dtype=bool)
 
 
 def _figures(where: str, probes: Probes, published: int | None) -> list[Figure]:
@@ -202,15 +165,15 @@ def _figures(where: str, probes: Probes, published: int | None) -> list[Figure]:
         published: the distance whose published figure stands beside, None for none.
     """
     figures = [_rank_figure(f"{where}: rank-{rank}", probes, rank, published) for rank in RANKS]
-    for camera in sorted(set(probes.cameras.tolist())):
-        figures.append(_rank_figure(f"{where}, {camera}: rank-1", probes, 1, chosen=probes.cameras == camera))
+    for one in sorted(set(probes.cameras.tolist())):
+        figures.append(_rank_figure(f"{where}, {one}: rank-1", probes, 1, chosen=probes.cameras == one))
     return figures
 
 
 def _rank_figure(
     name: str, probes: Probes, rank: int, distance: int | None = None, chosen: NDArray[np.bool_] | None = None
 ) -> Figure:
-    mine = np.ones(len(probes.rows), dtype=bool) if chosen is None else chosen
+    mine = np.ones(len(probes.people), dtype=bool) if chosen is None else chosen
     known = PUBLISHED[distance] if distance and rank == 1 else None
     paper, rerun = (known.paper, known.rerun) if known else (None, None)
     interval = bootstrap_over_people(probes.ranked.within(rank)[mine], probes.people[mine])
@@ -240,28 +203,3 @@ def _notes(data: Data, sizes: Sequence[int], match_gallery: bool) -> tuple[str, 
     if match_gallery:
         notes.append("Mugshots are reduced to that size; the published figures have them in full.")
     return tuple(notes)
-
-
-def _subject(name: str) -> str:
-    """Return the subject of `.../001_cam1_1.jpg` or `.../001_frontal.jpg`, without leading zeros."""
-    subject = PurePosixPath(name).stem.split("_")[0]
-    return subject.lstrip("0") or "0"
-
-
-def _camera(name: str) -> str:
-    return (PurePosixPath(name).stem.split("_") + ["", ""])[1].lower()
-
-
-def _without(listed: Landmarks, names: set[str]) -> Landmarks:
-    points = {name: points for name, points in listed.points.items() if name not in names}
-    return Landmarks(points, {name: reason for name, reason in listed.faults.items() if name not in names})
-
-
-def _unlisted(folder: Path, listed: set[str]) -> int:
-    """Count pictures of the surveillance cameras that the lists do not name, such as infrared ones."""
-    cameras = folder / "surveillance_cameras_all"
-    if not cameras.is_dir():
-        return 0
-    known = {name.casefold() for name in listed}
-    pictures = (f"{cameras.name}/{p.name}".casefold() for p in cameras.iterdir() if p.suffix.lower() == ".jpg")
-    return sum(name not in known for name in pictures)

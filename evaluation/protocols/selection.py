@@ -102,12 +102,12 @@ def plan(given: ProtocolOptions) -> tuple[dict[str, Run], dict[str, str]]:
 
 
 def _lfw(given: ProtocolOptions, root: Path) -> Run:
-    data = lfw.read(root, given.lists)
+    data = lfw.read(root, given.lists, given.faces.not_found)
     return lambda model: lfw.measure(data, model, sizes=_low_sizes(given), match_gallery=given.match_gallery)
 
 
 def _scface(given: ProtocolOptions, root: Path) -> Run:
-    data = scface.read(root, given.lists)
+    data = scface.read(root, given.lists, given.faces.not_found)
     return lambda model: scface.measure(data, model, match_gallery=given.match_gallery)
 
 

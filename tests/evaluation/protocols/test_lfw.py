@@ -55,6 +55,29 @@ def test_missing_and_unreadable_photos_are_counted_and_named(copy: Path, embedde
     assert outcome.figures[0].n == outcome.counts["pairs in the list"] - outcome.counts["pairs left out"]
 
 
+def test_a_face_that_was_not_found_is_an_error_and_the_others_stand_beside(copy: Path, embedder: Embedder) -> None:
+    lists = copy / "lists"
+    lines = (lists / "LFW.csv").read_text().splitlines(keepends=True)
+    lost = "Rendered_Person_0003/Rendered_Person_0003_0002.jpg"
+    (lists / "LFW.csv").write_text("".join(line for line in lines if not line.startswith(lost)))
+    data = lfw.read(copy / "LFW", [lists])
+    pairs = [(pair.same, lost in (pair.left, pair.right)) for pair in (*data.pairs, *data.lost)]
+    same_lost, other_lost = pairs.count((True, True)), pairs.count((False, True))
+    assert same_lost > 0
+    outcome = lfw.measure(data, embedder, sizes=(8,))
+    named = {figure.name: figure for figure in outcome.figures}
+    for size in (8, SIZE):
+        name = f"accuracy, second photo at {size} px"
+        every, found = named[name], named[f"faces found: {name}"]
+        assert (every.n, found.n) == (len(pairs) - other_lost, len(pairs) - other_lost - same_lost)
+        assert every.value < found.value
+    assert "1 of " in outcome.alignment.sentence
+    assert "which became errors" in outcome.alignment.sentence
+    whole = lfw.measure(lfw.read(copy / "LFW", [lists], "whole"), embedder, sizes=(8,))
+    assert {figure.n for figure in whole.figures} == {len(pairs)}
+    assert "which became whole pictures" in whole.alignment.sentence
+
+
 def test_missing_folders_and_lists_are_named(rendered: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         lfw.read(tmp_path / "nowhere", [])

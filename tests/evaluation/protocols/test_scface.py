@@ -62,6 +62,28 @@ def test_the_half_begins_with_subject_51_and_infrared_pictures_are_left_out(tmp_
         assert numbers[f"d{distance}, subjects 51-130 only: rank-1"] == (4, 1)
 
 
+def test_a_face_that_was_not_found_is_an_error_and_the_others_stand_beside(copy: Path, embedder: Embedder) -> None:
+    """A mugshot and a probe without landmarks: the six probes count as errors, or stand whole."""
+    for name, picture in (("scface_mugshot", "002_frontal"), ("scface_distance1", "003_cam1_1")):
+        path = copy / "lists" / f"{name}.csv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(f"{line.split(',')[0]}{',nan' * 10}" if picture in line else line for line in lines))
+    whole = {
+        f.name: f for f in scface.measure(scface.read(copy / "SCface", [copy / "lists"], "whole"), embedder).figures
+    }
+    outcome = scface.measure(scface.read(copy / "SCface", [copy / "lists"]), embedder)
+    named = {figure.name: figure for figure in outcome.figures}
+    name = "d1 (4.2 m): rank-1"
+    every, found = named[name], named[f"faces found: {name}"]
+    assert (every.n, found.n, whole[name].n) == (25, 19, 25)
+    assert every.value == pytest.approx(found.value * 19 / 25)
+    assert found.paper is None
+    assert f"faces found: {name}" not in whole
+    assert (named["d2 (2.6 m): rank-1"].n, named["faces found: d2 (2.6 m): rank-1"].n) == (25, 20)
+    assert outcome.counts["probes left out"] == 0
+    assert "2 of 80 not found, which became errors" in outcome.alignment.sentence
+
+
 def test_a_distance_that_is_gone_is_named(copy: Path, embedder: Embedder) -> None:
     whole = figures(scface.measure(scface.read(copy / "SCface", [copy / "lists"]), embedder))
     for path in (copy / "SCface" / "SCface_database" / "surveillance_cameras_all").glob("*_2.jpg"):
