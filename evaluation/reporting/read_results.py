@@ -63,7 +63,16 @@ def _report(data: dict[str, Any], draws: Draws) -> Report:
         str(given["precision"]),
     )
     versions = {str(name): str(version) for name, version in data["versions"].items()}
-    return Report(models, outcomes, {}, settings, versions)
+    return Report(models, outcomes, {}, settings, versions, _pairs(data, labels))
+
+
+def _pairs(data: dict[str, Any], labels: list[str]) -> tuple[tuple[int, int], ...] | None:
+    """Return the places of the models that were compared; None where no protocol says it."""
+    for protocol in data["protocols"]:
+        if "differences" in protocol:
+            pairs = ((labels.index(one["model"]), labels.index(one["minus"])) for one in protocol["differences"])
+            return tuple(pairs)
+    return None
 
 
 def _outcome(protocol: str, label: str, result: dict[str, Any], draws: Draws) -> Outcome:

@@ -67,6 +67,7 @@ def test_a_report_reads_back_as_it_was_written(written: dict[str, Path]) -> None
     assert one.figures[0].interval.draws.tolist() == other.figures[0].interval.draws.tolist()
     assert np.isnan(one.figures[1].value)
     assert one.curves[0].y.tolist() == other.curves[0].y.tolist()
+    assert found.compared == expected.compared == ()
     with pytest.raises(UserError, match="no file"):
         read_report(written["a"].parent / "none.json")
 
@@ -77,6 +78,7 @@ def test_the_difference_is_that_of_one_evaluation(written: dict[str, Path], comm
     expected = difference_of(report("b").outcomes["P_1"][0].figures[0], report("a").outcomes["P_1"][0].figures[0])
     assert expected.excludes_zero
     assert "b - a" in done.stdout
+    assert read_report(tmp_path / "both" / "results.json").compared == ((1, 0),)
     data = json.loads((tmp_path / "both" / "results.json").read_text())
     (difference,) = data["protocols"][0]["differences"]
     assert (difference["model"], difference["minus"]) == ("b", "a")
