@@ -5,18 +5,11 @@ and seed, on the ORL faces and on rendered people. The command may be interrupte
 `results.json`, `tables.md` and plots into the folder, and with --page also into a page between its marks.
 """
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
-
-if TYPE_CHECKING:
-    from experiments.aggregate import Summary
-    from experiments.variants import Variant
 
 
 def parser() -> Parser:
@@ -39,53 +32,15 @@ def main() -> None:
     options = parser().parse_args()
     # Each process has one thread of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
-    from experiments.aggregate import summarise
-    from experiments.campaign import complete_results, prepare, run_trials
+    from experiments.report import run_and_report
     from experiments.settings import ablation_of_size
-    from experiments.variants import chosen
-    from shards.lock import locked_output
+    from experiments.variants import CONTRASTS, chosen
 
     variants = chosen(options.variants)
     ablation = ablation_of_size(options.size, options.seeds, options.people)
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
-    options.out.mkdir(parents=True, exist_ok=True)
-    with locked_output(options.out / ".lock", options.out):
-        trials = prepare(ablation, variants, options.out, options.workers)
-        if not options.tables_only:
-            run_trials(trials, options.out, options.workers)
-    results = complete_results(trials, options.out)
-    summaries = []
-    for part in ablation.parts:
-        if found := [one for one in results if one.trial.population == part.name]:
-            summaries.append((part.title, summarise(found)))
-    _write(summaries, variants, options.out, options.page)
-
-
-def _write(summaries: "list[tuple[str, Summary]]", variants: "Sequence[Variant]", out: Path, page: Path | None) -> None:
-    """Write JSON, tables and plots, and put the tables into the page."""
-    from experiments.page import insert_tables, tables, to_json
-    from experiments.plots import draw
-    from shards.writer import write_atomically
-
-    def written(folder: Path) -> str:
-        parts = []
-        for title, summary in summaries:
-            plot = f"ablation-{summary.population}.png"
-            write_atomically(folder / plot, draw(summary, title, variants))
-            parts.append(tables(summary, title, variants, plot))
-        return "\n".join(parts)
-
-    write_atomically(
-        out / "results.json", (json.dumps(to_json([summary for _, summary in summaries]), indent=1) + "\n").encode()
-    )
-    write_atomically(out / "tables.md", written(out).encode())
-    if page is not None:
-        if not page.is_file():
-            raise UserError(f"no page {page}; expected a Markdown file with the marks for tables")
-        text = insert_tables(page.read_text(encoding="utf-8"), written(page.parent), page.name)
-        write_atomically(page, text.encode())
-    print((out / "tables.md").read_text(encoding="utf-8"))
+    run_and_report("ablation", variants, CONTRASTS, options, lambda: ablation)
 
 
 if __name__ == "__main__":

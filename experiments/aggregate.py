@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.intervals import Interval, bootstrap_over_people
 from experiments.campaign import Result
-from experiments.measure import FIGURES
-from experiments.variants import CONTRASTS
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Summary:
         sizes: sides in pixels of the probes, rising; the last is in full.
         figures: (variant, size, figure) -> value.
         differences: (first variant, second variant, size, figure) -> value of the first less that of the second.
-        losses: (variant) -> mean loss at the last step, over folds and seeds.
+        losses: (variant) -> mean loss at the last step, over folds and seeds, of those that are trained.
     """
 
     population: str
@@ -53,22 +51,28 @@ class Summary:
     losses: dict[str, float]
 
 
-def summarise(results: Sequence[Result]) -> Summary:
-    """Summarise the complete results of one population."""
+def summarise(results: Sequence[Result], contrasts: Sequence[tuple[str, str]]) -> Summary:
+    """Summarise the complete results of one population.
+
+    Args:
+        results: of every variant, fold and seed.
+        contrasts: pairs of variants of which the first is compared with the second.
+    """
     tables = _by_person_and_seed(results)
     variants = list(dict.fromkeys(result.trial.variant for result in results))
     sizes = tuple(sorted(results[0].figures))
     figures = {key: value_of(table) for key, table in tables.items()}
     differences = {
         (first, second, size, name): difference_of(tables[first, size, name], tables[second, size, name])
-        for first, second in CONTRASTS
+        for first, second in contrasts
         if {first, second} <= set(variants)
         for size in sizes
-        for name in FIGURES
+        for name in results[0].figures[sizes[0]]
     }
     losses = {
         variant: float(np.mean([one.training[-1]["loss"] for one in results if one.trial.variant == variant]))
         for variant in variants
+        if all(one.training for one in results if one.trial.variant == variant)
     }
     trials = [result.trial for result in results]
     return Summary(

@@ -19,7 +19,7 @@ from pipeline.sources.datasets import without_identities
 from shards.command import UserError
 from shards.json_file import read_object
 from shards.writer import write_atomically
-from training.settings.config import Config, refuse_changes
+from training.settings.config import refuse_changes
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def prepare(ablation: Ablation, variants: Sequence[Variant], out: Path, workers:
         people = _population(part, out, workers)
         of_folds = []
         for fold, tested in enumerate(test_people(people.people, part.folds)):
-            chosen = set(tested)
+            chosen, name = set(tested), f"{part.name}-fold{fold}"
             photos = tuple(photo for photo in people.photos if photo[0] in chosen)
             of_folds.append(
-                (_shards(people, tested, part.config, out / "shards" / f"{part.name}-fold{fold}", workers), photos)
+                (_shards(people, _unseen(people, tested, part), part, out / "shards" / name, workers), photos)
             )
         trials += [
             Trial(
@@ -68,6 +68,8 @@ def prepare(ablation: Ablation, variants: Sequence[Variant], out: Path, workers:
                 shards,
                 photos,
                 ablation.sizes,
+                part.teacher,
+                variant.trained,
             )
             for seed in range(ablation.seeds)
             for fold, (shards, photos) in enumerate(of_folds)
@@ -156,11 +158,18 @@ def _population(part: Part, out: Path, workers: int) -> Population:
     return rendered_population(folder, identities=part.identities, photos=part.photos, seed=0, workers=workers)
 
 
-def _shards(people: Population, tested: Iterable[str], config: Config, out: Path, workers: int) -> Path:
-    """Shard the photos of all people but those tested, without loss."""
+def _unseen(people: Population, tested: Sequence[str], part: Part) -> list[str]:
+    """Return the people who are not trained on: those tested and, where few are to be trained on, others too."""
+    rest = [person for person in people.people if person not in set(tested)]
+    return [*tested, *rest[part.trained :]] if part.trained else list(tested)
+
+
+def _shards(people: Population, unseen: Iterable[str], part: Part, out: Path, workers: int) -> Path:
+    """Shard the photos of all people but some, without loss."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    listed = out.with_suffix(".tested.txt")
-    write_atomically(listed, "".join(f"{person}\n" for person in tested).encode())
-    plan = Plan(without_identities(people.source(), listed), Settings(size=config.size, codec="png"))
+    listed = out.with_suffix(".unseen.txt")
+    write_atomically(listed, "".join(f"{person}\n" for person in unseen).encode())
+    settings = Settings(size=part.config.size, codec="png", template=part.template)
+    plan = Plan(without_identities(people.source(), listed), settings)
     shard(plan, out, workers=workers)
     return out

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.metrics.identification import l2_normalised, mated_ranks
+from evaluation.metrics.identification import best_scores, l2_normalised, mated_ranks
 from evaluation.metrics.verification import threshold_at_rate
 
 FAR = 0.01
@@ -15,6 +15,20 @@ FIGURES = {
     "auc": "AUC",
 }
 """Name -> title. Each is a mean over people of a mean over the person's probes or pairs."""
+
+OPEN_SET_FIGURES = {"tpir": "TPIR at FPIR 1 %", "drawn": "strangers drawn by three small photos"}
+"""Likewise, of `open_set_figures`."""
+
+OLD_GALLERY_FIGURES = {f"old {name}": f"{title}, old gallery" for name, title in FIGURES.items()}
+"""Likewise, of `person_figures` with the gallery of the recogniser before it was adapted."""
+
+TITLES = {**FIGURES, **OPEN_SET_FIGURES, **OLD_GALLERY_FIGURES}
+"""All figures, in the order in which they are told."""
+
+FPIR = 0.01
+SMALL = 10
+"""Side in pixels of the small photos that a gallery is given."""
+_SMALL_PHOTOS = 3
 
 # Pairs of scores in memory at once.
 _BLOCK = 1 << 22
@@ -49,6 +63,45 @@ def person_figures(full: ArrayLike, reduced: ArrayLike, people: ArrayLike) -> Ma
         "rank-1": _mean_by(ranks == 1, person[~first], len(names)),
         "tar": _mean_by(above, owners, len(names)),
         "auc": _mean_by(below / (2 * len(negatives)), owners, len(names)),
+    }
+
+
+def open_set_figures(
+    full: ArrayLike, reduced: ArrayLike, small: ArrayLike, people: ArrayLike
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return figures of every person against people who are not enrolled, in the order of their names.
+
+    The gallery and the probes are those of `person_figures`; a person's probes are those of a stranger where the person
+    is left out of the gallery. Three small photos drawing strangers: of one enrolled person after the other the second
+    to the fourth photo are added to the gallery, reduced to `SMALL` pixels.
+
+    Args:
+        full: (N, D) embeddings of the photos in full, of two people at least.
+        reduced: (N, D) embeddings of the same photos, reduced.
+        small: (N, D) embeddings of the same photos, reduced to `SMALL` pixels.
+        people: (N,) the person of each.
+
+    Returns:
+        by name in `OPEN_SET_FIGURES`, (P,) of 0..1: "tpir", the share of the person's probes at rank 1 above the
+        threshold at FPIR 1 % over all people as strangers; "drawn", the share of the person's probes, as a stranger's,
+        that are nearest to the person with the small photos, mean over whom these show; by chance 1 / (P - 1).
+    """
+    gallery, probes, few = l2_normalised(full), l2_normalised(reduced), l2_normalised(small)
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    first = np.zeros(len(person), dtype=bool)
+    first[np.unique(person, return_index=True)[1]] = True
+    enrolled, asked = gallery[first], person[~first]
+    ranked = mated_ranks(probes[~first], asked, enrolled, person[first])
+    # With one photo a person in the gallery, the best other person is the best of a gallery without the own one.
+    found = ranked.within(1) & (ranked.scores > threshold_at_rate(ranked.rival_scores, FPIR))
+    by_host = []
+    for host in range(len(names)):
+        added = best_scores(probes[~first], few[np.flatnonzero(person == host)[1 : 1 + _SMALL_PHOTOS]])[0]
+        nearest = (added > ranked.rival_scores) | (person[first][ranked.rivals] == host)
+        by_host.append(np.where(asked == host, np.nan, nearest))
+    return {
+        "tpir": _mean_by(found, asked, len(names)),
+        "drawn": _mean_by(np.nanmean(by_host, axis=0), asked, len(names)),
     }
 
 

@@ -5,12 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from experiments.aggregate import Summary, Value
-from experiments.measure import FIGURES
-from experiments.variants import CONTRASTS, VARIANTS, Variant
+from experiments.measure import TITLES
+from experiments.variants import Variant
 from shards.command import UserError
 
-BEGIN, END = "<!-- tables: begin (written by experiments.ablation) -->", "<!-- tables: end -->"
-_TITLES = {variant.name: variant.title for variant in VARIANTS}
+BEGIN, END = "<!-- tables: begin (written by experiments.{}) -->", "<!-- tables: end -->"
 
 
 def to_json(summaries: Sequence[Summary]) -> dict[str, Any]:
@@ -49,48 +48,53 @@ def tables(summary: Summary, title: str, variants: Sequence[Variant], plot: str)
     seeds = "one seed" if len(summary.seeds) == 1 else f"{len(summary.seeds)} seeds"
     tested = f"{summary.people} people in {summary.folds} folds, each tested once a seed; {seeds}"
     parts = [f"### {title}", f"{tested}. Per cent; in brackets the 95 % interval over people.", f"![{title}]({plot})"]
-    for name, what in FIGURES.items():
+    letters = {variant.name: variant.title.split()[0] for variant in variants}
+    measured = {name for _, _, name in summary.figures}
+    figures = {name: what for name, what in TITLES.items() if name in measured}
+    contrasts = list(dict.fromkeys((first, second) for first, second, _, _ in summary.differences))
+    for name, what in figures.items():
         rows = [
             [variant.title, *(_cell(summary.figures[variant.name, size, name]) for size in summary.sizes)]
             for variant in variants
         ]
         parts.append(_table([what, *_heads(summary)], rows))
-    for name, what in FIGURES.items():
+    for name, what in figures.items() if contrasts else ():
         rows = [
             [
-                f"{_letter(first)} - {_letter(second)}",
+                f"{letters[first]} - {letters[second]}",
                 *(_difference(summary.differences[first, second, size, name]) for size in summary.sizes),
             ]
-            for first, second in CONTRASTS
-            if (first, second, summary.sizes[0], name) in summary.differences
+            for first, second in contrasts
         ]
-        if rows:
-            parts.append(_table([f"difference in {what}", *_heads(summary)], rows))
-    losses = ", ".join(f"{_letter(name)} {loss:.2f}" for name, loss in summary.losses.items())
+        parts.append(_table([f"difference in {what}", *_heads(summary)], rows))
+    losses = ", ".join(f"{letters[name]} {loss:.2f}" for name, loss in summary.losses.items())
     parts.append(f"Mean training loss at the last step: {losses}.")
     return "\n\n".join(parts) + "\n"
 
 
-def insert_tables(page: str, content: str, name: str) -> str:
+def insert_tables(page: str, content: str, name: str, experiment: str) -> str:
     """Put content between the marks of a page, replacing what is there.
+
+    Args:
+        page: its text.
+        content: to go between the marks.
+        name: of the page.
+        experiment: that writes it, whose name is in the mark.
 
     Raises:
         UserError: the page lacks the marks.
     """
-    before, begin, rest = page.partition(BEGIN)
+    mark = BEGIN.format(experiment)
+    before, begin, rest = page.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{name} lacks the lines {BEGIN!r} and {END!r}, between which the tables go; add them")
-    return f"{before}{BEGIN}\n\n{content}\n{END}{after}"
+        raise UserError(f"{name} lacks the lines {mark!r} and {END!r}, between which the tables go; add them")
+    return f"{before}{mark}\n\n{content}\n{END}{after}"
 
 
 def _heads(summary: Summary) -> list[str]:
     *low, full = summary.sizes
     return [*(f"{size} px" for size in low), f"{full} px (full)"]
-
-
-def _letter(name: str) -> str:
-    return _TITLES[name].split()[0]
 
 
 def _cell(value: Value) -> str:

@@ -7,17 +7,20 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
 from experiments.aggregate import Summary
-from experiments.measure import FIGURES
+from experiments.measure import TITLES
 from experiments.variants import Variant
 from training.monitoring.plot_style import GRID, colour_of, png_of
 
 _SHOWN = ("rank-1", "tar")
+_WITH_OLD_GALLERY = ("rank-1", "old rank-1")
 
 
 def draw(summary: Summary, title: str, variants: Sequence[Variant]) -> bytes:
-    """Draw rank-1 and TAR over the resolution of the probes; return a PNG."""
+    """Draw rank-1 and TAR, or rank-1 with either gallery, over the resolution of the probes; return a PNG."""
+    measured = {name for _, _, name in summary.figures}
+    shown = _WITH_OLD_GALLERY if measured >= set(_WITH_OLD_GALLERY) else _SHOWN
     canvas = Canvas(figsize=(10.4, 4.2), layout="constrained")
-    for axes, name in zip(canvas.subplots(1, len(_SHOWN)), _SHOWN, strict=True):
+    for axes, name in zip(canvas.subplots(1, len(shown)), shown, strict=True):
         _panel(axes, summary, name, variants)
     canvas.suptitle(f"{title}: high-resolution gallery, reduced probes", x=0.01, ha="left", fontsize=11)
     return png_of(canvas, dpi=120)
@@ -45,7 +48,7 @@ def _panel(axes: Axes, summary: Summary, name: str, variants: Sequence[Variant])
         )
     axes.set_xticks(range(len(summary.sizes)), [f"{size}" for size in summary.sizes])
     axes.set_xlabel("side of the probe in pixels; the last is in full")
-    axes.set_title(FIGURES[name], loc="left", fontsize=10)
+    axes.set_title(TITLES[name], loc="left", fontsize=10)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from shards.command import UserError
 from training.settings.config import Config, Model, Optimizer
@@ -18,6 +19,9 @@ class Part:
         folds: number of folds; everyone is tested once a seed.
         identities: number of rendered people; 0 for the 40 people of ORL.
         photos: of each rendered person.
+        trained: number of people trained on in each fold; 0 for all who are not tested.
+        teacher: file of the recogniser that is adapted, None where a network is trained from nothing.
+        template: where the faces' landmarks go.
     """
 
     name: str
@@ -26,6 +30,9 @@ class Part:
     folds: int
     identities: int = 0
     photos: int = 0
+    trained: int = 0
+    teacher: Path | None = None
+    template: str = "paper"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from evaluation.models.embedder import Embedder
 from evaluation.models.load import load_model
 from evaluation.models.preparation import aligned
-from experiments.measure import person_figures
+from experiments.measure import SMALL, open_set_figures, person_figures
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically
@@ -24,6 +25,7 @@ from training.engine.loop import train
 from training.engine.run import Run
 from training.monitoring.metrics_file import read_lines
 from training.networks.backbone_file import TRUSTED
+from training.networks.exported_file import load_trainable
 from training.ranks.world import joined_world
 from training.settings.config import Config
 
@@ -41,6 +43,8 @@ class Trial:
         shards: of the people trained on.
         photos: of the people tested: person, path, (5, 2) landmarks in pixels.
         sizes: sides in pixels to which probes are reduced; the network's own size is in full.
+        teacher: file of the recogniser that is adapted, None where a network is trained from nothing.
+        trained: whether there is anything to train; otherwise the recogniser is tested as it is.
     """
 
     population: str
@@ -51,6 +55,8 @@ class Trial:
     shards: Path
     photos: tuple[tuple[str, Path, NDArray[np.float64]], ...]
     sizes: tuple[int, ...]
+    teacher: Path | None = None
+    trained: bool = True
 
     @property
     def name(self) -> str:
@@ -76,17 +82,18 @@ def run_trial(trial: Trial, out: Path) -> str:
     run_dir = out / "runs" / trial.name
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "log.txt").open("a") as log, contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
-        with joined_world("cpu") as world:
-            steps = train(Run(trial.config, "ablation", (trial.shards,), run_dir, resume=True), world)
-        if steps < trial.config.steps:
-            raise UserError(f"{trial.name} was stopped at step {steps}; run the same command again")
+        if trial.trained:
+            with joined_world("cpu") as world:
+                steps = train(_run(trial, run_dir), world)
+            if steps < trial.config.steps:
+                raise UserError(f"{trial.name} was stopped at step {steps}; run the same command again")
         result = {
             "population": trial.population,
             "variant": trial.variant,
             "fold": trial.fold,
             "seed": trial.seed,
             "config": trial.config.to_dict(),
-            "training": _training(run_dir / METRICS),
+            "training": _training(run_dir / METRICS) if trial.trained else [],
             **_test(trial, run_dir / FINAL),
         }
     path = trial.result_path(out)
@@ -100,22 +107,40 @@ def run_trial(trial: Trial, out: Path) -> str:
     return trial.name
 
 
+def _run(trial: Trial, run_dir: Path) -> Run:
+    """Return the run of a trial; a recogniser that nothing is held to is only what it begins with."""
+    teacher = trial.teacher if trial.config.distillation.is_on else None
+    first = trial.teacher if teacher is None else None
+    return Run(trial.config, "ablation", (trial.shards,), run_dir, resume=True, init_from=first, teacher=teacher)
+
+
 def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
-    """Return the people and, by size, their figures."""
-    embedder = Embedder(load_model(str(checkpoint)), device="cpu")
-    form = embedder.preprocessing
+    """Return the people and, by size, their figures; of an adapted recogniser also with the old one's gallery."""
     people = np.array([person for person, _, _ in trial.photos])
-    vectors = _embed(trial, embedder, form)
-    figures = {
-        str(size): {name: values.tolist() for name, values in person_figures(vectors[form.size], of, people).items()}
-        for size, of in vectors.items()
-    }
+    old = load_trainable(trial.teacher) if trial.teacher else None
+    loaded = load_model(str(checkpoint)) if trial.trained else old
+    assert loaded is not None
+    embedder = Embedder(loaded, device="cpu")
+    form = embedder.preprocessing
+    sizes = trial.sizes if old is None else tuple(sorted({*trial.sizes, SMALL}))
+    vectors = _embed(trial, embedder, form, sizes)
+    enrolled = _embed(trial, Embedder(old, device="cpu"), form, ())[form.size] if old is not None else None
+    figures = {}
+    for size in (*trial.sizes, form.size):
+        full, reduced = vectors[form.size], vectors[size]
+        found = dict(person_figures(full, reduced, people))
+        if enrolled is not None:
+            found |= open_set_figures(full, reduced, vectors[SMALL], people)
+            found |= {f"old {name}": own for name, own in person_figures(enrolled, reduced, people).items()}
+        figures[str(size)] = {name: values.tolist() for name, values in found.items()}
     return {"people": np.unique(people).tolist(), "figures": figures}
 
 
-def _embed(trial: Trial, embedder: Embedder, form: Preprocessing) -> dict[int, NDArray[np.float32]]:
+def _embed(
+    trial: Trial, embedder: Embedder, form: Preprocessing, lows: Sequence[int]
+) -> dict[int, NDArray[np.float32]]:
     """Embed the tested photos, reduced to every size and in full: size -> (N, D)."""
-    sizes = (*trial.sizes, form.size)
+    sizes = (*lows, form.size)
     # In one go, so that a photo is read and aligned once.
     embedded = embedder.embed(
         [

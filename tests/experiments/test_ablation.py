@@ -34,7 +34,7 @@ def test_a_killed_ablation_continues_and_does_no_trial_twice(tmp_path: Path, com
     repeated = next(iter(kept))
     repeated.unlink()
     page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
+    page.write_text(f"{BEGIN.format('ablation')}\n{END}\n")
     done = command(*words, "--page", page)
     assert done.returncode == 0, done.stderr
     assert repeated.read_bytes() == kept[repeated], "the same trial gives the same figures"

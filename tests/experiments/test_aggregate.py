@@ -11,7 +11,7 @@ from experiments.measure import FIGURES
 from experiments.page import BEGIN, END, insert_tables, tables
 from experiments.settings import TINY
 from experiments.trial import Trial
-from experiments.variants import VARIANTS
+from experiments.variants import CONTRASTS, VARIANTS
 from shards.command import UserError
 
 PEOPLE = [f"p{number}" for number in range(6)]
@@ -37,7 +37,7 @@ def results(better: float = 0.0) -> list[Result]:
 
 
 def test_means_are_over_people_and_seeds() -> None:
-    summary = summarise(results())
+    summary = summarise(results(), CONTRASTS)
     assert (summary.people, summary.folds, summary.seeds, summary.sizes) == (6, 2, (0, 1), (8, 32))
     slow = []
     for result in results():
@@ -48,10 +48,10 @@ def test_means_are_over_people_and_seeds() -> None:
 
 
 def test_differences_are_paired_so_that_a_gain_of_everyone_is_certain() -> None:
-    value = summarise(results(better=0.1)).differences["full", "four-views", 8, "tar"]
+    value = summarise(results(better=0.1), CONTRASTS).differences["full", "four-views", 8, "tar"]
     assert value.value == pytest.approx(0.1)
     assert value.interval == pytest.approx((0.1, 0.1))
-    nothing = summarise(results()).differences["full", "four-views", 8, "tar"]
+    nothing = summarise(results(), CONTRASTS).differences["full", "four-views", 8, "tar"]
     assert (nothing.value, nothing.interval) == (0, (0, 0))
 
 
@@ -75,15 +75,18 @@ def test_the_interval_of_a_difference_is_that_of_a_slow_bootstrap() -> None:
 
 def test_someone_not_tested_is_noticed() -> None:
     with pytest.raises(AssertionError, match="not tested"):
-        summarise(results()[1:])
+        summarise(results()[1:], CONTRASTS)
 
 
 def test_tables_say_what_is_certain_and_go_between_the_marks() -> None:
-    text = tables(summarise(results(better=0.1)), "ORL faces", VARIANTS, "plot.png")
+    text = tables(summarise(results(better=0.1), CONTRASTS), "ORL faces", VARIANTS, "plot.png")
     assert "| (d) - (c) | **+10.0 (+10.0 to +10.0)** |" in text
     assert "| (c) - (b) | +0.0 (+0.0 to +0.0) |" in text
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert insert_tables(page, text, "page") == f"before\n{BEGIN}\n\n{text}\n{END}\nafter\n"
-    assert insert_tables(insert_tables(page, "x", "page"), text, "page") == insert_tables(page, text, "page")
+    begin = BEGIN.format("ablation")
+    page = f"before\n{begin}\nold\n{END}\nafter\n"
+    assert insert_tables(page, text, "page", "ablation") == f"before\n{begin}\n\n{text}\n{END}\nafter\n"
+    assert insert_tables(insert_tables(page, "x", "page", "ablation"), text, "page", "ablation") == insert_tables(
+        page, text, "page", "ablation"
+    )
     with pytest.raises(UserError, match="lacks the lines"):
-        insert_tables("no marks", text, "page")
+        insert_tables("no marks", text, "page", "ablation")

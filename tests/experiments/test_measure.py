@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import experiments.measure
 from evaluation.metrics.verification import auc, tar_at_far
-from experiments.measure import FAR, person_figures
+from experiments.measure import FAR, FPIR, open_set_figures, person_figures
 
 
 def drawn(seed: int, people: int, photos: int, dims: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,3 +65,34 @@ def test_blocks_make_no_difference(monkeypatch: object) -> None:
     monkeypatch.setattr(experiments.measure, "_BLOCK", 20)  # type: ignore[attr-defined]
     for name, values in person_figures(full, reduced, names).items():
         np.testing.assert_array_equal(values, whole[name])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 5), st.integers(4, 5))
+def test_open_set_figures_are_those_of_galleries_without_the_stranger(seed: int, people: int, photos: int) -> None:
+    generator = np.random.default_rng(seed)
+    names = np.repeat([f"p{number}" for number in range(people)], photos)
+    full, reduced, small = generator.normal(size=(3, len(names), 3))
+    found = open_set_figures(full, reduced, small, names)
+    everyone = sorted(set(names))
+    firsts = {person: int(np.flatnonzero(names == person)[0]) for person in everyone}
+    asked = [i for i in range(len(names)) if i not in firsts.values()]
+
+    def best(probe: int, gallery: list[tuple[str, np.ndarray]]) -> tuple[float, str]:
+        return max((cosine(vector, reduced[probe]), person) for person, vector in gallery)
+
+    without = {
+        i: best(i, [(person, full[first]) for person, first in firsts.items() if person != names[i]]) for i in asked
+    }
+    threshold = sorted((score for score, _ in without.values()), reverse=True)[int(FPIR * len(asked))]
+    for place, person in enumerate(everyone):
+        own = [i for i in asked if names[i] == person]
+        scores = [cosine(full[firsts[person]], reduced[i]) for i in own]
+        hits = [score > max(threshold, without[i][0]) for i, score in zip(own, scores, strict=True)]
+        assert np.isclose(found["tpir"][place], np.mean(hits))
+        drawn = []
+        for host in (other for other in everyone if other != person):
+            enrolled = [(other, full[first]) for other, first in firsts.items() if other != person]
+            enrolled += [(host, small[i]) for i in np.flatnonzero(names == host)[1:4]]
+            drawn += [best(i, enrolled)[1] == host for i in own]
+        assert np.isclose(found["drawn"][place], np.mean(drawn))

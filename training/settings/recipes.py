@@ -90,7 +90,7 @@ ADAPT_FRESH = replace(
     optimizer=Optimizer(
         name="adamw", learning_rate=2e-4, weight_decay=0.0, milestones=(240,), warmup_steps=20, frozen_statistics=True
     ),
-    batch=24,
+    batch=12,
     steps=320,
     log_every=10,
     checkpoint_every=80,
