@@ -21,7 +21,7 @@ def _join(rank: int, work: Work, size: int, environment: dict[str, str], out: Pa
     os.dup2(said, 2)
     os.environ.clear()
     os.environ.update(environment, RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
-    with joined_world("cpu") as world:
+    with joined_world(environment.get("FOUND_BY_RANKS", "cpu " * size).split()[rank]) as world:
         torch.set_num_threads(1)
         torch.save(work(world, *arguments), out / f"{size}-{rank}.pt")
 
@@ -30,15 +30,16 @@ def _fork(work: Work, size: int, *arguments: object) -> None:
     mp.start_processes(_join, (work, size, *arguments), nprocs=size, start_method="fork")
 
 
-def on_world(size: int, work: Work, out: Path, *arguments: object) -> list[dict[str, torch.Tensor]]:
+def on_world(size: int, work: Work, out: Path, *arguments: object, **environment: str) -> list[dict[str, torch.Tensor]]:
     """Run `work(world, *arguments)` on every rank and return what each rank returned.
 
-    What the ranks print goes to this process's stderr when they have ended.
+    What the ranks print goes to this process's stderr when they have ended. FOUND_BY_RANKS names the device that each
+    rank found, "cpu" by default.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = {**os.environ, **environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     said = out / f"said-{size}.txt"
     try:
         origin().submit(_fork, work, size, environment, out, arguments).result()

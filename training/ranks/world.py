@@ -59,13 +59,17 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     so that torchrun ends the others or restarts all.
 
     Args:
-        device: "cpu" (gloo) or "gpu" (NCCL, one GPU a process).
+        device: "cpu" (gloo) or "gpu" (NCCL, one GPU a process); where machines found different ones, all take the CPU.
         timeout: seconds that a process waits for the others in a step.
     """
     rank = int(os.environ.get("RANK", "0"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_size = processes_here()
+    limit = timedelta(seconds=timeout)
+    store = _store(rank, size, limit) if size > 1 else None
+    if store is not None:
+        device = _agreed_device(device, rank, size, store)
     place = torch.device("cuda", local_rank) if device == "gpu" else torch.device("cpu")
     if device == "gpu":
         torch.cuda.set_device(place)
@@ -74,8 +78,7 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
     if size > 1:
         # Tensors on the GPU are sent by NCCL; stop requests are on the CPU and sent by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
-        limit = timedelta(seconds=timeout)
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=_own_store(rank, size, limit))
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=store)
     patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if size > 1 else None
     try:
         yield World(rank, size, place, patient)
@@ -91,15 +94,26 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _own_store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
-    """Return the store by which the processes of this start find each other, None for PyTorch's choice.
+def _agreed_device(device: str, rank: int, size: int, store: dist.Store) -> str:
+    """Return the device that every process found; the CPU where some found no GPU, which is said."""
+    store.set(f"device of rank {rank}", device)
+    found = [store.get(f"device of rank {other}").decode() for other in range(size)]
+    if len(set(found)) > 1 and rank == 0:
+        without = ", ".join(str(other) for other, one in enumerate(found) if one == "cpu")
+        print(f"note: ranks {without} have no GPU of their own, so all compute on the CPU", file=sys.stderr)
+    return device if len(set(found)) == 1 else "cpu"
+
+
+def _store(rank: int, size: int, timeout: timedelta) -> dist.Store:
+    """Return the store by which the processes of this start find each other.
 
     torchrun shares one store among all restarts of a job: after a restart by `--max-restarts`, processes would
     read the addresses of processes that have ended. So the first process opens a new store, and only its port is passed
     through torchrun's store. The port of the previous start does not answer: the others retry until the new one is set.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
+        store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=timeout))
+        return store
     host, lent_port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     lent = dist.TCPStore(host, lent_port, None, False, timeout=timeout)
     if rank == 0:

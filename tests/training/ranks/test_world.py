@@ -36,6 +36,18 @@ def test_rows_and_gradients_go_to_every_rank_and_back(tmp_path: Path) -> None:
     assert parts[1]["gradient"].tolist() == [[9, 9], [12, 12]]
 
 
+def where(world: World) -> dict[str, torch.Tensor]:
+    return {"on": torch.zeros(1, device=world.device)}
+
+
+@pytest.mark.slow
+def test_machines_that_found_different_devices_all_take_the_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [str(one["on"].device) for one in on_world(2, where, tmp_path, FOUND_BY_RANKS="gpu cpu")] == ["cpu", "cpu"]
+    assert "ranks 1 have no GPU of their own, so all compute on the CPU" in capsys.readouterr().err
+
+
 def test_alone_nothing_is_exchanged() -> None:
     found = exchanged(ALONE)
     assert found["rows"].tolist() == [[0, 1], [2, 3]]
