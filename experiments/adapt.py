@@ -70,14 +70,19 @@ def _check(options: Any) -> None:
         raise UserError(
             "--seeds, --workers, --rendered, --people and --steps; give numbers of at least 1, --folds of 2"
         )
-    all_people = _ORL_PEOPLE if options.model else options.rendered
-    least = all_people - -(-all_people // options.folds)
+    all_people, least = _people(options)
     if (most := max(options.people or [0])) > least:
         raise UserError(
             f"--people {most}, and {least} are left to adapt on where a fold is tested; give {least} at most"
         )
     if all_people < 2 * options.folds:
         raise UserError(f"{options.folds} folds of {all_people} people; each must hold two people at least")
+
+
+def _people(options: Any) -> tuple[int, int]:
+    """Return the number of all people, and the smallest that is left to adapt on where a fold is tested."""
+    all_people = _ORL_PEOPLE if options.model else options.rendered
+    return all_people, all_people - -(-all_people // options.folds)
 
 
 def _study(options: Any) -> "Ablation":
@@ -96,12 +101,11 @@ def _study(options: Any) -> "Ablation":
     form = load_trainable(model).preprocessing
     base = replace(following(ADAPT_FRESH, model), log_every=20, keep_checkpoints=1)
     faces = {} if options.model else {"identities": options.rendered, "photos": 8}
-    left = _ORL_PEOPLE if options.model else options.rendered
     parts = [
         Part(
             f"{'orl' if options.model else 'rendered'}-{people or 'all'}-{steps}",
             f"{'ORL faces' if options.model else 'Rendered people'}, {people or 'all other'} people, {steps} steps",
-            replace(base, steps=steps, batch=min(base.batch, people or left), checkpoint_every=steps),
+            replace(base, steps=steps, batch=min(base.batch, people or _people(options)[1]), checkpoint_every=steps),
             folds=options.folds,
             trained=people,
             teacher=model,
