@@ -22,8 +22,8 @@ from training.networks.backbones import build_backbone
 from training.networks.export_formats import FORMATS, METADATA_KEY, onnx_bytes
 from training.settings.recipes import TINY
 
-# The smallest of each kind; an IR-SE network has all that an IR network has.
-BACKBONES = ["spherenet4", "resnet50", "irse50"]
+# The smallest of each kind; an IR-SE network has all that the residual networks have.
+BACKBONES = ["spherenet4", "adaface-irse18"]
 
 
 def write_checkpoint(path: Path, name: str) -> None:

@@ -167,8 +167,10 @@ VIT = replace(
     epochs=40,
     precision="bfloat16",
 )
-"""ViT-B as arcface_torch trains it on WebFace42M (64 processes of 384): AdamW, a margin on the cosine, and Partial FC at
-0.3, for shards of 112 x 112, centred. A batch holds no identity twice. Not yet run on a real set; no figure is claimed.
+"""ViT-B as arcface_torch trains it on WebFace42M (64 processes of 384), for shards of 112 x 112, centred.
+
+AdamW, a margin on the cosine, and Partial FC at 0.3. A batch holds no identity twice. Not yet run on a real set; no
+figure is claimed.
 """
 
 MODERN = replace(
@@ -181,7 +183,7 @@ MODERN = replace(
     steps=100_000,
     optimizer=replace(ADAFACE.optimizer, milestone_epochs=(), milestones=(40_000, 60_000, 80_000)),
 )
-"""The published four views and triplets with AdaFace's network, head and augmentation, for shards of 112 x 112, centred.
+"""The published four views and triplets with AdaFace's network, head and augmentation, for centred 112 x 112 shards.
 
 Chosen by its parts, each of which its authors measured; the whole is not yet run on a real set, no figure is claimed.
 """

