@@ -106,9 +106,11 @@ ADAPT_COMPATIBLE = replace(
     distillation=Distillation(full=4.0, full_triplet=1.0, reduced_triplet=2.0),
     trained_share=0.7,
 )
-"""As `ADAPT_FRESH`, for galleries that stay enrolled with the teacher: full and reduced views are also held to the
-teacher's embeddings by triplets, and final.pt lies between the weights before and after: on a fold of ORL a share of 0.7
-of those after found more small faces than 0.5 with either gallery, and lost less of the old one than all of it.
+"""As `ADAPT_FRESH`, for galleries that stay enrolled with the teacher.
+
+Full and reduced views are also held to the teacher's embeddings by triplets, and final.pt lies between the weights
+before and after: on a fold of ORL 0.7 of those after found more small faces than 0.5 with either gallery, and lost less
+with the old one than all of them.
 """
 
 ADAFACE = Config(
