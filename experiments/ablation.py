@@ -32,9 +32,9 @@ def main() -> None:
     options = parser().parse_args()
     # Each process has one thread of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
-    from experiments.report import run_and_report
-    from experiments.settings import ablation_of_size
-    from experiments.variants import CONTRASTS, chosen
+    from experiments.findings.report import run_and_report
+    from experiments.trials.settings import ablation_of_size
+    from experiments.trials.variants import CONTRASTS, chosen
 
     variants = chosen(options.variants)
     ablation = ablation_of_size(options.size, options.seeds, options.people)

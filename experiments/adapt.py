@@ -14,7 +14,7 @@ from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
 if TYPE_CHECKING:
-    from experiments.settings import Ablation
+    from experiments.trials.settings import Ablation
 
 _ORL_PEOPLE = 40
 
@@ -54,9 +54,9 @@ def main() -> None:
     options = parser().parse_args()
     # Each process has one thread of its own.
     os.environ["OMP_NUM_THREADS"] = "1"
-    from experiments.adaptation_variants import ADAPTATION_CONTRASTS, ADAPTATIONS
-    from experiments.report import run_and_report
-    from experiments.variants import chosen
+    from experiments.findings.report import run_and_report
+    from experiments.trials.adaptation_variants import ADAPTATION_CONTRASTS, ADAPTATIONS
+    from experiments.trials.variants import chosen
 
     _check(options)
     variants = chosen(options.variants, ADAPTATIONS)
@@ -89,8 +89,8 @@ def _study(options: Any) -> "Ablation":
     """Return a part for every number of people and of steps."""
     from dataclasses import replace
 
-    from experiments.rendered_recogniser import rendered_recogniser
-    from experiments.settings import Ablation, Part
+    from experiments.trials.rendered_recogniser import rendered_recogniser
+    from experiments.trials.settings import Ablation, Part
     from training.networks.exported_file import load_trainable
     from training.networks.initial_weights import following
     from training.settings.recipes import ADAPT_FRESH

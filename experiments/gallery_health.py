@@ -20,7 +20,7 @@ from shards.command import Parser, UserError, run
 if TYPE_CHECKING:
     from evaluation.enrolled.face_table import FaceTable
     from evaluation.enrolled.measuring import Measuring
-    from experiments.planted_gallery import Split
+    from experiments.trials.planted_gallery import Split
 
 _FPIR = 0.01
 
@@ -101,7 +101,7 @@ def _trial(
     from evaluation.enrolled.enrolment import photos_of_people
     from evaluation.enrolled.gallery_check import check_gallery
     from evaluation.enrolled.measuring import measure
-    from experiments.planted_gallery import split, write_gallery
+    from experiments.trials.planted_gallery import split, write_gallery
 
     parts = split(people, seed)
     folder = work / f"gallery-{seed}"
@@ -154,7 +154,7 @@ def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
 
 
 def _print(trials: list[dict[str, Any]], sizes: list[int], people: str) -> None:
-    from experiments.planted_gallery import KINDS
+    from experiments.trials.planted_gallery import KINDS
 
     put, found, left = (_sum(trial[name] for trial in trials) for name in ("put in", "found", "left out"))
     least = ", ".join(map(str, sorted({trial["least"] for trial in trials})))

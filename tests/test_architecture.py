@@ -47,6 +47,7 @@ ROOMS = {
             "benchmarks",
         ],
     ],
+    "experiments": [["trials", "findings"]],
 }
 """Rooms of each package in groups: a room imports from earlier rooms of its own group, and from `OPEN` groups."""
 OPEN = {"pipeline": {1: [0], 2: [0], 3: [0, 1, 2]}}

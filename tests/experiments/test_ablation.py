@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.page import BEGIN, END
+from experiments.findings.page import BEGIN, END
 from shards.lock import locked_output
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.adaptation_variants import ADAPTATION_CONTRASTS, ADAPTATIONS
-from experiments.measure import TITLES
-from experiments.page import BEGIN, END
-from experiments.settings import HOUR
-from experiments.variants import configuration
+from experiments.findings.page import BEGIN, END
+from experiments.trials.adaptation_variants import ADAPTATION_CONTRASTS, ADAPTATIONS
+from experiments.trials.measure import TITLES
+from experiments.trials.settings import HOUR
+from experiments.trials.variants import configuration
 
 
 def test_variants_have_the_same_cost() -> None:

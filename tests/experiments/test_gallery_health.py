@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import gallery_health
-from experiments.planted_gallery import KINDS, split, write_gallery
+from experiments.trials.planted_gallery import KINDS, split, write_gallery
 
 
 def test_splits_keep_people_and_photos_apart() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.aggregate import difference_of, summarise, value_of
-from experiments.campaign import Result
-from experiments.measure import FIGURES
-from experiments.page import BEGIN, END, insert_tables, tables
-from experiments.settings import TINY
-from experiments.trial import Trial
-from experiments.variants import CONTRASTS, VARIANTS
+from experiments.findings.aggregate import difference_of, summarise, value_of
+from experiments.findings.page import BEGIN, END, insert_tables, tables
+from experiments.trials.campaign import Result
+from experiments.trials.measure import FIGURES
+from experiments.trials.settings import TINY
+from experiments.trials.trial import Trial
+from experiments.trials.variants import CONTRASTS, VARIANTS
 from shards.command import UserError
 
 PEOPLE = [f"p{number}" for number in range(6)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.settings import HOUR
-from experiments.variants import CONTRASTS, VARIANTS, chosen, configuration
+from experiments.trials.settings import HOUR
+from experiments.trials.variants import CONTRASTS, VARIANTS, chosen, configuration
 from shards.command import UserError
 
 

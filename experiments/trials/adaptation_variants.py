@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from experiments.variants import Variant
+from experiments.trials.variants import Variant
 from training.settings.config import Config, Distillation, Head, Losses
 from training.settings.recipes import ADAPT_COMPATIBLE, ADAPT_FRESH
 

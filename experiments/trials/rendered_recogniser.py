@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from experiments.populations import rendered_population
-from experiments.settings import HOUR
-from experiments.variants import VARIANTS, configuration
+from experiments.trials.populations import rendered_population
+from experiments.trials.settings import HOUR
+from experiments.trials.variants import VARIANTS, configuration
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
 from shards.command import UserError

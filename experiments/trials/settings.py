@@ -60,7 +60,7 @@ def _schedule(steps: int) -> Optimizer:
 
 
 _RUN = Config(
-    model=Model(backbone="experiments.small_net:small_net", embedding_size=128),
+    model=Model(backbone="experiments.trials.small_net:small_net", embedding_size=128),
     size=32,
     log_every=50,
     checkpoint_every=1_000,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from evaluation.models.embedder import Embedder
 from evaluation.models.load import load_model
 from evaluation.models.preparation import aligned
-from experiments.measure import SMALL, open_set_figures, person_figures
+from experiments.trials.measure import SMALL, open_set_figures, person_figures
 from shards.command import UserError
 from shards.format import Preprocessing
 from shards.writer import write_atomically

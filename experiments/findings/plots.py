@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
-from experiments.aggregate import Summary
-from experiments.measure import TITLES
-from experiments.variants import Variant
+from experiments.findings.aggregate import Summary
+from experiments.trials.measure import TITLES
+from experiments.trials.variants import Variant
 from training.monitoring.plot_style import GRID, colour_of, png_of
 
 _SHOWN = ("rank-1", "tar")

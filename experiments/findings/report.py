@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.aggregate import Summary, summarise
-from experiments.campaign import complete_results, prepare, run_trials
-from experiments.page import insert_tables, tables, to_json
-from experiments.plots import draw
-from experiments.settings import Ablation
-from experiments.variants import Variant
+from experiments.findings.aggregate import Summary, summarise
+from experiments.findings.page import insert_tables, tables, to_json
+from experiments.findings.plots import draw
+from experiments.trials.campaign import complete_results, prepare, run_trials
+from experiments.trials.settings import Ablation
+from experiments.trials.variants import Variant
 from shards.command import UserError
 from shards.lock import locked_output
 from shards.writer import write_atomically

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from experiments.aggregate import Summary, Value
-from experiments.measure import TITLES
-from experiments.variants import Variant
+from experiments.findings.aggregate import Summary, Value
+from experiments.trials.measure import TITLES
+from experiments.trials.variants import Variant
 from shards.command import UserError
 
 BEGIN, END = "<!-- tables: begin (written by experiments.{}) -->", "<!-- tables: end -->"

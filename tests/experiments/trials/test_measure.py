@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import experiments.measure
+import experiments.trials.measure
 from evaluation.metrics.verification import auc, tar_at_far
-from experiments.measure import FAR, FPIR, open_set_figures, person_figures
+from experiments.trials.measure import FAR, FPIR, open_set_figures, person_figures
 
 
 def drawn(seed: int, people: int, photos: int, dims: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def test_blocks_make_no_difference(monkeypatch: object) -> None:
     # Without ties, which rounding may break either way.
     full, reduced = np.random.default_rng(5).normal(size=(2, len(names), 8))
     whole = person_figures(full, reduced, names)
-    monkeypatch.setattr(experiments.measure, "_BLOCK", 20)  # type: ignore[attr-defined]
+    monkeypatch.setattr(experiments.trials.measure, "_BLOCK", 20)  # type: ignore[attr-defined]
     for name, values in person_figures(full, reduced, names).items():
         np.testing.assert_array_equal(values, whole[name])
 

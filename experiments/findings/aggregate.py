@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.intervals import Interval, bootstrap_over_people
-from experiments.campaign import Result
+from experiments.trials.campaign import Result
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.campaign import prepare
-from experiments.populations import rendered_population, test_people
-from experiments.settings import SIZES, ablation_of_size
-from experiments.variants import VARIANTS
+from experiments.trials.campaign import prepare
+from experiments.trials.populations import rendered_population, test_people
+from experiments.trials.settings import SIZES, ablation_of_size
+from experiments.trials.variants import VARIANTS
 from shards.command import UserError
 from shards.index import ShardIndex
 

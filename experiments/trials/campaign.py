@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.populations import Population, orl_population, rendered_population, test_people
-from experiments.settings import Ablation, Part
-from experiments.trial import Trial, run_trial
-from experiments.variants import Variant, configuration
+from experiments.trials.populations import Population, orl_population, rendered_population, test_people
+from experiments.trials.settings import Ablation, Part
+from experiments.trials.trial import Trial, run_trial
+from experiments.trials.variants import Variant, configuration
 from pipeline.jobs.executors import local_processes, work_through
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard

@@ -1,0 +1,1 @@
+"""From the results of trials to figures, tables, plots and pages."""
