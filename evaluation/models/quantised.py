@@ -122,7 +122,8 @@ def quantise(exported: Path, out: Path, faces: Sequence[NDArray[np.uint8]], form
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                per_channel=True,
+                # Before operator set 13 a tensor has one scale.
+                per_channel=_operator_set(exported) >= 13,
             )
             model = onnx.load(made)
         except Exception as error:  # onnxruntime and onnx raise anything
@@ -132,6 +133,14 @@ def quantise(exported: Path, out: Path, faces: Sequence[NDArray[np.uint8]], form
     del model.metadata_props[:]
     model.metadata_props.extend(onnx.load(exported, load_external_data=False).metadata_props)
     write_atomically(out, model.SerializeToString())
+
+
+def _operator_set(path: Path) -> int:
+    """Return the version of ONNX's own operators that a file uses."""
+    import onnx
+
+    domains = onnx.load(path, load_external_data=False).opset_import
+    return max((entry.version for entry in domains if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def _inputs(
