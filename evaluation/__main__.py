@@ -4,13 +4,14 @@ Runs the protocol of every data set that is given and writes results.json, repor
 --checkpoint several times to see models side by side. Your own people: `--gallery DIR --probes DIR`.
 """
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of
+from evaluation.models.options import CHECKPOINT_HELP, add_model_options
 from evaluation.protocols.options import add_data_options, check_data_options, protocol_options
 from shards.command import Parser, UserError, run
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from evaluation.models.embedder import PictureEmbedder
     from evaluation.protocols.selection import Run
     from evaluation.reporting.results import Model
+    from training.ranks.world import World
 
 
 def parser() -> Parser:
@@ -54,27 +56,54 @@ def main() -> None:
     if not (options.checkpoint or options.embeddings):
         raise UserError("no model given; give --checkpoint MODEL, or --embeddings FILE")
     check_data_options(options)
+    from contextlib import nullcontext
+
+    from training.ranks.machine import chosen_device, processes_here
+    from training.ranks.world import ALONE, end_all_ranks, joined_world
+
+    device = chosen_device(options.device, processes=processes_here())
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and options.parity is not None:
+        raise UserError("--parity writes files and takes one process; run it without torchrun")
+    with joined_world(device) if several else nullcontext(ALONE) as world:
+        try:
+            _evaluate(options, device, world)
+        except UserError as mistake:
+            # All processes make the same ones, and one line is enough.
+            end_all_ranks(world, str(mistake))
+
+
+def _evaluate(options: Any, device: str, world: "World") -> None:
+    """Measure every model; of several processes the first one writes and prints."""
     from rich.console import Console
 
     from evaluation.checks.leak_report import read_leaks
-    from evaluation.models.embedder import library_versions
+    from evaluation.models.embedder import Embedder, library_versions
+    from evaluation.models.recorded import Recorded
     from evaluation.protocols.selection import LOW_SIZES, plan
     from evaluation.reporting.columns import columns_of
     from evaluation.reporting.parity import losses
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
     from evaluation.reporting.tables import figure_tables, print_tables
+    from training.ranks.world import errors_end_all_ranks
 
-    device = device_of(options)
-    protocols, skipped = plan(protocol_options(options, options.out / "landmarks"))
-    if options.check_input:
-        _check_input(options, protocols, device)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(options.out, error) from error
+    planned = None
+    # One process first: a detection keeps what it found, and the others read it.
+    for first in (True, False):
+        with errors_end_all_ranks(world):
+            if world.is_main == first:
+                planned = plan(protocol_options(options, options.out / "landmarks"))
+    assert planned is not None
+    protocols, skipped = planned
+    with errors_end_all_ranks(world):
+        if world.is_main:
+            _prepare(options, protocols, device)
     leave_out = read_leaks(options.leave_out) if options.leave_out else {}
     columns = columns_of(options, device)
+    for embedder in columns.embedders:
+        if isinstance(embedder, Embedder | Recorded):
+            embedder.share_with(world)
     columns = columns.also_without_leaks() if leave_out else columns
     outcomes = {}
     for name, evaluate in protocols.items():
@@ -88,10 +117,14 @@ def main() -> None:
         device, options.flip, tuple(options.sizes or LOW_SIZES), options.match_gallery, options.precision
     )
     report = Report(columns.described(), outcomes, skipped, settings, library_versions(), columns.compared)
-    try:
-        page = write_report(options.out, report)
-    except OSError as error:
-        raise _unwritable(options.out, error) from error
+    with errors_end_all_ranks(world):
+        if world.is_main:
+            try:
+                page = write_report(options.out, report)
+            except OSError as error:
+                raise _unwritable(options.out, error) from error
+    if not world.is_main:
+        return
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(report, figure_tables(report), console)
@@ -105,8 +138,14 @@ def main() -> None:
     print(f"results     {page.with_name('results.json')}")
 
 
-def _check_input(options: Any, protocols: "dict[str, Run]", device: str) -> None:
-    """Try other forms of input with each model in a file, and print which fits best."""
+def _prepare(options: Any, protocols: "dict[str, Run]", device: str) -> None:
+    """Make the folder of the report; where it is asked for, try other forms of input, and print which fits best."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(options.out, error) from error
+    if not options.check_input:
+        return
     from evaluation.checks.input_check import check_input, told
 
     for name in options.checkpoint:

@@ -6,6 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
 from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, reduced
+from evaluation.models.sharing import gathered
 from pipeline.jobs.progress import progress
 from pipeline.loading.batch_pixels import to_network_range
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.networks.backbone_file import LoadedBackbone
 from training.networks.backbones import channels_last
+from training.ranks.world import ALONE, World
 
 # Pictures embedded at once, by device: more are no faster, and take memory.
 _BATCH = {"cpu": 64, "gpu": 256}
@@ -151,6 +154,11 @@ class Embedder:
         self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
         self.computed = self.reused = 0
         self._watched = watched
+        self._world = ALONE
+
+    def share_with(self, world: World) -> None:
+        """Embed from now on a share of the pictures; every process of the world must ask for the same ones."""
+        self._world, self._watched = world, self._watched and world.is_main
 
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
         """Embed pictures, reading the next batch in threads meanwhile.
@@ -161,20 +169,42 @@ class Embedder:
         Raises:
             UserError: the network's output is not finite.
         """
+        before = self.computed, self.reused
+        mistake, vectors, faults = self._embed_share(pictures)
+        if self._world.size > 1:
+            counts = self.computed - before[0], self.reused - before[1]
+            vectors, faults, sums = gathered(self._world, len(pictures), vectors, faults, counts, mistake)
+            self.computed, self.reused = before[0] + sums[0], before[1] + sums[1]
+            if self._cache is not None:
+                self._cache.read_new_files()
+        elif mistake is not None:
+            raise mistake
+        return Embedded(self._of_nothing(len(pictures)) if vectors is None else vectors, faults)
+
+    def _embed_share(
+        self, pictures: Sequence[Picture]
+    ) -> tuple[UserError | None, NDArray[np.float32] | None, dict[str, str]]:
+        """Embed this process's share: (N, D), NaN but for its rows, or None; its faults; a mistake that ended it."""
         vectors: NDArray[np.float32] | None = None
         faults: dict[str, str] = {}
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool, self._told(len(pictures)) as advance:
+        mistake = None
+        share = -(-len(pictures) // self._world.size)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool, self._told(share) as advance:
             for fetched in self._read_ahead(pool, grouped(pictures)):
-                for item, vector in self._embedded(fetched, pictures):
-                    if vectors is None:
-                        vectors = np.full((len(pictures), len(vector)), np.nan, dtype=np.float32)
-                    vectors[item.rows] = vector
+                try:
+                    for item, vector in self._embedded(fetched, pictures):
+                        if vectors is None:
+                            vectors = np.full((len(pictures), len(vector)), np.nan, dtype=np.float32)
+                        vectors[item.rows] = vector
+                except UserError as error:
+                    mistake = error
+                    break
                 faulty = [(pictures[row].name, item.fault) for item in fetched if item.fault for row in item.rows]
                 faults.update(faulty)
                 advance(sum(len(item.rows) for item in fetched) - len(faulty), len(faulty))
         if self._cache is not None:
             self._cache.flush()
-        return Embedded(self._of_nothing(len(pictures)) if vectors is None else vectors, faults)
+        return mistake, vectors, faults
 
     def _told(self, pictures: int) -> AbstractContextManager[Callable[[int, int], None]]:
         return progress("embedding", pictures, lost="unusable") if self._watched else nullcontext(lambda *_: None)
@@ -250,7 +280,8 @@ class Embedder:
     def _read_ahead(self, pool: Executor, photos: list[FramedPhoto]) -> Iterator[list[_Fetched]]:
         """Yield batches of what was fetched; the next batch is read while one is in use."""
         waiting: deque[list[Future[list[_Fetched]]]] = deque()
-        for chunk in chunks(photos, self._batch):
+        world = self._world
+        for chunk in islice(chunks(photos, self._batch), world.rank, None, world.size):
             waiting.append([pool.submit(self._fetch, photo) for photo in chunk])
             if len(waiting) == 2:
                 yield [item for future in waiting.popleft() for item in future.result()]

@@ -89,6 +89,7 @@ class EmbeddingCache:
         self._files: list[NDArray[np.void]] = []
         self._place: dict[bytes, tuple[int, int]] = {}
         self._pending: dict[bytes, NDArray[np.float32]] = {}
+        self._read: set[Path] = set()
         self._writable = True
         for path in sorted(self._folder.glob("embeddings-*.npy")):
             self._add(path)
@@ -119,6 +120,11 @@ class EmbeddingCache:
         if len(self._pending) >= _PENDING:
             self.flush()
 
+    def read_new_files(self) -> None:
+        """Take in what other processes have written meanwhile."""
+        for path in sorted(set(self._folder.glob("embeddings-*.npy")) - self._read):
+            self._add(path)
+
     def flush(self) -> None:
         """Write what is not yet on disk; where that fails, warn once and keep nothing more."""
         if not self._pending:
@@ -141,6 +147,7 @@ class EmbeddingCache:
 
     def _add(self, path: Path) -> None:
         """Add a file's undamaged rows to the index."""
+        self._read.add(path)
         try:
             rows = _open(path)
             undamaged = _undamaged_rows(rows)

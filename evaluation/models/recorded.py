@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.models.embedder import Embedded, PictureEmbedder
+from evaluation.models.embedder import Embedded, Embedder, PictureEmbedder
 from evaluation.models.pictures import Picture, PictureError
 from shards.format import Preprocessing
+from training.ranks.world import World
 
 SAMPLE = 200
 """Pictures kept; onnxruntime's own examples calibrate 8 bits on about as many."""
@@ -29,6 +30,11 @@ class Recorded:
         self._seen: dict[str, str] = {}
         self.sample: list[Picture] = []
         self._asked, self._generator = 0, np.random.default_rng(0)
+
+    def share_with(self, world: World) -> None:
+        """Have a network embed a share of the pictures, see `Embedder.share_with`."""
+        if isinstance(self._model, Embedder):
+            self._model.share_with(world)
 
     @property
     def preprocessing(self) -> Preprocessing:
