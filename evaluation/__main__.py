@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from evaluation.metrics.figures import Outcome
     from evaluation.models.embedder import PictureEmbedder
     from evaluation.protocols.selection import Run
-    from evaluation.reporting.results import Model
+    from evaluation.reporting.columns import Columns
+    from evaluation.reporting.results import Model, Report
     from training.ranks.world import World
 
 
@@ -75,17 +76,14 @@ def main() -> None:
 
 def _evaluate(options: Any, device: str, world: "World") -> None:
     """Measure every model; of several processes the first one writes and prints."""
-    from rich.console import Console
-
     from evaluation.checks.leak_report import read_leaks
-    from evaluation.models.embedder import Embedder, library_versions
+    from evaluation.models.embedder import Embedder
+    from evaluation.models.identity import library_versions
     from evaluation.models.recorded import Recorded
     from evaluation.protocols.selection import LOW_SIZES, plan
     from evaluation.reporting.columns import columns_of
-    from evaluation.reporting.parity import losses
     from evaluation.reporting.report import write_report
     from evaluation.reporting.results import Report, Settings
-    from evaluation.reporting.tables import figure_tables, print_tables
     from training.ranks.world import errors_end_all_ranks
 
     planned = None
@@ -125,6 +123,15 @@ def _evaluate(options: Any, device: str, world: "World") -> None:
                 raise _unwritable(options.out, error) from error
     if not world.is_main:
         return
+    _print(report, columns, page, parity=options.parity is not None)
+
+
+def _print(report: "Report", columns: "Columns", page: Path, *, parity: bool) -> None:
+    from rich.console import Console
+
+    from evaluation.reporting.parity import losses
+    from evaluation.reporting.tables import figure_tables, print_tables
+
     # A file or a pipe has no width of its own.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     print_tables(report, figure_tables(report), console)
@@ -132,7 +139,7 @@ def _evaluate(options: Any, device: str, world: "World") -> None:
         if not model.gallery and not without:
             print(f"checkpoint  {model.label} ({model.file})")
             print(f"embeddings  {embedder.summary()}")
-    for line in losses(report) if options.parity is not None else ():
+    for line in losses(report) if parity else ():
         print(f"parity      {line}")
     print(f"report      {page}")
     print(f"results     {page.with_name('results.json')}")

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation.metrics.figures import Outcome
 from evaluation.metrics.identification import l2_normalised, pair_cosines
-from evaluation.models.embedder import Embedder, library_versions
+from evaluation.models.embedder import Embedder
+from evaluation.models.identity import library_versions
 from evaluation.models.load import load_model
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template, whole

@@ -5,18 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
-import PIL
 import torch
 from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
+from evaluation.models.identity import model_identity
 from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, reduced
 from evaluation.models.sharing import gathered
 from pipeline.jobs.progress import progress
@@ -91,16 +89,6 @@ class _Fetched:
     fault: str = ""
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that shape pictures and embeddings."""
-    return {
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "torch": str(torch.__version__),
-    }
-
-
 def nothing_usable(number: int, name: str, reason: str, hint: str) -> UserError:
     """Return the mistake of a user whose pictures all cannot be used, such as one for a reason."""
     return UserError(f"none of {number:,} pictures can be used, such as {name} ({reason}); {hint}")
@@ -150,7 +138,7 @@ class Embedder:
         self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
         wholly_in_its_file = bool(loaded.sha256) and ":" not in loaded.name
         self._halved = precision == "bfloat16"
-        identity = _identity(loaded, device, flip, precision)
+        identity = model_identity(loaded, device, flip, precision)
         self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
         self.computed = self.reused = 0
         self._watched = watched
@@ -307,17 +295,3 @@ class Embedder:
         except PictureError as error:
             return [_Fetched(rows, fault=str(error)) for rows in photo.rows.values()]
         return found
-
-
-def _identity(loaded: LoadedBackbone, device: str, flip: bool, precision: str) -> dict[str, Any]:
-    """Return what the embedding of a face depends on besides the face."""
-    hardware = torch.cuda.get_device_name() if device == "gpu" else torch.backends.cpu.get_cpu_capability()
-    return {
-        "sha256": loaded.sha256,
-        "backbone": loaded.name,
-        "preprocessing": loaded.preprocessing.to_dict(),
-        "flip": flip,
-        "precision": precision,
-        "device": f"{device}, {hardware}",
-        "libraries": {**library_versions(), "onnxruntime": version("onnxruntime")},
-    }
