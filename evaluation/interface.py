@@ -65,7 +65,7 @@ class Recogniser:
             ValueError: an array is no picture, or there are not as many landmarks as pictures.
             UserError: the network takes no aligned faces, or gives numbers that are not finite.
         """
-        several = [images] if isinstance(images, str | Path) or getattr(images, "ndim", 0) == 3 else list(images)  # type: ignore[arg-type]
+        several = [images] if isinstance(images, str | Path) or getattr(images, "ndim", 0) == 3 else list(images)
         points: list[NDArray[np.float64] | None] = [None] * len(several)
         if landmarks is not None:
             given = np.asarray(landmarks, dtype=np.float64)
@@ -199,7 +199,7 @@ def evaluate(recogniser: Recogniser, *, out: Path | None = None, **data: Any) ->
             recogniser._device, recogniser._flip, sizes, given.match_gallery, precision=recogniser._precision
         )
         out.mkdir(parents=True, exist_ok=True)
-        of_all = {name: (outcome,) for name, outcome in outcomes.items()}
+        of_all: dict[str, tuple[Outcome, ...]] = {name: (outcome,) for name, outcome in outcomes.items()}
         write_report(out, Report((model,), of_all, skipped, settings, library_versions()))
     return outcomes
 
