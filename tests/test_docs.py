@@ -40,6 +40,8 @@ def check_python(module_name: str, arguments: list[str], *, whole: bool) -> None
 
 
 def after_launcher(words: list[str]) -> tuple[str, list[str]]:
+    if "-m" in words:
+        return words[words.index("-m") + 1], words[words.index("-m") + 2 :]
     place = next(number for number, word in enumerate(words) if word.endswith(".py"))
     return words[place], words[place + 1 :]
 
