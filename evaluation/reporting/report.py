@@ -15,6 +15,7 @@ from evaluation.reporting.tables import FigureTable, figure_tables, interval, ma
 from shards.writer import write_atomically
 from training.monitoring.page_templates import page_environment
 from training.monitoring.plot_style import COLOURS
+from training.peers.terms import terms_of_weights
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_MISSING_IN_TEXT = 50
@@ -86,6 +87,7 @@ def render_markdown(report: Report, tables: list[FigureTable], plots: list[Plot]
             f"**{model.label}**: `{model.file}`, {model.backbone}, recipe {model.recipe or 'unknown'}, "
             f"step {'unknown' if model.step is None else model.step}; template {form.template}, "
             f"{form.size} x {form.size} pixels, {form.warp}; SHA-256 `{model.sha256}`{_enrolled(model)}."
+            + (f" Terms of use: {terms}." if (terms := terms_of_weights(model.backbone)) else "")
         )
     for table in tables:
         outcomes = report.outcomes[table.protocol]
@@ -137,6 +139,7 @@ def render_page(report: Report, tables: list[FigureTable], plots: list[Plot]) ->
         sections=[_section(number, report, table, plots) for number, table in enumerate(tables)],
         settings=settings_line(report),
         explained=EXPLAINED,
+        terms=terms_of_weights,
         most_missing=_MOST_MISSING_ON_PAGE,
     )
 
