@@ -6,9 +6,9 @@ They are imported when they are first used, so that importing this package costs
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.interface import Recogniser, compare, evaluate, load_recogniser, read_results, search
+    from evaluation.interface import Recogniser, evaluate, load_recogniser, read_results, search, similarity
 
-__all__ = ["Recogniser", "compare", "evaluate", "load_recogniser", "read_results", "search"]
+__all__ = ["Recogniser", "evaluate", "load_recogniser", "read_results", "search", "similarity"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Recognisers from Python: load, embed, compare, search, evaluate, and read results as a table (docs/python.md)."""
+"""Recognisers from Python: load, embed, score, search, evaluate, and read results as a table (docs/python.md)."""
 
 import warnings
 from collections.abc import Sequence
@@ -132,10 +132,10 @@ def load_recogniser(
     return Recogniser(str(name), loaded, chosen_device(device), flip=flip, precision=precision)
 
 
-def compare(left: ArrayLike, right: ArrayLike) -> NDArray[np.float64]:
+def similarity(left: ArrayLike, right: ArrayLike) -> NDArray[np.float64]:
     """Return the cosine of every embedding with the one beside it: (N, D), (N, D) -> (N,), -1..1.
 
-    >>> compare([[1.0, 0.0], [2.0, 2.0]], [[0.0, 3.0], [1.0, 1.0]]).tolist()
+    >>> similarity([[1.0, 0.0], [2.0, 2.0]], [[0.0, 3.0], [1.0, 1.0]]).tolist()
     [0.0, 1.0]
     """
     return pair_cosines(left, right)

@@ -121,12 +121,14 @@ def test_plots_are_pictures_named_in_the_text(report: Path) -> None:
     drawn = {path.relative_to(report).as_posix() for path in (report / "plots").iterdir()}
     assert drawn == {*named, *(name.replace(".png", ".svg") for name in named)}
     assert {name.rsplit("-", 1)[-1] for name in named} <= {
-        *(f"{kind}.png" for kind in ("roc", "set", "cmc", "resolution")),
+        *(f"{kind}.png" for kind in ("roc", "set", "cmc", "resolution", "det", "discard")),
         *(f"{model}.png" for model in range(3)),
     }
     assert {name[9:] for name in named if name.startswith("plots/02")} == {
         "open-set.png",
         "cmc.png",
+        "open-set-det.png",
+        "discard.png",
         *(f"scores-{model}.png" for model in range(3)),
     }
     for name in named:

@@ -49,7 +49,9 @@ def test_search_is_that_of_a_slow_loop(
         patch.setattr(evaluation.enrolled.search, "_BLOCK_BYTES", block)
         found = GallerySearch(gallery, owners).find(queries, count)
     expected = by_hand(queries, gallery, owners, count)
-    assert (found.people.tolist(), found.rows.tolist(), found.scores.tolist()) == expected
+    assert (found.people.tolist(), found.rows.tolist()) == expected[:2]
+    # The order of additions decides on which side of a half the last of twelve digits is rounded.
+    np.testing.assert_allclose(found.scores, expected[2], rtol=0, atol=2e-12)
 
 
 def test_neighbours_that_single_precision_cannot_tell_apart_are_ranked_exactly() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from evaluation.lists.ijb_lists import read_ijb_lists
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import Embedder, PictureEmbedder
 from evaluation.models.gallery_model import WithGalleryOf, with_gallery_of
@@ -37,7 +38,7 @@ PROTOCOLS = {
     "own people": lambda root, model: own_people.measure(own_people.read(*_people(root)), model, sizes=[8]),
     "own pairs": lambda root, model: own_pairs.measure(own_pairs.read(*_pairs(root)), model, sizes=[8]),
     "bin": lambda root, model: bin_pairs.measure(bin_pairs.read([_bin(root)])[0], model, sizes=[8]),
-    "IJB": lambda root, model: ijb.measure(ijb.read(_ijb(root)), model, sizes=[8]),
+    "IJB": lambda root, model: ijb.measure(read_ijb_lists(_ijb(root)), model, sizes=[8]),
 }
 PAIRS = {"LFW", "SurvFace", "own pairs", "bin", "IJB"}
 """Protocols of pairs in which both pictures may be in full."""
