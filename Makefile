@@ -29,7 +29,7 @@ quickstart: $(VENV)/installed
 # Format, lint, types and the tests that are not marked slow.
 check: lint quick
 
-# The same, and the tests that are marked slow, which start many processes or train: about ten minutes on two cores.
+# The same, and the tests that are marked slow, which start many processes or train: about fourteen minutes on two cores.
 test: lint unit
 
 lint: $(VENV)/installed-dev
@@ -42,7 +42,7 @@ quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 unit: $(VENV)/installed-dev
-	@echo "test: format, lint, types and all tests; about ten minutes on two cores"
+	@echo "test: format, lint, types and all tests; about fourteen minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/installed-dev
