@@ -67,9 +67,7 @@ def _check(options: Any) -> None:
     numbers = [options.seeds, options.workers, options.rendered, options.recogniser_steps]
     numbers += [*(options.people or ()), *(options.steps or ())]
     if min(numbers) < 1 or options.folds < 2:
-        raise UserError(
-            "--seeds, --workers, --rendered, --people and --steps; give numbers of at least 1, --folds of 2"
-        )
+        raise UserError("a number of seeds, workers, people or steps below 1, or fewer than 2 --folds; give more")
     all_people, least = _people(options)
     if (most := max(options.people or [0])) > least:
         raise UserError(

@@ -155,8 +155,8 @@ def _set_people_aside(options: Any, landmarks: Path | None, work: Path, stages: 
     print(f"    {many:,} people to train on, {len(chosen.people):,} set aside", file=sys.stderr)
     if many < _FEW_PEOPLE:
         print(
-            f"    note: {many} people are few: expect a small gain on others, with a wide interval, and a network that "
-            f"knows these {many} better than anyone else; from about {_FEW_PEOPLE} people on it holds for others",
+            f"    note: {many} people are few: the gains of docs/adapt.md are with 30; expect less on other people, "
+            "with a wide interval",
             file=sys.stderr,
         )
     return chosen

@@ -112,11 +112,15 @@ def _csv_rows(records: Sequence[dict[str, Any]]) -> list[list[object]]:
 def _shown(
     record: dict[str, Any], decision: Decision, seen: Any, gallery: FaceTable, form: Preprocessing
 ) -> dict[str, Any]:
+    return record | shown_decision(decision, gallery, form) | {"jpeg": jpeg(seen)}
+
+
+def shown_decision(decision: Decision, gallery: FaceTable, form: Preprocessing) -> dict[str, Any]:
+    """Return what a page shows of a decision: its title, its colour, and the candidates with their pictures."""
     pictures = faces_as_seen(gallery, form, [found.row for found in decision.candidates])
-    return record | {
+    return {
         "title": decision.person or decision.verdict,
         "colour": COLOURS[decision.verdict],
-        "jpeg": jpeg(seen),
         "candidates": [
             {"person": found.person, "said": found.said, "jpeg": jpeg(face)}
             for found, face in zip(decision.candidates, pictures, strict=True)

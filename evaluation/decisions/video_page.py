@@ -9,10 +9,9 @@ from typing import Any
 
 from evaluation.decisions.decision import CANDIDATES, Decision
 from evaluation.decisions.face_tracks import TrackSpan, TrackTables
-from evaluation.decisions.identify_page import COLOURS, record_of
+from evaluation.decisions.identify_page import record_of, shown_decision
 from evaluation.decisions.video_parts import VideoFaces
 from evaluation.enrolled.face_table import FaceTable
-from evaluation.enrolled.measuring import faces_as_seen, jpeg
 from evaluation.enrolled.pages import as_csv, decisions_environment, write_private
 from shards.format import Preprocessing
 
@@ -178,13 +177,4 @@ def _face_rows(faces: VideoFaces) -> list[list[object]]:
 def _shown(
     record: dict[str, Any], decision: Decision, span: TrackSpan, gallery: FaceTable, form: Preprocessing
 ) -> dict[str, Any]:
-    pictures = faces_as_seen(gallery, form, [found.row for found in decision.candidates])
-    return record | {
-        "title": decision.person or decision.verdict,
-        "colour": COLOURS[decision.verdict],
-        "crops": span.crops,
-        "candidates": [
-            {"person": found.person, "said": found.said, "jpeg": jpeg(face)}
-            for found, face in zip(decision.candidates, pictures, strict=True)
-        ],
-    }
+    return record | shown_decision(decision, gallery, form) | {"crops": span.crops}

@@ -65,9 +65,8 @@ def measure(
     is_first = np.array([path.stem == "1" for _, path, _ in photos])
     low_sizes, notes = reduced_sizes(sizes, form.size)
     pictures = {size: _pictures(photos, form, size) for size in (*low_sizes, form.size)}
-    enrolled = pictures
     embedded, faults = _embed(embedder, pictures)
-    in_gallery = embedded
+    enrolled, in_gallery = pictures, embedded
     if of_gallery(embedder) is not embedder:
         # Every photo meets every other one, so that at full size both ways are in it.
         asked = list(pictures) if match_gallery else [form.size]
@@ -100,7 +99,6 @@ def measure(
             mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_probe, is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
     curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
-    chance = 1 / len(ORL_HELD_OUT_PEOPLE)
     return Outcome(
         PROTOCOL,
         tuple(figures),
@@ -108,14 +106,19 @@ def measure(
         {"people": len(ORL_HELD_OUT_PEOPLE), "photos": len(photos)},
         missing=tuple(sorted(faults.items())),
         incomplete=bool(faults),
-        notes=(
-            f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
-            "ORL faces: AT&T Laboratories Cambridge.",
-            *notes,
-            *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
-        ),
+        notes=_notes(notes, match_gallery),
         mistakes=tuple(mistakes),
         alignment=Alignment("landmark list", _LANDMARKS, pictures=len(photos)),
+    )
+
+
+def _notes(of_sizes: Sequence[str], match_gallery: bool) -> tuple[str, ...]:
+    chance = 1 / len(ORL_HELD_OUT_PEOPLE)
+    return (
+        f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
+        "ORL faces: AT&T Laboratories Cambridge.",
+        *of_sizes,
+        *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
     )
 
 

@@ -139,12 +139,7 @@ def measure(
         data.protocol,
         tuple(figures),
         tuple(curves),
-        {
-            "pairs of one person": sum(pair.same for pair in data.pairs),
-            "pairs of two people": sum(not pair.same for pair in data.pairs),
-            "pairs left out": left_out,
-            "pictures": len(data.pictures.named),
-        },
+        _counts(data, left_out),
         tuple(sorted(faults.items())),
         (*data.notes, *_notes(told, match_gallery), *notes),
         incomplete=bool(faults),
@@ -152,6 +147,15 @@ def measure(
         alignment=alignment,
         as_published=not match_gallery,
     )
+
+
+def _counts(data: Data, left_out: int) -> dict[str, int]:
+    return {
+        "pairs of one person": sum(pair.same for pair in data.pairs),
+        "pairs of two people": sum(not pair.same for pair in data.pairs),
+        "pairs left out": left_out,
+        "pictures": len(data.pictures.named),
+    }
 
 
 def _people(data: Data) -> tuple[PairPeople, bool]:

@@ -55,7 +55,7 @@ def set_people_aside(photos: Mapping[str, Sequence[str]], share: float, seed: in
     if len(able) - tested < FEWEST_TRAINED:
         raise UserError(
             f"{len(able)} people with two usable photos or more; an adaptation takes {FEWEST_TRAINED} people to train "
-            f"on and {FEWEST_TESTED} to test on, and is worth its time from about 20 people on: add people"
+            f"on and {FEWEST_TESTED} to test on, and the gains of docs/adapt.md are with 30: add people"
         )
     chosen, rest = able[:tested], able[tested:]
     strange = len(chosen) // 3 if len(chosen) >= _PEOPLE_FOR_STRANGERS else 0

@@ -105,9 +105,9 @@ def test_a_cut_off_video_is_counted_and_what_is_none_is_refused(tmp_path: Path) 
     read = len(list(cut))
     assert 0 < read < 20
     assert cut.fault() == f"cut off: {read} of 20 frames could be read"
-    for content in (b"", b"no video", b"RIFF\x00\x00\x00\x00AVI "):
+    for content, told in ((b"", "is empty"), (b"no video", "no video"), (b"RIFF\x00\x00\x00\x00AVI ", "no video")):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="video"):
+        with pytest.raises(UserError, match=told):
             list(Video(path))
     with pytest.raises(UserError, match="no file"):
         Video(tmp_path / "none.avi")

@@ -85,7 +85,7 @@ def test_killed_at_random_it_resumes_bit_identically(
     words = [*TINY, "--shards", str(shards), "--run-dir", str(tmp_path), "--resume", "--checkpoint_every", "3"]
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    stop_after = random.randint(4, 12)
+    stop_after = random.Random(1).randint(4, 12)
     for line in process.stderr:
         stop_after -= line.startswith("step ")
         if stop_after <= 0:
