@@ -148,6 +148,10 @@ def _inputs(
 ) -> tuple[Iterator[NDArray[np.float32]], str]:
     """Return batches, (N, 3, S, S) float32 in the file's own colours and scale, and the name of its input."""
     network = OnnxBackbone(exported, form.size)
+    if network.takes_points:
+        raise UserError(
+            f"{exported} takes the five points of each face, which 8 bits are not measured for; use float32"
+        )
     adapt_input(network, form)
     batch = network.batch or 1
 

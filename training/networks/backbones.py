@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from shards.command import UserError, first_line
 from training.networks.ir_net import IR_NAMES, build_ir_net
@@ -37,7 +38,8 @@ def build_backbone(name: str, size: int, embedding_size: int = 512) -> nn.Module
         embedding_size: length of the embedding.
 
     Returns:
-        a network from (N, 3, size, size) float32 in [-1, 1] to (N, embedding_size) float32, not normalised.
+        a network from (N, 3, size, size) float32 in [-1, 1], and for one that `takes_points` (N, 5, 2) float32 in units
+        of the side, to (N, embedding_size) float32, not normalised.
         SphereNet-20 at 128 x 128 has 28,437,824 parameters.
 
     Raises:
@@ -81,6 +83,18 @@ def fitting_backbone(name: str, size: int, embedding_size: int, state: Mapping[s
     return network
 
 
+def takes_points(network: nn.Module) -> bool:
+    """Tell whether a network, perhaps compiled or data-parallel, takes the face's five points beside its picture."""
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    return bool(getattr(inner, "takes_points", False))
+
+
+def blank_input(network: nn.Module, number: int, size: int) -> tuple[Tensor, ...]:
+    """Return grey pictures (number, 3, size, size), and points (number, 5, 2) for a network that takes them."""
+    pictures = torch.zeros(number, 3, size, size)
+    return (pictures, torch.zeros(number, 5, 2)) if takes_points(network) else (pictures,)
+
+
 def channels_last(network: NetworkT) -> NetworkT:
     """Lay out a network's weights with channels last, which its convolutions run faster with."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,7 +113,7 @@ def _imported_backbone(path: str, size: int, embedding_size: int) -> nn.Module:
     training = network.training
     try:
         with torch.no_grad():
-            found = tuple(network.eval()(torch.zeros(1, 3, size, size)).shape)
+            found = tuple(network.eval()(*blank_input(network, 1, size)).shape)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"backbone {path} does not take pictures of {size} x {size}: {error}") from error
     if found != (1, embedding_size):

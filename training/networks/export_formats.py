@@ -18,11 +18,12 @@ from torch import Tensor
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.networks.backbone_file import LoadedBackbone
+from training.networks.backbones import blank_input, takes_points
 from training.peers.onnx_network import OnnxNetwork
 
 METADATA_KEY = "low_resolution_face_recognition"
 METADATA_VERSION = 1
-INPUT, OUTPUT = "pictures", "embeddings"
+INPUT, POINTS, OUTPUT = "pictures", "points", "embeddings"
 
 
 def metadata(loaded: LoadedBackbone) -> str:
@@ -32,6 +33,9 @@ def metadata(loaded: LoadedBackbone) -> str:
     recipe (null where the checkpoint does not say), input (shape, type and range of the pictures).
     """
     size = loaded.preprocessing.size
+    points = (
+        "; (N, 5, 2) float32, x and y of the five points in units of the side" if takes_points(loaded.backbone) else ""
+    )
     fields = {
         "version": METADATA_VERSION,
         "backbone": loaded.name,
@@ -39,7 +43,7 @@ def metadata(loaded: LoadedBackbone) -> str:
         "preprocessing": loaded.preprocessing.to_dict(),
         "step": loaded.step,
         "recipe": loaded.recipe,
-        "input": f"(N, 3, {size}, {size}) float32 {_input_told(loaded.preprocessing)}",
+        "input": f"(N, 3, {size}, {size}) float32 {_input_told(loaded.preprocessing)}{points}",
     }
     return json.dumps(fields)
 
@@ -62,7 +66,7 @@ def torchscript_bytes(loaded: LoadedBackbone) -> bytes:
     """Return the traced network, for any number of pictures; the metadata is an extra file."""
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
-        traced = torch.jit.trace(loaded.backbone, _pictures(loaded, 2))
+        traced = torch.jit.trace(loaded.backbone, _given(loaded, 2))
         torch.jit.save(traced, buffer, _extra_files={METADATA_KEY: metadata(loaded)})
     return buffer.getvalue()
 
@@ -70,6 +74,7 @@ def torchscript_bytes(loaded: LoadedBackbone) -> bytes:
 def onnx_bytes(loaded: LoadedBackbone) -> bytes:
     """Return an ONNX model from `pictures` to `embeddings`, for any number of pictures, with the metadata.
 
+    A network that takes the face's five points has a second input, `points`.
     A network that came from an ONNX file goes out in that file's own layout: its names, its batch, its operators.
 
     Raises:
@@ -77,14 +82,16 @@ def onnx_bytes(loaded: LoadedBackbone) -> bytes:
     """
     if isinstance(loaded.backbone, OnnxNetwork):
         return _with_metadata(loaded.backbone.to_model(), loaded)
+    given = _given(loaded, 2)
+    number = torch.export.Dim("N")
     try:
         with _quiet():
             program = torch.onnx.export(
                 loaded.backbone,
-                (_pictures(loaded, 2),),
-                input_names=[INPUT],
+                given,
+                input_names=[INPUT, POINTS][: len(given)],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=tuple({0: number} for _ in given),
                 dynamo=True,
                 verbose=False,
             )
@@ -113,15 +120,13 @@ FORMATS: dict[str, Callable[[LoadedBackbone], bytes]] = {
 }
 
 
-def _pictures(loaded: LoadedBackbone, number: int) -> Tensor:
-    """Return grey pictures: (number, 3, S, S)."""
-    size = loaded.preprocessing.size
-    return torch.zeros(number, 3, size, size)
+def _given(loaded: LoadedBackbone, number: int) -> tuple[Tensor, ...]:
+    return blank_input(loaded.backbone, number, loaded.preprocessing.size)
 
 
 def _embeddings(loaded: LoadedBackbone, number: int) -> Tensor:
     with torch.no_grad():
-        embeddings: Tensor = loaded.backbone(_pictures(loaded, number))
+        embeddings: Tensor = loaded.backbone(*_given(loaded, number))
     return embeddings
 
 

@@ -13,6 +13,7 @@ from shards.command import UserError, first_line
 from shards.format import WHOLE, Preprocessing
 from training.checkpoints.checkpoint import WeightsFile
 from training.networks.backbone_file import LoadedBackbone
+from training.networks.backbones import blank_input
 from training.networks.exported_file import load_trainable
 from training.networks.input_adapter import adapt_input
 from training.settings.config import Config, Model
@@ -126,7 +127,7 @@ def following(config: Config, path: Path) -> Config:
     loaded = load_trainable(path)
     size = loaded.preprocessing.size
     with torch.no_grad():
-        embedding_size = loaded.backbone(torch.zeros(1, 3, size, size)).shape[1]
+        embedding_size = loaded.backbone(*blank_input(loaded.backbone, 1, size)).shape[1]
     sizes = tuple(size if side == config.size else side for side in config.views.sizes)
     form = loaded.preprocessing
     print(f"{path}: {loaded.name}, {form.template} template, {form.size} pixels, {form.input_told}", file=sys.stderr)

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from training.peers.inception_resnet import INCEPTION_RESNETS, build_inception_resnet
 from training.peers.ir_backbone import IR_BACKBONE_NAMES, build_ir_backbone, ir_backbone_units
 from training.peers.iresnet import IRESNET_UNITS, build_iresnet
+from training.peers.keypoint_transformer import KEYPOINT_TRANSFORMERS, build_keypoint_transformer
 from training.peers.mobilefacenet import MOBILEFACENETS, build_mobilefacenet
-from training.peers.vision_transformer import PATCH, VISION_TRANSFORMERS, build_vision_transformer
+from training.peers.vision_transformer import VISION_TRANSFORMERS, build_vision_transformer
 
 PEER_BACKBONES: dict[str, Callable[[str, int, int], nn.Module]] = {
     **dict.fromkeys(IRESNET_UNITS, build_iresnet),
     **dict.fromkeys(MOBILEFACENETS, build_mobilefacenet),
     **dict.fromkeys(VISION_TRANSFORMERS, build_vision_transformer),
+    **dict.fromkeys(KEYPOINT_TRANSFORMERS, build_keypoint_transformer),
     **dict.fromkeys(IR_BACKBONE_NAMES, build_ir_backbone),
     **dict.fromkeys(INCEPTION_RESNETS, build_inception_resnet),
 }
@@ -138,9 +140,11 @@ def _family(state: Mapping[str, Tensor]) -> tuple[tuple[str, ...], list[tuple[in
         kernel = state["features.layers.0.layers.0.weight"].shape
         return tuple(MOBILEFACENETS), [(16 * kernel[-1] if kernel else 0, rows("features.layers.2.weight"))]
     if {"patch_embed.proj.weight", "pos_embed", "feature.2.weight"} <= keys:
+        shapes = KEYPOINT_TRANSFORMERS if "keypoint_linear.weight" in keys else VISION_TRANSFORMERS
         patches = state["pos_embed"].shape[1] if state["pos_embed"].ndim == 3 else 0
-        fitting = [size for size in range(16, 513, 16) if (size // PATCH) ** 2 == patches]
-        return tuple(VISION_TRANSFORMERS), [(size, rows("feature.2.weight")) for size in fitting]
+        *_, shape = shapes.values()
+        fitting = [size for size in range(16, 513, 16) if shape.patches(size) == patches]
+        return tuple(shapes), [(size, rows("feature.2.weight")) for size in fitting]
     if {"conv2d_1a.conv.weight", "last_linear.weight"} <= keys:
         return INCEPTION_RESNETS, [(_INCEPTION_SIZE, rows("last_linear.weight"))]
     return (), []

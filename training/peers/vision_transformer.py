@@ -4,23 +4,50 @@ After Dosovitskiy et al., 2021, without a class token: all patches together give
 the dropped paths of arcface_torch's training are left out: what they drop would depend on the number of processes.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-VISION_TRANSFORMERS = {"vit_t": (256, 12), "vit_s": (512, 12), "vit_b": (512, 24), "vit_l": (768, 24)}
-"""Width of a patch and number of blocks."""
-
-PATCH = 9
-"""Side of a patch in pixels."""
-_HEADS = 8
 _EPS = 2e-5
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a vision transformer.
+
+    Attributes:
+        width: numbers that stand for a patch.
+        depth: blocks.
+        heads: of the attention of a block.
+        widening: factor of the width inside a block's perceptron.
+        patch: side of a patch in pixels.
+    """
+
+    width: int
+    depth: int
+    heads: int = 8
+    widening: int = 4
+    patch: int = 9
+
+    def patches(self, size: int) -> int:
+        """Return the number of whole patches of a picture of a side in pixels."""
+        return int((size // self.patch) ** 2)
+
+
+VISION_TRANSFORMERS = {
+    "vit_t": Shape(256, 12),
+    "vit_s": Shape(512, 12),
+    "vit_b": Shape(512, 24),
+    "vit_l": Shape(768, 24),
+}
+
+
 class _PatchEmbedding(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, stride=PATCH)
+        self.proj = nn.Conv2d(3, shape.width, shape.patch, stride=shape.patch)
 
     def forward(self, x: Tensor) -> Tensor:
         # (N, 3, S, S) -> (N, W, P, P) -> (N, P^2, W)
@@ -29,25 +56,30 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.proj = nn.Linear(width, width)
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.proj = nn.Linear(shape.width, shape.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         # (N, T, 3 W) -> (N, T, 3, heads, W / heads) -> 3 times (N, heads, T, W / heads)
-        query, key, value = self.qkv(x).unflatten(2, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if bias is None:
+            mixed = scaled_dot_product_attention(query, key, value)
+        else:
+            # A bias with a gradient leaves nothing to be fused.
+            mixed = (query @ key.mT * query.shape[3] ** -0.5 + bias).softmax(3) @ value
         # (N, heads, T, W / heads) -> (N, T, W)
-        mixed = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        out: Tensor = self.proj(mixed)
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
 
 class _Perceptron(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = nn.Linear(shape.width, shape.widening * shape.width)
+        self.fc2 = nn.Linear(shape.widening * shape.width, shape.width)
 
     def forward(self, x: Tensor) -> Tensor:
         # (N, T, W) -> (N, T, W)
@@ -56,29 +88,27 @@ class _Perceptron(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn, self.mlp = _Attention(width), _Perceptron(width)
+        self.norm1, self.norm2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
+        self.attn, self.mlp = _Attention(shape), _Perceptron(shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        # (N, T, W) -> (N, T, W)
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        # (N, T, W) and (N, heads, T, T), which is added to the products of queries and keys -> (N, T, W)
+        x = x + self.attn(self.norm1(x), bias)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
-class VisionTransformer(nn.Module):
-    """Patches of 9 x 9 pixels, blocks of attention, and an embedding from all patches."""
+class PatchTransformer(nn.Module):
+    """Patches, blocks of attention, and an embedding from all patches."""
 
-    mask_token: Tensor
-
-    def __init__(self, width: int, depth: int, size: int, embedding_size: int) -> None:
+    def __init__(self, shape: Shape, size: int, embedding_size: int) -> None:
         super().__init__()
-        patches = (size // PATCH) ** 2
-        self.patch_embed = _PatchEmbedding(width)
+        patches, width = shape.patches(size), shape.width
+        self.patch_embed = _PatchEmbedding(shape)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, patches, width), std=0.02))
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(width)
         self.feature = nn.Sequential(
             nn.Linear(width * patches, width, bias=False),
@@ -86,13 +116,22 @@ class VisionTransformer(nn.Module):
             nn.Linear(width, embedding_size, bias=False),
             nn.BatchNorm1d(embedding_size, eps=_EPS),
         )
-        # Of the masking, which is left out: kept so that the file's keys are all there.
-        self.register_buffer("mask_token", torch.zeros(1, 1, width))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+
+class VisionTransformer(PatchTransformer):
+    """Attention without any relative position."""
+
+    mask_token: Tensor
+
+    def __init__(self, shape: Shape, size: int, embedding_size: int) -> None:
+        super().__init__(shape, size, embedding_size)
+        # Of the masking, which is left out: kept so that the file's keys are all there.
+        self.register_buffer("mask_token", torch.zeros(1, 1, shape.width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) -> (N, D)."""
@@ -112,5 +151,4 @@ def build_vision_transformer(name: str, size: int, embedding_size: int) -> nn.Mo
         size: side of the input in pixels, 112 in the files; what is left over beside the patches is not seen.
         embedding_size: length of the embedding.
     """
-    width, depth = VISION_TRANSFORMERS[name]
-    return VisionTransformer(width, depth, size, embedding_size)
+    return VisionTransformer(VISION_TRANSFORMERS[name], size, embedding_size)
