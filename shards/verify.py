@@ -66,11 +66,11 @@ def find_faults(folder: Folder, sample: int | None = None) -> Iterator[Fault]:
     if sample is not None and sample < 0:
         raise UserError(f"a sample of {sample} faces; give 0 or more")
     every = 1 if sample is None else max(1, index.photos // sample) if sample else 0
-    for entry, rows in zip(index.manifest.tars, _rows_by_tar(index), strict=True):
+    for entry, rows in zip(index.manifest.tars, rows_by_tar(index), strict=True):
         yield from _check_tar(index, rows, entry, every)
 
 
-def _rows_by_tar(index: "ShardIndex") -> "Iterator[NDArray[np.int64]]":
+def rows_by_tar(index: "ShardIndex") -> "Iterator[NDArray[np.int64]]":
     """Yield the rows of each tar's photos, tar by tar; the index is read once for all."""
     import numpy as np
 

@@ -67,11 +67,13 @@ def test_a_batch_too_large_is_refused(shards: Path, refused: Callable[..., str])
 def test_a_large_index_loads_and_feeds_at_once(tmp_path: Path) -> None:
     """Every part of it at a hundredth of the size; times are for the command, limits here only catch a loop."""
     folder = tmp_path / "index"
-    write_large_index(tmp_path, folder, identities=20_000, photos=420_000)
+    write_large_index(tmp_path, folder, identities=20_000, photos=420_000, tars=5)
     index = ShardIndex.open(folder)
     photos = np.diff(index.first)
     assert (index.identities, index.photos) == (20_000, 420_000)
     assert photos.min() >= 2 and photos.max() > 1.4 * photos.mean()
+    assert {entry.photos for entry in index.manifest.tars} == {84_000}
+    assert len(index.read_all(np.arange(100))) == 100
     loaded = in_fresh_process(load_index, folder, 16, 1)
     assert (loaded.identities, loaded.photos) == (20_000, 420_000)
     assert loaded.open_s < 2

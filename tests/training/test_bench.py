@@ -155,6 +155,23 @@ def test_the_command_reports_every_way(tmp_path: Path, command: Callable) -> Non
     assert 0 <= found["waiting"] < 1
 
 
+def test_scale_measures_each_size(tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In this process: that each is measured in a fresh one is the runner's business.
+    monkeypatch.setattr("training.benchmarks.scale.in_fresh_process", lambda function, *given: function(*given))
+    small = ["--photos", 30_000, 90_000, "--batch", 16, "--ranks", 4, "--embedding-size", 8]
+    done = command("training.bench", "scale", *small, "--scratch", tmp_path, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads((tmp_path / "scale.json").read_text())["runs"]
+    sizes = [(one["photos"], one["identities"], one["tars"]) for one in runs]
+    assert sizes == [(30_000, 1428, 1), (90_000, 4285, 3)]
+    names = ("open_s", "draw_s", "photo_draw_s", "verify_s", "rows_s", "sampled_s")
+    assert all(0 < one[name] < 60 for one in runs for name in names)
+    assert "90,000 photos, 4,285" in done.stdout and "sampled classes" in done.stdout
+
+
 def test_mistakes_end_in_one_line(shards: Path, refused: Callable[..., str]) -> None:
     assert "at least 2 identities" in refused("training.bench", "--batch", 1)
+    assert "at least 100" in refused("training.bench", "scale", "--photos", 99)
+    assert "below 1" in refused("training.bench", "scale", "--sampling", 1)
+    assert "no folder" in refused("training.bench", "scale", "--scratch", shards / "manifest.json")
     assert "faces of 32 pixels; give --size 32" in refused("training.bench", "--shards", shards, "--batch", 2)

@@ -136,10 +136,10 @@ class ShardedHead(nn.Module):
         targets = torch.where((targets >= 0) & (targets < len(self.classes)), targets, -1)
         if self.sampling == 1:
             return self.weight, targets
-        chosen = torch.from_numpy(sampled_classes(self.classes, self.sampling, self.seed, step)).to(labels.device)
-        chosen[targets[targets >= 0]] = True
-        places = chosen.cumsum(0) - 1
-        return self.weight[chosen], torch.where(targets >= 0, places[targets], -1)
+        drawn = torch.from_numpy(sampled_classes(self.classes, self.sampling, self.seed, step)).to(labels.device)
+        mine = targets >= 0
+        chosen = torch.cat([drawn, targets[mine]]).unique()
+        return self.weight.index_select(0, chosen), torch.where(mine, torch.searchsorted(chosen, targets), -1)
 
     def _directions(self, embeddings: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all ranks' unit vectors (W N, D), and the embeddings' lengths (W N, 1) for a rule that asks."""

@@ -1,10 +1,16 @@
 """The sharded head: that of one piece, on any number of ranks, and never the whole matrix on one."""
 
+from itertools import accumulate, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +26,7 @@ from training.objectives.margin_head import RULES
 from training.objectives.sharded_head import ShardedHead
 from training.ranks.world import World
 from training.settings.config import Config, Head, Losses, Optimizer
+from training.settings.head import Initial
 
 CLASSES, LENGTH, BATCH = 11, 6, 8
 ALONE = World(0, 1, torch.device("cpu"))
@@ -115,18 +122,47 @@ def test_sampling_keeps_the_labels_and_draws_the_rest_anew() -> None:
     classes = range(1000)
     drawn = [sampled_classes(classes, 0.1, 5, step) for step in range(20)]
     assert (drawn[0] == sampled_classes(classes, 0.1, 5, 0)).all()
-    assert 1700 < sum(int(d.sum()) for d in drawn) < 2300
+    assert 1700 < sum(map(len, drawn)) < 2300
     assert len({d.tobytes() for d in drawn}) == 20
-    assert (sampled_classes(classes, 0.1, 6, 0) != drawn[0]).any()
-    part = sampled_classes(range(4000, 9000), 0.1, 5, 0)
-    assert (sampled_classes(range(3000, 12_000), 0.1, 5, 0)[1000:6000] == part).all()
+    assert sampled_classes(classes, 0.1, 6, 0).tolist() != drawn[0].tolist()
     head = ShardedHead(Head(), 1000, LENGTH, ALONE, sampling=0.1)
     labels = torch.arange(0, 1000, 50)
     head.entropy(torch.randn(20, LENGTH), labels, 0).sum().backward()
     assert head.weight.grad is not None
     touched = head.weight.grad.abs().sum(dim=1) > 0
     assert touched[labels].all()
-    assert touched.tolist() == [bool(d) or k % 50 == 0 for k, d in enumerate(sampled_classes(classes, 0.1, 0, 0))]
+    sampled = set(sampled_classes(classes, 0.1, 0, 0).tolist())
+    assert touched.tolist() == [k in sampled or k % 50 == 0 for k in classes]
+
+
+@given(
+    first=st.integers(0, 300_000),
+    sizes=st.lists(st.integers(0, 100_000), min_size=1, max_size=4),
+    rate=st.sampled_from([1e-300, 1e-5, 0.01, 0.1, 0.5, 0.99]),
+    step=st.integers(0, 9),
+)
+@examples(max_examples=25, deadline=None)
+def test_every_division_of_classes_samples_the_same(first: int, sizes: list[int], rate: float, step: int) -> None:
+    whole = sampled_classes(range(first, first + sum(sizes)), rate, 3, step)
+    assert (np.diff(whole) > 0).all()
+    assert not len(whole) or 0 <= whole[0] <= whole[-1] < sum(sizes)
+    ends = [0, *accumulate(sizes)]
+    parts = [sampled_classes(range(first + a, first + b), rate, 3, step) + a for a, b in pairwise(ends)]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.9])
+def test_every_class_is_sampled_at_the_rate_and_by_itself(rate: float) -> None:
+    seen = np.zeros((200, 2000), dtype=bool)
+    for step, row in enumerate(seen):
+        # Over the edge of two blocks.
+        row[sampled_classes(range(64_536, 66_536), rate, 1, step)] = True
+    deviation = np.sqrt(rate * (1 - rate))
+    assert abs(seen.mean() - rate) < 4 * deviation / np.sqrt(seen.size)
+    assert np.abs(seen.mean(axis=0) - rate).max() < 5 * deviation / np.sqrt(len(seen))
+    # Neighbours, the two on either side of the edge of the blocks among them, are no likelier together.
+    together = (seen[:, 1:] & seen[:, :-1]).mean()
+    assert abs(together - rate**2) < 5 * rate / np.sqrt(seen.size)
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -217,27 +253,31 @@ def test_a_million_classes_lie_half_on_each_of_two_ranks(tmp_path: Path) -> None
     assert first["gathering"] < 2.6 * whole
 
 
-def rows_of(classes: range, seed: int) -> Tensor:
+def rows_of(classes: range, seed: int, initial: Initial = "uniform") -> Tensor:
     torch.manual_seed(seed)
-    return initial_rows(classes, 3)
+    return initial_rows(classes, 3, initial)
 
 
-def test_classes_are_divided_evenly_and_rows_drawn_alike() -> None:
+@pytest.mark.parametrize("initial", ["uniform", "normal", "unit"])
+def test_classes_are_divided_evenly_and_rows_drawn_alike(initial: Initial) -> None:
     for identities in (4, 10, 11, 9000):
+        whole = rows_of(range(identities), 1, initial)
         for size in (1, 2, 3, 4):
             ranges = [shard_range(identities, rank, size) for rank in range(size)]
             assert [k for part in ranges for k in part] == list(range(identities))
             assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
-            rows = [rows_of(part, 1) for part in ranges]
-            torch.manual_seed(1)
-            assert torch.equal(torch.cat(rows), torch.empty(identities, 3).uniform_(-1, 1))
+            assert torch.equal(torch.cat([rows_of(part, 1, initial) for part in ranges]), whole)
             full = torch.randn(identities, 2)
             assert torch.equal(torch.cat([shard_state(full, rank, size) for rank in range(size)]), full)
-    rows = rows_of(range(9000), 1)
-    assert -1 <= rows.min() < -0.99
-    assert 0.99 < rows.max() <= 1
-    assert abs(rows.var().item() - 1 / 3) < 0.01
-    assert not torch.equal(rows, rows_of(range(9000), 2))
+    assert not torch.equal(rows_of(range(9000), 2, initial), whole)
+    assert len(whole.unique(dim=0)) == 9000
+    first, later = whole[:4096], whole[4096:]
+    torch.manual_seed(1)
+    expected = torch.empty(4096, 3)
+    expected = expected.normal_(std=0.01) if initial == "normal" else expected.uniform_(-1, 1)
+    assert torch.equal(first, F.normalize(expected) if initial == "unit" else expected)
+    # What is drawn by blocks is of the same distribution (Kolmogorov and Smirnov's test of two samples).
+    assert ks_2samp(first.flatten().numpy(), later.flatten().numpy()).pvalue > 0.001
 
 
 def test_impossible_shards_are_refused() -> None:
