@@ -3,11 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-tools
+LOCK := requirements.lock
 QUICKSTART := runs/quickstart
 # Processes of the quickstart's training; the global batch is the same for any number that divides it.
 PROCESSES ?= 2
 
-.PHONY: quickstart check test lint quick unit format gpu clean
+.PHONY: quickstart check test lint quick unit format gpu lock audit licences clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -53,6 +55,21 @@ format: $(VENV)/installed-dev
 gpu: $(VENV)/installed-dev
 	$(BIN)/python tests/gpu_report.py --out runs/gpu
 
+# Pins with hashes of everything that the program needs, and of what that needs: the image is built from them. Run it after
+# a change of requirements.txt, requirements-landmarks.txt or requirements-storage.txt; what needs no change stays.
+lock: $(TOOLS)/installed
+	grep -v '^-e' requirements.txt > $(TOOLS)/requirements.txt
+	$(TOOLS)/bin/uv pip compile $(TOOLS)/requirements.txt requirements-landmarks.txt requirements-storage.txt --universal \
+	    --python-version 3.11 --generate-hashes --no-annotate --quiet --custom-compile-command "make lock" --output-file $(LOCK)
+
+# Known weaknesses of the locked packages; a package that cannot be looked up is a failure, too.
+audit: $(TOOLS)/installed
+	$(TOOLS)/bin/pip-audit --requirement $(LOCK) --disable-pip --require-hashes --strict --progress-spinner off
+
+# The licence of each locked package, as docs/licences.md lists them.
+licences: $(TOOLS)/installed
+	$(TOOLS)/bin/python docker/licences.py $(LOCK)
+
 clean:
 	rm -rf runs
 
@@ -64,4 +81,9 @@ $(VENV)/installed: requirements.txt requirements-demo.txt pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-landmarks.txt requirements-storage.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+$(TOOLS)/installed: requirements-tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --requirement requirements-tools.txt
 	touch $@

@@ -1,6 +1,8 @@
 """The shard index, identity -> (tar, offset, size): random access without scanning the tars."""
 
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from tokenize import TokenError
 from zipfile import BadZipFile
 
@@ -109,6 +111,14 @@ class ShardIndex:
             return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read ({error}); write the folder again") from error
+
+    def rows_by_tar(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows of each tar's photos, tar by tar; the records are read once for all."""
+        tars = self.records.column("tar")
+        order = np.argsort(tars, kind="stable")
+        ends = np.searchsorted(tars, range(len(self.manifest.tars) + 1), sorter=order)
+        for first, stop in pairwise(ends.tolist()):
+            yield order[first:stop]
 
     def check_tars(self) -> None:
         """Compare the size of every tar with the manifest's; no tar is read.

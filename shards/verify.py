@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from shards.command import Parser, UserError, run
@@ -66,19 +66,8 @@ def find_faults(folder: Folder, sample: int | None = None) -> Iterator[Fault]:
     if sample is not None and sample < 0:
         raise UserError(f"a sample of {sample} faces; give 0 or more")
     every = 1 if sample is None else max(1, index.photos // sample) if sample else 0
-    for entry, rows in zip(index.manifest.tars, rows_by_tar(index), strict=True):
+    for entry, rows in zip(index.manifest.tars, index.rows_by_tar(), strict=True):
         yield from _check_tar(index, rows, entry, every)
-
-
-def rows_by_tar(index: "ShardIndex") -> "Iterator[NDArray[np.int64]]":
-    """Yield the rows of each tar's photos, tar by tar; the index is read once for all."""
-    import numpy as np
-
-    tars = index.records.column("tar")
-    order = np.argsort(tars, kind="stable")
-    ends = np.searchsorted(tars, range(len(index.manifest.tars) + 1), sorter=order)
-    for first, stop in pairwise(ends.tolist()):
-        yield order[first:stop]
 
 
 def _check_index(index: "ShardIndex") -> Iterator[Fault]:

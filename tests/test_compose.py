@@ -60,7 +60,7 @@ def test_default_folders_of_data_are_part_of_the_project() -> None:
 
 def test_the_image_installs_before_it_copies_the_program() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE)
-    assert copied[0].split() == ["requirements.txt", "requirements-demo.txt"]
+    assert copied[0].split() == ["requirements.lock", "requirements.txt", "requirements-demo.txt"]
     assert DOCKERFILE.index("pip install") < DOCKERFILE.index("COPY shards")
     assert {"shards", "pipeline", "training", "evaluation"} <= set(copied)
     user = re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)

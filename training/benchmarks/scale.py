@@ -83,7 +83,6 @@ def index_costs(folder: Path, batch: int) -> dict[str, float]:
     from pipeline.sampling.sampler import Sampler
     from pipeline.sampling.views import Views
     from shards.index import ShardIndex
-    from shards.verify import rows_by_tar
 
     before = peak_mib([os.getpid()])
     start = time.perf_counter()
@@ -94,7 +93,7 @@ def index_costs(folder: Path, batch: int) -> dict[str, float]:
         sampler = Sampler.of([index.first], Views(), seed=0, global_batch=batch, sampling=sampling)  # type: ignore[arg-type]
         found[name] = _seconds_of_a_step(sampler.draw)
     start = time.perf_counter()
-    assert sum(map(len, rows_by_tar(index))) == index.photos
+    assert sum(map(len, index.rows_by_tar())) == index.photos
     found["verify_s"] = time.perf_counter() - start
     return found | {"index_mib": peak_mib([os.getpid()]) - before}
 
