@@ -3,10 +3,12 @@
 import math
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from pipeline.loading.batch import Batch
 from training.checkpoints.checkpoint import Best
+from training.engine.compiling import waiting_for_compilers
 from training.engine.finite_guard import FiniteGuard
 from training.engine.gradient_norm import clip_gradients
 from training.engine.next_batch import BatchFetcher
@@ -27,6 +29,7 @@ from training.ranks.world import (
     raise_on_all_ranks,
     wait_for_all,
 )
+from training.settings.config import Config
 
 
 def train(run: Run, world: World, validate: Validate | None = None) -> int:
@@ -71,8 +74,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
             while state.step < config.steps and not stopping:
                 if state.step == config.optimizer.frozen_steps > 0:
                     trained = for_training(state.learner, config, world, state.step, job.teacher)
-                # Compiling takes minutes. Nothing is lost if the first step is interrupted: its start is on disk.
-                with stops.stops_early() if config.compile and state.step == begun else nullcontext():
+                with _compiling(config, state.step, begun, stops, world):
                     rate = _step(job, trained, feed.take(), guard, world)
                 last = state.step == config.steps
                 if not last:
@@ -104,6 +106,17 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
             log.close()
             try_to_write_page(job.run_dir)
     return state.step
+
+
+@contextmanager
+def _compiling(config: Config, step: int, begun: int, stops: StopRequests, world: World) -> Iterator[None]:
+    """Do a step of a compiled run: that which begins it compiles, which takes minutes, and that which thaws it."""
+    if not config.compile or step not in (begun, config.optimizer.frozen_steps):
+        yield
+        return
+    # Nothing is lost if the first step is interrupted: its start is on disk.
+    with waiting_for_compilers(world, config.timeout), stops.stops_early() if step == begun else nullcontext():
+        yield
 
 
 def _step(job: Job, trained: Trained, batch: Batch, guard: FiniteGuard, world: World) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from shards.command import UserError, fail, storage_mistake, tell_launcher
 from shards.cores import cores_of_a_process
@@ -149,6 +150,23 @@ def _is_of_communication(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(
         sign in str(error) for sign in ("gloo", "Connection closed by peer", "Connection reset by peer")
     )
+
+
+@contextmanager
+def patient_steps(timeout: int) -> Iterator[None]:
+    """Let the processes wait for each other in the block as long as they do for a checkpoint.
+
+    Args:
+        timeout: of `joined_world`, which counts again after the block.
+    """
+    if not dist.is_initialized():
+        yield
+        return
+    _set_pg_timeout(_PATIENCE)
+    try:
+        yield
+    finally:
+        _set_pg_timeout(timedelta(seconds=timeout))
 
 
 def wait_for_all(world: World) -> None:
