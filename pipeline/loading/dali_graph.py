@@ -8,7 +8,9 @@ graph, for in them noise and compression follow.
 """
 
 import sys
+import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from nvidia.dali.data_node import DataNode
 from pipeline.loading.augmentation_graph import augment
 from pipeline.loading.degradation_draw import DegradationDraw
 from pipeline.loading.degradation_graph import DegradationInputs, degrade
+
+# The end of a photo tells photos apart: its beginning is the same tables for all.
+_LAST = 64
 
 Samples = list[NDArray[np.uint8]]
 DegradedSamples = Sequence[list[NDArray[Any]] | NDArray[Any]]
@@ -47,7 +52,7 @@ def build_graph(
         device_id: of the GPU; None for the CPU.
         threads: worker threads of the host.
         prefetch: batches made ahead.
-        hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one.
+        hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one; see `for_the_unit`.
         degraded_side: largest side in pixels of a degraded view; 0 where none is degraded.
         augmented_size: side of the photos in pixels, where they are augmented; 0 where none is. The source then returns
             what was drawn, (N, columns) float32, after the photos.
@@ -56,6 +61,8 @@ def build_graph(
         A built pipeline whose output is (N, S, S, 3) uint8 RGB. One that degrades gives the degraded views as well:
         (N, degraded_side, degraded_side, 3) uint8, each in the upper left corner.
     """
+    if divided_by_photo(device, hardware_load):
+        source = partial(_with_units, source, hardware_load)
     pipeline = define_graph(
         source,
         device,
@@ -92,11 +99,15 @@ def define_graph(
     augmented_size: int = 0,
 ) -> DataNode | tuple[DataNode, DataNode]:
     """Define the graph that `build_graph` builds; looking at the definition takes no GPU."""
-    if degraded_side == 0 and augmented_size == 0:
+    divided = divided_by_photo(device, hardware_load)
+    outputs = 1 + divided + (augmented_size > 0) + 5 * (degraded_side > 0)
+    if outputs == 1:
         return decode(fn.external_source(source=source, batch=True), device, hardware_load)
-    outputs = 1 + (augmented_size > 0) + 5 * (degraded_side > 0)
     photos, *others = fn.external_source(source=source, num_outputs=outputs, batch=True)
-    face = decode(photos, device, hardware_load)
+    if divided:
+        face, others = decode_divided(photos, others[0], device), others[1:]
+    else:
+        face = decode(photos, device, hardware_load)
     if augmented_size > 0:
         face, others = augment(face, others[0], augmented_size), others[1:]
     if degraded_side == 0:
@@ -124,3 +135,33 @@ def decode(photo: DataNode, device: str, hardware_load: float) -> DataNode:
     return fn.decoders.image(
         photo, device="mixed", output_type=rgb, jpeg_fancy_upsampling=True, hw_decoder_load=hardware_load
     )
+
+
+def divided_by_photo(device: str, hardware_load: float) -> bool:
+    """Tell whether some photos go to the GPU's JPEG unit and others do not."""
+    return device == "gpu" and 0 < hardware_load < 1
+
+
+def for_the_unit(photos: Samples, share: float) -> NDArray[np.bool_]:
+    """Return which encoded photos go to the GPU's JPEG unit: (N,), each with probability `share`, by its own bytes.
+
+    The unit rounds otherwise than the other decoder. DALI itself would send a share of each batch there, so that a
+    photo's pixels would depend on the photos beside it, and with them on the number of processes.
+    """
+    return np.array([zlib.crc32(photo[-_LAST:].tobytes()) < share * 2**32 for photo in photos], dtype=np.bool_)
+
+
+def decode_divided(photo: DataNode, to_unit: DataNode, device: str) -> DataNode:
+    """Decode as `decode` does, those photos by the JPEG unit for which `to_unit`, a bool, says so."""
+    if to_unit:  # noqa: SIM108 - DALI divides a batch by statements alone
+        face = decode(photo, device, 1.0)
+    else:
+        face = decode(photo, device, 0.0)
+    return face
+
+
+def _with_units(source: Callable[[], Samples | DegradedSamples], share: float) -> DegradedSamples:
+    """Return what a source hands in, with the photos' decoders after the photos."""
+    handed = source()
+    photos, *others = handed if isinstance(handed, tuple) else (handed,)
+    return photos, for_the_unit(photos, share), *others

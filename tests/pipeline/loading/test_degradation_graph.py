@@ -220,7 +220,7 @@ def test_on_a_gpu_every_picture_stays_there_after_the_decoder() -> None:
     graph._build_graph()
     assert {output.device for output in graph._graph_outputs} == {"gpu"}
     decoders = [op for op in graph._ops if "Image" in op.name]
-    assert len(decoders) == 1
+    assert len(decoders) == 2, "one for the photos of the JPEG unit, one for the others"
     waiting, seen = deque(decoders), set()
     while waiting:
         op = waiting.popleft()
