@@ -6,13 +6,13 @@ Files are read, never mapped: a mapped file that is truncated, or whose storage 
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from shards.command import UserError
 from shards.open_files import OpenFiles, shared
 
+T = TypeVar("T")
 # These may pass: a cable, a server that starts anew.
 _PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENOTCONN, errno.EREMOTEIO}
 _PAUSES_S = (0.1, 0.4, 1.6)
@@ -90,13 +91,7 @@ class LocalFiles:
 
     def read(self, ranges: Sequence[Range]) -> list[Bytes | Unread]:
         """See `RangeReader`. A fault that may pass is tried again for two seconds; the order does not change."""
-        start = time.perf_counter()
-        found, rest = self._several(ranges[:_PROBED]), ranges[_PROBED:]
-        if time.perf_counter() - start < _SLOW_S * len(found):
-            return found + self._several(rest)
-        # A thread takes every so-many-th range: one task for each would cost more than reading it.
-        parts = list(_pool().map(self._several, [rest[first::_THREADS] for first in range(_THREADS)]))
-        return found + [parts[place % _THREADS][place // _THREADS] for place in range(len(rest))]
+        return read_by_threads(self._several, ranges)
 
     def fetch_ahead(self, ranges: Sequence[Range]) -> bool:
         """See `RangeReader`. A disk answers at once: nothing is fetched."""
@@ -158,6 +153,22 @@ class LocalFiles:
         except OSError:
             self._failed.add(file)
             raise
+
+
+def read_by_threads(several: Callable[[Sequence[Range]], list[T]], ranges: Sequence[Range]) -> list[T]:
+    """Return what a function reads of ranges, by threads where the storage turns out to be slow.
+
+    Args:
+        several: reads ranges one after another.
+        ranges: to be read.
+    """
+    start = time.perf_counter()
+    found, rest = several(ranges[:_PROBED]), ranges[_PROBED:]
+    if time.perf_counter() - start < _SLOW_S * len(found):
+        return found + several(rest)
+    # A thread takes every so-many-th range: one task for each would cost more than reading it.
+    parts = list(_pool().map(several, [rest[first::_THREADS] for first in range(_THREADS)]))
+    return found + [parts[place % _THREADS][place // _THREADS] for place in range(len(rest))]
 
 
 @cache

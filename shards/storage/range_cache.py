@@ -1,140 +1,182 @@
-"""A cache of ranges on a local disk, one SQLite database that all processes of a machine share."""
+"""A cache of ranges on a local disk: blocks of files at their own offsets, which all processes of a machine share.
+
+A block is a file with holes where nothing was fetched yet. What says whether a range is there, whole and undamaged, is
+its CRC-32, which whoever reads it knows: so nothing else has to be written, in any order, and a kill leaves no
+half-truth behind.
+"""
 
 import hashlib
-import sqlite3
+import os
 import sys
 import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
+from itertools import accumulate
 from pathlib import Path
 
-from shards.command import UserError, first_line
+import numpy as np
 
-FILE = "ranges.sqlite"
+from shards.byte_ranges import Bytes, Range, read_by_threads
+from shards.command import UserError
+from shards.open_files import OpenFiles, shared
+from shards.storage.cache_room import CacheRoom
+
+# Small enough to be let go one by one, large enough that those of a data set can stay open.
+_BLOCK = 4 << 20
 # Of what was used within so long before, the order of use is not kept: to write it would cost more than it gives.
 _USED_S = 600
-_WAIT_S = 10.0
-_EVICTED = 32
-_TABLE = """
-CREATE TABLE IF NOT EXISTS ranges (
-    key BLOB PRIMARY KEY, -- of the content of a file, an offset and a size
-    crc32 INTEGER NOT NULL,
-    used INTEGER NOT NULL, -- seconds since 1970, in steps
-    data BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_use ON ranges (used);
-"""
-
-Key = bytes
+_CRC32_BYTES = 4
 
 
-def key_of(content: str, offset: int, size: int) -> Key:
-    """Return the key of a range of a file whose content a text names, such as by its SHA-256."""
-    return hashlib.sha256(f"{content} {offset} {size}".encode()).digest()[:16]
+def content_key(content: str) -> str:
+    """Return the key of a content that a text names, such as the SHA-256 of a file."""
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 class RangeCache:
-    """Keeps bytes by key, those used least recently no longer than there is room. Threads and processes may share it.
+    """Keeps bytes of files, those used least recently no longer than there is room. Threads and processes may share it.
 
-    Transactions make it safe against a kill. Whatever goes wrong with it later is told once, and costs time only.
+    Whatever goes wrong with it after its start is told once, and costs time only.
 
     Args:
         folder: on a local disk; it is made where there is none.
-        most: bytes of the database.
+        most: bytes on the disk.
         now: the time in seconds since 1970.
+        block: bytes of a block.
 
     Attributes:
-        counts: ranges "kept" that were asked for, "absent" ones, and "damaged" ones, which count as absent.
+        counts: ranges "kept" that were asked for, and "absent" ones, among which are damaged ones.
 
     Raises:
         UserError: the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, most: int, now: Callable[[], float] = time.time) -> None:
-        self._path, self._most, self._now = folder / FILE, most, now
+    def __init__(self, folder: Path, most: int, now: Callable[[], float] = time.time, block: int = _BLOCK) -> None:
+        self._folder, self._now, self._block = os.fspath(folder), now, block
+        self._room = CacheRoom(folder, most)
         self._lock = threading.Lock()
         self._told: set[str] = set()
+        self._used: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(self._path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
-            self._base.executescript(
-                f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLE}"
-            )
-            self._page = int(self._base.execute("PRAGMA page_size").fetchone()[0])
-        except (OSError, sqlite3.Error) as error:
-            raise UserError(
-                f"the cache {folder} cannot be used ({first_line(error)}); name another --cache, or empty this one"
-            ) from error
+            self._room.make()
+        except OSError as error:
+            raise UserError(f"the cache {folder} cannot be used ({error.strerror}); name another --cache") from error
 
-    def get(self, keys: Sequence[Key]) -> list[bytes | None]:
-        """Return the bytes of each key, None where there are none."""
+    def get(self, contents: Sequence[str], ranges: Sequence[Range]) -> list[Bytes | None]:
+        """Return the bytes of each range, (size,) uint8, None where they are not there whole and undamaged.
+
+        Args:
+            contents: keys (`content_key`) of the files, by their numbers.
+            ranges: of these files; those without a CRC-32 are never there.
+        """
+        found = read_by_threads(partial(self._several, contents), ranges)
+        kept = sum(one is not None for one in found)
         with self._lock:
-            try:
-                return self._get(keys)
-            except sqlite3.Error as error:
-                self._tell(error)
-                return [None] * len(keys)
-
-    def put(self, items: Sequence[tuple[Key, bytes]]) -> None:
-        """Keep bytes by their keys, and make room for them."""
-        stamp = self._stamp()
-        rows = [(key, zlib.crc32(data), stamp, data) for key, data in items if len(data) < self._most // 4]
-        with self._lock:
-            try:
-                self._base.execute("BEGIN IMMEDIATE")
-                try:
-                    self._base.executemany("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?)", rows)
-                    self._make_room()
-                finally:
-                    self._base.execute("COMMIT" if sys.exc_info()[0] is None else "ROLLBACK")
-                if self._bytes("page_count") > self._most:
-                    # As a script: a statement without columns would be left after its first page.
-                    self._base.executescript("PRAGMA incremental_vacuum")
-            except sqlite3.Error as error:
-                self._tell(error)
-
-    def _get(self, keys: Sequence[Key]) -> list[bytes | None]:
-        found: list[bytes | None] = []
-        old, stamp = [], self._stamp()
-        for key in keys:
-            row = self._base.execute("SELECT data, crc32, used FROM ranges WHERE key = ?", (key,)).fetchone()
-            sound = row is not None and zlib.crc32(row[0]) == row[1]
-            self.counts["absent" if row is None else "kept" if sound else "damaged"] += 1
-            found.append(row[0] if sound else None)
-            if sound and row[2] < stamp:
-                old.append((stamp, key))
-        if old:
-            self._base.execute("BEGIN IMMEDIATE")
-            self._base.executemany("UPDATE ranges SET used = ? WHERE key = ?", old)
-            self._base.execute("COMMIT")
+            self.counts["kept"] += kept
+            self.counts["absent"] += len(found) - kept
         return found
 
-    def _stamp(self) -> int:
-        return int(self._now()) // _USED_S * _USED_S
+    def put(self, contents: Sequence[str], ranges: Sequence[Range], data: Sequence[Bytes]) -> None:
+        """Keep the bytes of ranges whose CRC-32 is known, and make room for them."""
+        by_block: dict[str, list[int]] = {}
+        for place, (file, offset, _, crc32) in enumerate(ranges):
+            if crc32 is not None:
+                by_block.setdefault(self._path(contents[file], offset), []).append(place)
+        for path, places in by_block.items():
+            self._write(path, [(ranges[place].offset % self._block, data[place]) for place in places])
 
-    def _make_room(self) -> None:
-        """Let go of the ranges used least recently until the rest fits."""
-        oldest = "SELECT rowid FROM ranges ORDER BY used, rowid LIMIT ?"
-        while self._bytes("page_count") - self._bytes("freelist_count") > self._most:
-            if not self._base.execute(f"DELETE FROM ranges WHERE rowid IN ({oldest})", (_EVICTED,)).rowcount:
-                break
+    def piece(self, content: str, number: int) -> bytes | None:
+        """Return a numbered piece of a content, which was kept with its own CRC-32; None where it is not there."""
+        path = self._piece_path(content, number)
+        try:
+            data = Path(path).read_bytes()
+        except OSError:
+            return None
+        if len(data) < _CRC32_BYTES or zlib.crc32(data[_CRC32_BYTES:]) != int.from_bytes(data[:_CRC32_BYTES], "big"):
+            return None
+        self._note_use(path)
+        return data[_CRC32_BYTES:]
 
-    def _bytes(self, pages: str) -> int:
-        return int(self._base.execute(f"PRAGMA {pages}").fetchone()[0]) * self._page
+    def put_piece(self, content: str, number: int, data: bytes) -> None:
+        """Keep a numbered piece of a content."""
+        written = zlib.crc32(data).to_bytes(_CRC32_BYTES, "big")
+        self._write(self._piece_path(content, number), [(0, np.frombuffer(written + data, dtype=np.uint8))])
 
-    def _tell(self, error: sqlite3.Error) -> None:
+    def _several(self, contents: Sequence[str], ranges: Sequence[Range]) -> list[Bytes | None]:
+        """Read ranges one after another into one piece of memory."""
+        starts = [0, *accumulate(one.size for one in ranges)]
+        memory = np.empty(starts[-1], dtype=np.uint8)
+        view, files = memoryview(memory.data), shared()
+        found: list[Bytes | None] = []
+        for (file, offset, _, crc32), start, stop in zip(ranges, starts, starts[1:], strict=False):
+            path = self._path(contents[file], offset)
+            there = crc32 is not None and self._filled(files, view[start:stop], path, offset % self._block, crc32)
+            found.append(memory[start:stop] if there else None)
+        return found
+
+    def _filled(self, files: OpenFiles, memory: memoryview, path: str, offset: int, crc32: int) -> bool:
+        """Fill memory from a block; return whether it now holds what was written."""
+        for _ in range(2):
+            try:
+                if files.read_into(memory, path, offset) == len(memory) and zlib.crc32(memory) == crc32:
+                    self._note_use(path)
+                    return True
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                self._tell(error)
+                return False
+            # The file that is open may have been let go, and there be another of its name.
+            files.forget(path)
+        return False
+
+    def _write(self, path: str, parts: Sequence[tuple[int, Bytes]]) -> None:
+        try:
+            try:
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                for offset, data in parts:
+                    os.pwrite(file, data.data, offset)
+            finally:
+                os.close(file)
+            self._note_use(path)
+            self._room.written(sum(len(data) for _, data in parts), len(parts))
+        except OSError as error:
+            self._tell(error)
+
+    def _note_use(self, path: str) -> None:
+        stamp = int(self._now()) // _USED_S * _USED_S
+        if self._used.get(path, 0) < stamp:
+            self._used[path] = stamp
+            with suppress(OSError):  # let go by another process in between
+                os.utime(path, (self._now(), self._now()))
+
+    def _path(self, content: str, offset: int) -> str:
+        return f"{self._folder}/{content}/{offset // self._block:06d}"
+
+    def _piece_path(self, content: str, number: int) -> str:
+        return f"{self._folder}/{content}/piece-{number:06d}"
+
+    def _tell(self, error: OSError) -> None:
         """Say once what goes wrong; the bytes come from the storage then."""
-        told = first_line(error)
-        if told not in self._told:
+        told = error.strerror or type(error).__name__
+        with self._lock:
+            if told in self._told:
+                return
             self._told.add(told)
-            print(f"warning: the cache {self._path} fails ({told}); reading goes on without it", file=sys.stderr)
+        print(f"warning: the cache {self._folder} fails ({told}); reading goes on without it", file=sys.stderr)
 
 
 @cache
 def cache_in(folder: Path, most: int, process: int) -> RangeCache:
-    """Return the cache of a folder, one for each process: a database does not go through a fork."""
+    """Return the cache of a folder, one for each process."""
     return RangeCache(folder, most)

@@ -14,7 +14,7 @@ from shards.command import UserError
 from shards.storage.limits import share_of_process
 from shards.storage.merging import merged
 from shards.storage.places import RemotePath
-from shards.storage.range_cache import Key, key_of
+from shards.storage.range_cache import content_key
 from shards.storage.requests import FileState
 
 # Damage on the way is unlike from one answer to the next; that of the file is always the same.
@@ -30,7 +30,6 @@ class _Piece:
     answer: Future[bytes]
     start: int
     size: int
-    kept: bool = False
 
     def wait(self) -> Bytes:
         """Return a copy of the bytes, so that those around them are not held."""
@@ -39,17 +38,10 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Ahead:
-    """A piece that was asked for ahead, and by which calls."""
+    """What was asked for ahead, and by which calls."""
 
-    piece: _Piece
+    piece: _Piece | Bytes
     calls: deque[int]
-
-
-def _piece_of(data: bytes) -> _Piece:
-    """Return a piece of which the cache has given the bytes."""
-    answer: Future[bytes] = Future()
-    answer.set_result(data)
-    return _Piece(answer, 0, len(data), kept=True)
 
 
 class RemoteFiles:
@@ -61,8 +53,10 @@ class RemoteFiles:
     """
 
     def __init__(self, folder: RemotePath, files: Sequence[tuple[str, str]]) -> None:
-        self._folder, self._files = folder, files
+        self._folder = folder
         self._names = [name for name, _ in files]
+        # Where a tar lies says nothing of its content, its SHA-256 does.
+        self._contents = [content_key(sha256) for _, sha256 in files]
         self._storage, self._cache = folder.storage, folder.cache
         self._most_ahead = share_of_process(folder.kept.memory)
         self._states: dict[int, FileState] = {}
@@ -82,15 +76,17 @@ class RemoteFiles:
         for place, begun in zip(absent, self._begin([ranges[place] for place in absent]), strict=True):
             pieces[place] = begun
         found: list[Bytes | Unread] = []
-        fetched: list[tuple[Key, bytes]] = []
-        for one, fault, piece in zip(ranges, impossible, pieces, strict=True):
-            data = fault if piece is None else self._checked(one, piece)
+        fetched: list[int] = []
+        for place, (one, fault, piece) in enumerate(zip(ranges, impossible, pieces, strict=True)):
+            if not isinstance(piece, _Piece):
+                data = fault if piece is None else piece
+            elif not isinstance(data := self._checked(one, piece), Unread):
+                fetched.append(place)
             assert data is not None
-            if piece is not None and not piece.kept and not isinstance(data, Unread):
-                fetched.append((self._key(one), data.tobytes()))
             found.append(data)
         if self._cache is not None and fetched:
-            self._cache.put(fetched)
+            bytes_of = [data for place in fetched if not isinstance(data := found[place], Unread)]
+            self._cache.put(self._contents, [ranges[place] for place in fetched], bytes_of)
         return found
 
     def fetch_ahead(self, ranges: Sequence[Range]) -> bool:
@@ -136,12 +132,13 @@ class RemoteFiles:
             return Unread(f"{error.strerror} at {where}")
         return Unread(f"its tar ends at {end} bytes, {where} asked for") if offset + size > end else None
 
-    def _begin(self, ranges: Sequence[Range]) -> list[_Piece]:
-        """Begin to fetch ranges, those that are not in the cache."""
-        kept = self._cache.get([self._key(one) for one in ranges]) if self._cache is not None else [None] * len(ranges)
-        absent = [place for place, data in enumerate(kept) if data is None]
-        fetched = dict(zip(absent, self._fetch([ranges[place] for place in absent]), strict=True))
-        return [fetched[place] if data is None else _piece_of(data) for place, data in enumerate(kept)]
+    def _begin(self, ranges: Sequence[Range]) -> list[_Piece | Bytes]:
+        """Read ranges from the cache, and begin to fetch those that are not in it."""
+        if self._cache is None:
+            return list(self._fetch(ranges))
+        kept = self._cache.get(self._contents, ranges)
+        fetched = iter(self._fetch([one for one, data in zip(ranges, kept, strict=True) if data is None]))
+        return [next(fetched) if data is None else data for data in kept]
 
     def _fetch(self, ranges: Sequence[Range]) -> list[_Piece]:
         """Begin to fetch ranges from the storage."""
@@ -152,11 +149,7 @@ class RemoteFiles:
                 pieces[place] = _Piece(answer, ranges[place].offset - start, ranges[place].size)
         return [pieces[place] for place in range(len(ranges))]
 
-    def _key(self, one: Range) -> Key:
-        """Return the key of a range in the cache: where a tar lies says nothing of its content, its SHA-256 does."""
-        return key_of(self._files[one.file][1], one.offset, one.size)
-
-    def _taken(self, wanted: Range) -> _Piece | None:
+    def _taken(self, wanted: Range) -> _Piece | Bytes | None:
         """Return a piece that was asked for ahead, and let go of it and of what nobody will read."""
         with self._lock:
             if (ahead := self._ahead.get(wanted)) is None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from shards.command import UserError
 from shards.storage.limits import Limits, share_of_process
-from shards.storage.range_cache import RangeCache, key_of
+from shards.storage.range_cache import RangeCache, content_key
 
 T = TypeVar("T")
 _INSTALL = "install its client with `pip install -r requirements-storage.txt`, that of gs:// with `pip install gcsfs`"
@@ -107,25 +107,20 @@ class Storage:
             FileNotFoundError, UserError: see `fetch`.
         """
         state = self.state(name).result()
-        if not state.tag:
-            cache = None
-        content = f"{self.url}/{name} {state.size} {state.tag}"
-        waiting: deque[tuple[bytes, Future[bytes] | None]] = deque()
+        content = content_key(f"{self.url}/{name} {state.size} {state.tag}")
+        cache = cache if state.tag else None
+        waiting: deque[tuple[int, bytes | Future[bytes]]] = deque()
 
         def write_next() -> None:
-            piece, answer = waiting.popleft()
-            if answer is None:
-                out.write(piece)
-                return
-            out.write(answer.result())
-            if cache is not None:
-                cache.put([(piece, answer.result())])
+            number, piece = waiting.popleft()
+            data = piece if isinstance(piece, bytes) else piece.result()
+            out.write(data)
+            if cache is not None and not isinstance(piece, bytes):
+                cache.put_piece(content, number, data)
 
-        for start in range(0, state.size, _PIECE):
-            stop = min(start + _PIECE, state.size)
-            key = key_of(content, start, stop - start)
-            kept = cache.get([key])[0] if cache is not None else None
-            waiting.append((key, self.fetch(name, start, stop)) if kept is None else (kept, None))
+        for number, start in enumerate(range(0, state.size, _PIECE)):
+            kept = cache.piece(content, number) if cache is not None else None
+            waiting.append((number, kept or self.fetch(name, start, min(start + _PIECE, state.size))))
             if len(waiting) >= _PIECES_AHEAD:
                 write_next()
         while waiting:
