@@ -38,7 +38,8 @@ class _Connection(asyncio.Protocol):
         size = path.stat().st_size
         start, stop = (int(asked[1]), min(int(asked[2]) + 1, size)) if asked else (0, size)
         status = "206 Partial Content" if asked else "200 OK"
-        head = f'HTTP/1.1 {status}\r\nContent-Length: {stop - start}\r\nETag: "{size}"\r\n\r\n'.encode()
+        place = f"Content-Range: bytes {start}-{stop - 1}/{size}\r\n" if asked else ""
+        head = f'HTTP/1.1 {status}\r\nContent-Length: {stop - start}\r\n{place}ETag: "{size}"\r\n\r\n'.encode()
         self._transport.write(head)
         if first[1] == b"GET":
             with path.open("rb", buffering=0) as file:

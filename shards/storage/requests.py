@@ -1,6 +1,7 @@
 """Requests to a bucket or web server: many in flight, repeated where they fail, bounded in number and time."""
 
 import asyncio
+import os
 import random
 import sys
 import threading
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from urllib.request import getproxies
 
 from shards.command import UserError
 from shards.storage.limits import Limits, share_of_process
@@ -204,7 +206,10 @@ async def _web_client(loop: asyncio.AbstractEventLoop, **settings: Any) -> Any:
     """Return a session without a bound of its own on connections: requests are bounded before they reach it."""
     import aiohttp
 
-    return aiohttp.ClientSession(loop=loop, trust_env=True, connector=aiohttp.TCPConnector(limit=0), **settings)
+    # To look for a proxy and a password takes a thread for every request: only where there is one to be found.
+    netrc = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    trusting = bool(getproxies()) or netrc.is_file()
+    return aiohttp.ClientSession(loop=loop, trust_env=trusting, connector=aiohttp.TCPConnector(limit=0), **settings)
 
 
 def _client(url: str, limits: Limits) -> Any:

@@ -14,7 +14,7 @@ Fault = Callable[[int, str], str]
 """From the number of a request for bytes, from 0, and the name of its file to a fault; "" for none.
 
 "503" and other statuses; "short": an answer that ends early and says so; "cut": a connection that ends early;
-"flipped": a bit of it is wrong; "stalled": nothing comes.
+"flipped": a byte of it is wrong, each time another one; "stalled": nothing comes.
 """
 
 
@@ -93,8 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if asked and faults.ranges else 200)
         sent = part[: len(part) // 2] if fault in ("short", "cut") else part
         if fault == "flipped":
-            sent = bytes([part[0] ^ 1]) + part[1:]
+            sent = bytes([part[0] ^ (1 + number % 255)]) + part[1:]
         self.send_header("Content-Length", str(len(sent) if fault == "short" else len(part)))
+        if asked and faults.ranges:
+            self.send_header("Content-Range", f"bytes {asked[1]}-{int(asked[1]) + len(part) - 1}/{len(content)}")
         self.send_header("ETag", tag)
         self.end_headers()
         if body:
