@@ -141,3 +141,8 @@ def test_a_score_equal_to_the_threshold_does_not_pass() -> None:
     negatives = [0.5, 0.5, 0.1]
     assert tar_at_far([0.6, 0.5, 0.5, 0.2], negatives, 0.0) == 0.25
     assert tar_at_far([0.6, 0.5, 0.5, 0.2], negatives, 0.7) == 1.0
+    # 0.8998 is the largest threshold that is right on the first fold, and that very number of the grid is a score.
+    chosen = LFW_THRESHOLDS[9499]
+    assert round(float(chosen), 4) == 0.8998
+    decided = ten_fold_decisions([0.9, 0.1, chosen, chosen], [True, False, True, False], [0, 0, 1, 1])
+    assert decided[2:].tolist() == [False, True]
