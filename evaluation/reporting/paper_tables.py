@@ -32,7 +32,8 @@ def write_paper_tables(folder: Path, report: Report) -> list[Path]:
     for number, table in enumerate(figure_tables(report)):
         differences = difference_table(report, table.protocol)
         name = re.sub(r"[^a-z0-9]+", "-", table.protocol.lower()).strip("-")
-        files[f"{number:02d}-{name}.tex"] = latex(table) + (latex(differences) if differences else "")
+        # A blank line ends the paragraph, so that the second table stands below the first.
+        files[f"{number:02d}-{name}.tex"] = "\n".join(latex(one) for one in (table, differences) if one)
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
     return [folder / name for name in files]
