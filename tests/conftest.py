@@ -1,5 +1,6 @@
 """Real inputs, made once: rendered people, the ORL faces, shards of both."""
 
+import io
 import os
 import re
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
-from pipeline.sources.datasets import orl, vggface2
+from pipeline.sources.datasets import folder, orl, vggface2
 from pipeline.synthetic.write import write_dataset
+from shards.index import ShardIndex
 from tests.campaigns.small_disk import mount, unmount
 from tests.entry_points import ROOT
 from tests.forked import in_forked_process
@@ -84,6 +87,22 @@ def shards(rendered: Path, train_list: Path, tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("shards") / "vggface2"
     plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=3))
     shard(plan, out, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def crops(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of three small pictures, 9 to 15 pixels wide, of every second person of `shards`, and of a stranger."""
+    root, out = tmp_path_factory.mktemp("crops"), tmp_path_factory.mktemp("shards") / "crops"
+    index = ShardIndex.open(shards)
+    for label in range(0, index.identities, 2):
+        for number, side in enumerate((9, 12, 15)):
+            face = Image.open(io.BytesIO(bytes(index.read(int(index.first[label]) + number % 2))))
+            for name in {index.names[label], "stranger" if label == 0 else index.names[label]}:
+                (root / name).mkdir(exist_ok=True)
+                face.resize((side, side)).save(root / name / f"{number}.png")
+    settings = Settings(size=32, template="whole", codec="png", min_photos=1)
+    shard(Plan(folder(root, [], aligned=True), settings), out, workers=1)
     return out
 
 

@@ -32,6 +32,12 @@ def parser(defaults: Config) -> Parser:
     command.add_argument(
         "--mix", type=float, nargs="+", help="share of each shard folder in a batch, in proportion (default: equal)"
     )
+    command.add_argument(
+        "--crops",
+        type=shard_folder,
+        help="shard folder of real small pictures of the same people, by name: they stand in for reduced views with the "
+        "probability --crop_share (default: none)",
+    )
     command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--init-from",
@@ -137,7 +143,8 @@ def main() -> None:
     prepare_machine(device)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     again = options.resume or restarted
-    job = Run(config, options.recipe, tuple(shards), options.run_dir, again, options.init_from, options.teacher)
+    crops = options.crops and keeping(options.crops, options)
+    job = Run(config, options.recipe, tuple(shards), options.run_dir, again, options.init_from, options.teacher, crops)
     with joined_world(device, config.timeout) as world:
         held_out = options.validation_shards and keeping(options.validation_shards, options)
         validate = validation_of_run(job, world, held_out, options.validation_by)

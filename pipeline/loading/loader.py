@@ -20,6 +20,7 @@ from pipeline.loading.step_source import Step, StepSource
 from pipeline.loading.view_making import Faces, make_view
 from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
 from pipeline.reading.quarantine import Quarantine
+from pipeline.sampling.crops import Crops
 from pipeline.sampling.folder_mixing import most_identities_per_batch, read_shares
 from pipeline.sampling.sampler import Sampler, Sampling
 from pipeline.sampling.shard_folders import ShardFolders
@@ -38,6 +39,9 @@ class Loader:
         global_batch: identities in the batch of all ranks.
         sampling: "identity": an epoch visits every identity once (published); "photo": every photo once, and
             all views of an item come from it.
+        crops: shard folder of real small pictures of the same people, by name, or None: they stand in for reduced
+            views, none of which then has more pixels than the picture had.
+        crop_share: probability 0..1 that one does, where a person has any.
         mix: each folder's share of a batch, in proportion; empty for equal shares.
         rank: of this process.
         world: number of processes; it must divide `global_batch`.
@@ -63,6 +67,8 @@ class Loader:
         global_batch: int,
         sampling: Sampling = "identity",
         mix: Sequence[float] = (),
+        crops: Folder | None = None,
+        crop_share: float = 0.5,
         rank: int = 0,
         world: int = 1,
         start_step: int = 0,
@@ -75,16 +81,25 @@ class Loader:
         largest_damaged_share: float = 0.001,
     ) -> None:
         paths = [shards] if isinstance(shards, Path | RemotePath) else list(shards)
-        folders = ShardFolders.open(paths)
+        folders = ShardFolders.open([*paths, *([] if crops is None else [crops])])
+        indexes = folders.indexes[: len(paths)]
         shares = read_shares(mix, len(paths))
         most = most_identities_per_batch(shares, global_batch)
-        check_request(folders, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
+        check_request(indexes, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
         folders.check_tars()
-        self.identities = folders.identities
+        self.identities = sum(index.identities for index in indexes)
         self.preprocessing = folders.preprocessing
         self._folders = folders
-        firsts = [index.first for index in folders.indexes]
-        sampler = Sampler.of(firsts, views, seed=seed, global_batch=global_batch, sampling=sampling, shares=shares)
+        small = None if crops is None else Crops.of(folders, views, share=crop_share, seed=seed)
+        sampler = Sampler.of(
+            [index.first for index in indexes],
+            views,
+            seed=seed,
+            global_batch=global_batch,
+            sampling=sampling,
+            shares=shares,
+            crops=small,
+        )
         self._reader = PhotoReader(
             folders,
             seed=seed,

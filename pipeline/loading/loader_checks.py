@@ -4,18 +4,25 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.sampling.shard_folders import ShardFolders
 from pipeline.sampling.views import Views
 from shards.command import UserError
+from shards.index import ShardIndex
 
 
 def check_request(
-    folders: ShardFolders, views: Views, most: Sequence[int], *, global_batch: int, world: int, device: str, seed: int
+    indexes: Sequence[ShardIndex],
+    views: Views,
+    most: Sequence[int],
+    *,
+    global_batch: int,
+    world: int,
+    device: str,
+    seed: int,
 ) -> None:
     """Refuse a batch that the folders, the processes or the machine cannot give.
 
     Args:
-        folders: the photos.
+        indexes: of each folder of photos.
         views: of each identity.
         most: most identities of a batch from each folder.
         global_batch: identities in the batch of all ranks.
@@ -33,17 +40,17 @@ def check_request(
             f"a global batch of {global_batch} identities for {world} processes; "
             "set a batch that the number of processes divides"
         )
-    for index, count in zip(folders.indexes, most, strict=True):
+    for index, count in zip(indexes, most, strict=True):
         if count > index.identities:
             raise UserError(
                 f"a batch of {count} identities needed from {index.folder}, which holds {index.identities}; "
                 f"set a batch of at most {index.identities}"
                 + ("" if len(most) == 1 else ", or a smaller share of this folder")
             )
-    size = folders.preprocessing.size
+    size = indexes[0].manifest.preprocessing.size
     if too_large := [side for _, side in views.ranges if side > size]:
         raise UserError(
-            f"a view of {too_large[0]} pixels requested, but {folders.indexes[0].folder} holds {size} x {size} faces; "
+            f"a view of {too_large[0]} pixels requested, but {indexes[0].folder} holds {size} x {size} faces; "
             f"request views of at most {size} pixels or write the folder with a larger --size"
         )
     if seed < 0:

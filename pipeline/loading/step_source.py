@@ -68,7 +68,8 @@ class StepSource:
         self.largest_degraded = largest_degraded_side(sampler.views, size)
         self.augmented_size = size if sampler.views.augmentation.is_on else 0
         # Degraded views differ even where they show one photo.
-        self._one_face = len(sampler.photo_groups) == 1 and not sampler.views.degradation.probability
+        one_photo = len(sampler.photo_groups) == 1 and sampler.crops is None
+        self._one_face = one_photo and not sampler.views.degradation.probability
 
     def most_photos(self) -> int:
         """Return the most photos that a step hands to the decoder."""

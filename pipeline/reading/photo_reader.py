@@ -101,13 +101,16 @@ class PhotoReader:
         photos = draw.photos.copy()
         sides, stored = self._sides_and_stored(photos, draw.sides)
         for views in self._photo_groups:
-            bad = np.zeros(len(photos), dtype=np.bool_)
+            bad: set[tuple[int, int]] = set()
             for view in views:
                 for kind in (False, True):
                     rows = np.flatnonzero(stored[:, view] == kind)
-                    bad[rows] |= ~self._usable(photos[rows, view], kind)
-            for row in np.flatnonzero(bad):
-                photos[row, list(views)] = self._substitute(draw, step, int(row), views)
+                    unusable = rows[~self._usable(photos[rows, view], kind)]
+                    bad |= {(row, int(draw.photos[row, view])) for row in unusable.tolist()}
+            for row, photo in sorted(bad):
+                # A small picture may stand in for a view that shows no photo of its group.
+                showing = tuple(view for view in views if draw.photos[row, view] == photo)
+                photos[row, list(showing)] = self._substitute(draw, step, row, showing)
         if (photos != draw.photos).any():
             sides, stored = self._sides_and_stored(photos, draw.sides)
         return ChosenPhotos(photos, sides, stored, self._held[False], self._held[True])

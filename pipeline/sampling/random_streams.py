@@ -18,6 +18,7 @@ class Stream(IntEnum):
     DEGRADATION = 6
     MARGIN = 7
     AUGMENTATION = 8
+    CROP = 10
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

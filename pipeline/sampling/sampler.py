@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sampling.crops import Crops
 from pipeline.sampling.epoch_order import IdentityOrder, Order, PhotoOrder
 from pipeline.sampling.folder_mixing import identities_before_step, most_identities_per_batch
 from pipeline.sampling.random_streams import Stream, generator
@@ -60,6 +61,7 @@ class Sampler:
         photo_groups: the views of a row that show one photo, group by group.
         global_batch: identities in the batch of all ranks.
         seed: of the run.
+        crops: small pictures that stand in for reduced views, or None.
     """
 
     orders: tuple[Order, ...]
@@ -70,6 +72,7 @@ class Sampler:
     photo_groups: tuple[tuple[int, ...], ...]
     global_batch: int
     seed: int
+    crops: Crops | None = None
 
     @staticmethod
     def of(
@@ -80,6 +83,7 @@ class Sampler:
         global_batch: int,
         sampling: Sampling = "identity",
         shares: Sequence[Fraction] = (Fraction(1),),
+        crops: Crops | None = None,
     ) -> "Sampler":
         """Make a sampler.
 
@@ -90,6 +94,7 @@ class Sampler:
             global_batch: identities in the batch of all ranks.
             sampling: "identity" or "photo".
             shares: of each folder in a batch, summing to one.
+            crops: small pictures that stand in for reduced views, or None.
         """
         most = most_identities_per_batch(shares, global_batch)
         assert all(0 < count < len(first) for count, first in zip(most, firsts, strict=True))
@@ -103,6 +108,7 @@ class Sampler:
             photo_groups=photo_groups(views, sampling),
             global_batch=global_batch,
             seed=seed,
+            crops=crops,
         )
 
     def draw(self, step: int, rank: int = 0, world: int = 1) -> Draw:
@@ -123,6 +129,8 @@ class Sampler:
         # (B, groups) -> (B, V)
         drawn = random.integers(starts[:, None], ends[:, None], size=(self.global_batch, len(self.photo_groups)))
         photos = drawn[:, self._group_of_view()]
+        if self.crops is not None:
+            photos = self.crops.stand_in(photos, labels, step)
         mirrored = random.random(shape) < np.array(self.views.mirrors)
         return Draw(labels, photos, mirrored, self._sides(step, shape), first_row=0).rows(rank, world)
 

@@ -45,6 +45,7 @@ class Run:
         init_from: checkpoint whose backbone a new run begins with, ours or the authors'; the teacher's where there
             is one and this is None.
         teacher: checkpoint of the frozen network that the run learns from, None without one.
+        crops: shard folder of real small pictures of the same people, None without one.
     """
 
     config: Config
@@ -54,11 +55,17 @@ class Run:
     resume: bool
     init_from: Path | None = None
     teacher: Path | None = None
+    crops: Folder | None = None
+
+    @property
+    def folders(self) -> tuple[Folder, ...]:
+        """All shard folders: of photos, and last of small pictures."""
+        return self.shards if self.crops is None else (*self.shards, self.crops)
 
     @property
     def shards_named(self) -> str:
         """The shard folders as the user named them."""
-        return " ".join(map(str, self.shards))
+        return " ".join(map(str, self.folders))
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             recipe=run.recipe,
             preprocessing=preprocessing,
             identities=loader.identities,
-            shards_sha256=manifest_digest(run.shards),
+            shards_sha256=manifest_digest(run.folders),
             initial=first,
             teacher=teacher.origin if teacher else None,
         )
@@ -235,6 +242,8 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         global_batch=config.batch,
         sampling=config.sampling,
         mix=config.mix,
+        crops=run.crops,
+        crop_share=config.crop_share,
         rank=world.rank,
         world=world.size,
         start_step=start_step,
@@ -284,7 +293,7 @@ def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: I
     preprocessing = begun.preprocessing
     if begun.initial is None and (differences := preprocessing.differences(loader.preprocessing)):
         raise UserError(f"the checkpoint and {run.shards_named} differ in {differences[0]}; name the run's own shards")
-    if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.shards):
+    if begun.identities != loader.identities or begun.shards_sha256 != manifest_digest(run.folders):
         raise UserError(
             f"the run was started on other shards of {begun.identities} identities, {run.shards_named} holds "
             f"{loader.identities}; name the run's own shards"

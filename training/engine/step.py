@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -134,7 +135,7 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
         world: this process among all.
     """
     pictures = batch.network_input()
-    inputs = LossInputs.of(batch, config, world, _targets(trained, pictures, config, world))
+    inputs = LossInputs.of(batch, config, world, _targets(trained, pictures, batch.photos, config, world))
     if config.accumulate == 1:
         losses = losses_of(embed(trained, pictures, config, world, batch.step), inputs, trained.head, config)
         losses.total.backward()
@@ -169,10 +170,13 @@ def embed(trained: Trained, pictures: Tensor, config: Config, world: World, step
     return embeddings
 
 
-def _targets(trained: Trained, pictures: Tensor, config: Config, world: World) -> Tensor | None:
+def _targets(
+    trained: Trained, pictures: Tensor, photos: Tensor, config: Config, world: World
+) -> Tensor | None:
     """Return the teacher's embedding of each view's photo in full, (V b, D); None without a teacher.
 
-    The first view of the views that show one photo is in full; its embedding is the target of them all.
+    The first view of the views that show one photo is in full; its embedding is the target of them all. The target of a
+    small picture that stands in for a view is the mean direction of all photos of the person in the batch.
     """
     if trained.teacher is None:
         return None
@@ -183,5 +187,13 @@ def _targets(trained: Trained, pictures: Tensor, config: Config, world: World) -
     with torch.no_grad(), autocast:
         by_group = [trained.teacher(by_view[group[0]]) for group in groups]
     group_of = {view: number for number, group in enumerate(groups) for view in group}
-    # V times (b, D) -> (V b, D)
-    return torch.cat([by_group[group_of[view]] for view in range(len(group_of))])
+    # V times (b, D) -> (V, b, D)
+    targets = torch.stack([by_group[group_of[view]] for view in range(len(group_of))])
+    # (b, V) -> (V, b)
+    first = [groups[group_of[view]][0] for view in range(len(group_of))]
+    stands_in = (photos != photos[:, first]).T.to(targets.device)
+    if stands_in.any():
+        of_person = torch.stack([F.normalize(one) for one in by_group]).mean(dim=0)
+        targets = torch.where(stands_in[:, :, None], of_person, targets)
+    # (V, b, D) -> (V b, D)
+    return targets.flatten(0, 1)

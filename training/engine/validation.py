@@ -87,7 +87,7 @@ def validation_of_run(run: Run, world: World, shards: Folder | None, by: str) ->
             raise UserError(f"{found} alone; give --validation-shards DIR and --validate_every STEPS, or neither")
         sizes = sorted({side for ends in run.config.views.ranges for side in ends if side < size})
         if world.is_main:
-            validate = open_validation(by, HeldOut(shards, run.shards, tuple(sizes), world.device))
+            validate = open_validation(by, HeldOut(shards, run.folders, tuple(sizes), world.device))
     return validate or _in_the_main_process
 
 

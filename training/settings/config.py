@@ -121,6 +121,8 @@ class Config:
         sampling: identity: an epoch visits every identity once (published); photo: every photo once, and all views
             of an item come from it.
         mix: share of each shard folder in a batch, in proportion; empty for equal shares.
+        crop_share: probability 0..1 that a reduced view shows a real small picture of the person (--crops), where there
+            is one.
         decoding: how photos are decoded.
         head: the classification head.
         losses: the loss terms.
@@ -152,6 +154,7 @@ class Config:
     views: Views = Views()
     sampling: Literal["identity", "photo"] = "identity"
     mix: tuple[float, ...] = ()
+    crop_share: float = 0.5
     decoding: Decoding = Decoding()
     head: Head = Head()
     losses: Losses = Losses()
@@ -182,8 +185,9 @@ class Config:
         falls, warmup = self.optimizer.schedule != "milestones", self.optimizer.warmup_steps
         if falls and self.steps and warmup >= self.steps:
             raise UserError(f"optimizer.warmup_steps {warmup} of a run of {self.steps} steps; give fewer")
-        if not 0 <= self.trained_share <= 1:
-            raise UserError(f"trained_share {self.trained_share}; give a value from 0 to 1")
+        for name in ("trained_share", "crop_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} {getattr(self, name)}; give a value from 0 to 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON and checkpoints; tuples become lists."""
