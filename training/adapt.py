@@ -2,8 +2,9 @@
 
 Finds the faces in PHOTOS/PERSON/PHOTO.jpg, sets people aside, adapts the recogniser on the others, writes it as ONNX,
 in the layout of the file that came in where that is ONNX, and tests both on those set aside. Ends in the figures before
-and after. Each stage is a command of this program, which is printed. The command may be stopped or killed at any
-moment: the same command continues.
+and after. Real small pictures from your cameras, CROPS/PERSON/PICTURE.jpg, are trained on beside reduced photos, and
+those of the people set aside are a test of their own. Each stage is a command of this program, which is printed. The
+command may be stopped or killed at any moment: the same command continues.
 """
 
 import sys
@@ -16,7 +17,7 @@ from training.settings.recipes import MODES
 
 if TYPE_CHECKING:
     from shards.format import Preprocessing
-    from training.adaptation.people_set_aside import SetAside
+    from training.adaptation.people_set_aside import Photos, SetAside
     from training.adaptation.stages import Stages
     from training.networks.backbone_file import LoadedBackbone
     from training.settings.config import Config
@@ -38,7 +39,9 @@ def parser() -> Parser:
         default="compatible",
         help="compatible: the enrolled gallery stays; fresh: it is enrolled again, and more is gained",
     )
+    add("--crops", type=Path, metavar="DIR", help="small pictures of the same people, PERSON/PICTURE (default: none)")
     add("--landmarks", type=Path, metavar="CSV", help="five points a photo (default: the faces are found)")
+    add("--crop-landmarks", type=Path, metavar="CSV", help="likewise, of --crops")
     add(
         "--template", choices=["centred", "paper"], help="where the recogniser takes landmarks to be (default: its own)"
     )
@@ -70,17 +73,43 @@ def main() -> None:
     form = loaded.preprocessing
     work = options.work or options.out.with_name(f"{options.out.name}.work")
     work.mkdir(parents=True, exist_ok=True)
-    stages = Stages(count=6)
+    stages = Stages(count=9 if options.crops else 6)
     print(f"{options.model}: {form.template} template, {form.size} pixels, {form.input_told}", file=sys.stderr)
-    landmarks = _find_faces(options, work, stages)
-    chosen = _set_people_aside(options, landmarks, work, stages)
-    _write_shards(options, landmarks, loaded, work, stages)
+    photos = _find_faces(options, options.photos, options.landmarks, work / "landmarks.csv", stages)
+    crops = None
+    if options.crops:
+        crops = _find_faces(options, options.crops, options.crop_landmarks, work / "crop-landmarks.csv", stages)
+    chosen = _set_people_aside(options, photos, crops, work, stages)
+    _write_shards(options, photos, form, work, work / "shards", stages)
+    if crops:
+        _write_shards(options, crops, form, work, work / "crops", stages, "--min-photos", 1)
     final = _adapt(options, loaded, work, stages)
     stages.run("adapted file", "training.export", "--checkpoint", final, "--format", "onnx", "--out", options.out)
-    report = _evaluate(options, landmarks, form, work, stages)
-    _print_gains(report / "results.json", len(chosen.people))
-    print(f"report      {report / 'report.html'}")
+    _test(options, chosen, photos, crops, form, work, stages)
     print(f"adapted     {options.out}")
+
+
+def _test(
+    options: Any,
+    chosen: "SetAside",
+    photos: "Photos",
+    crops: "Photos | None",
+    form: "Preprocessing",
+    work: Path,
+    stages: "Stages",
+) -> None:
+    """Test on the people set aside, on their photos reduced and on their own small pictures."""
+    from training.adaptation.gain import print_gains
+    from training.adaptation.people_set_aside import CROPS, GALLERY, PROBES, STRANGERS
+
+    reports = {"report": _evaluate(options, (photos,) * 3, (GALLERY, PROBES, STRANGERS), form, work, stages)}
+    if crops and (work / "test" / CROPS).is_dir():
+        reports["crops"] = _evaluate(options, (photos, crops), (GALLERY, CROPS), form, work, stages)
+    elif crops:
+        stages.begin("test: none of the people set aside has a small picture with a face")
+    for what, report in reports.items():
+        print_gains(report / "results.json", len(chosen.people if what == "report" else chosen.known))
+        print(f"{what:<11} {report / 'report.html'}")
 
 
 def _open_model(options: Any) -> "LoadedBackbone":
@@ -115,7 +144,11 @@ def _told(options: Any) -> dict[str, Any]:
 def _check(options: Any) -> None:
     if not options.photos.is_dir():
         raise UserError(f"no folder {options.photos}; expected a folder that holds a folder of photos for each person")
-    if options.landmarks and options.aligned:
+    if options.crops and not options.crops.is_dir():
+        raise UserError(f"no folder {options.crops}; expected a folder of small pictures for each person")
+    if options.crop_landmarks and not options.crops:
+        raise UserError("--crop-landmarks without --crops; give both or neither")
+    if (options.landmarks or options.crop_landmarks) and options.aligned:
         raise UserError("--landmarks and --aligned exclude each other; give one of them")
     if not 0 < options.set_aside < 1:
         raise UserError(f"--set-aside {options.set_aside}; give a share above 0 and below 1, such as 0.25")
@@ -126,31 +159,27 @@ def _check(options: Any) -> None:
         raise UserError(f"--out {options.out}; name a file that ends in .onnx, in a folder that is there")
 
 
-def _find_faces(options: Any, work: Path, stages: "Stages") -> Path | None:
-    """Return the landmark list, found where none was given; None for faces that are aligned."""
-    if options.aligned or options.landmarks:
-        stages.begin("faces: as given")
-        return None if options.aligned else Path(options.landmarks)
-    found = work / "landmarks.csv"
-    stages.run(
-        "faces: five points in each photo",
-        "pipeline.landmarks",
-        *("--images", options.photos, "--out", found, "--workers", options.processes),
-    )
-    return found
+def _find_faces(options: Any, root: Path, given: Path | None, found: Path, stages: "Stages") -> "Photos":
+    """Return photos with their landmark list, found where none was given."""
+    from training.adaptation.people_set_aside import Photos
+
+    if options.aligned or given:
+        stages.begin(f"faces of {root}: as given")
+        return Photos(root, given)
+    words = ("--images", root, "--out", found, "--workers", options.processes)
+    stages.run(f"faces of {root}: five points in each", "pipeline.landmarks", *words)
+    return Photos(root, found)
 
 
-def _set_people_aside(options: Any, landmarks: Path | None, work: Path, stages: "Stages") -> "SetAside":
+def _set_people_aside(
+    options: Any, photos: "Photos", crops: "Photos | None", work: Path, stages: "Stages"
+) -> "SetAside":
     """Choose the people to test on and write their folders."""
-    from pipeline.sources.landmark_list import read_landmarks
-    from pipeline.sources.picture_files import walk_pictures
-    from training.adaptation.people_set_aside import set_people_aside, usable_photos, write_test_folders
+    from training.adaptation.people_set_aside import set_people_aside, write_test_folders
 
     stages.begin("people: some are set aside for the test")
-    with_face = None if landmarks is None else set(read_landmarks(landmarks)["name"])
-    photos = usable_photos(list(walk_pictures(options.photos)), with_face)
-    chosen = set_people_aside(photos, options.set_aside, options.seed)
-    write_test_folders(chosen, options.photos, work / "test")
+    chosen = set_people_aside(photos.usable(), options.set_aside, options.seed)
+    write_test_folders(chosen, photos, crops, work / "test")
     many = len(chosen.trained)
     print(f"    {many:,} people to train on, {len(chosen.people):,} set aside", file=sys.stderr)
     if many < _FEW_PEOPLE:
@@ -162,17 +191,23 @@ def _set_people_aside(options: Any, landmarks: Path | None, work: Path, stages: 
     return chosen
 
 
-def _write_shards(options: Any, landmarks: Path | None, loaded: "LoadedBackbone", work: Path, stages: "Stages") -> None:
+def _write_shards(
+    options: Any,
+    photos: "Photos",
+    form: "Preprocessing",
+    work: Path,
+    out: Path,
+    stages: "Stages",
+    *more: object,
+) -> None:
     from training.adaptation.people_set_aside import LIST
 
-    form = loaded.preprocessing
     stages.run(
-        "shards: the faces of the others, aligned",
+        f"shards: the faces of the others in {photos.root}, aligned",
         "pipeline.shard",
-        *("--dataset", "folder", "--root", options.photos, "--out", work / "shards"),
-        *(("--aligned",) if landmarks is None else ("--landmarks", landmarks)),
+        *("--dataset", "folder", "--root", photos.root, "--out", out, *photos.options),
         *("--exclude", work / "test" / LIST, "--template", form.template, "--size", form.size),
-        *("--codec", "png", "--min-photos", 2, "--workers", options.processes),
+        *("--codec", "png", "--workers", options.processes, *(more or ("--min-photos", 2))),
     )
 
 
@@ -186,7 +221,8 @@ def _adapt(options: Any, loaded: "LoadedBackbone", work: Path, stages: "Stages")
         f"training: recipe adapt, {options.mode}, {config.steps:,} steps{_told_duration(loaded, config, options)}",
         "training.main",
         *("--recipe", "adapt", "--mode", options.mode, "--teacher", options.model),
-        *("--shards", work / "shards", "--run-dir", work / "run", "--resume", "--device", options.device),
+        *("--shards", work / "shards", *(("--crops", work / "crops") if options.crops else ())),
+        *("--run-dir", work / "run", "--resume", "--device", options.device),
         *("--seed", options.seed, "--batch", config.batch, "--steps", config.steps),
         *("--optimizer.milestones", list(config.optimizer.milestones)),
         *(word for name, value in _told(options).items() if value is not None for word in (f"--model.{name}", value)),
@@ -226,44 +262,34 @@ def _told_duration(loaded: "LoadedBackbone", config: "Config", options: Any) -> 
     return f", about {minutes:.0f} minutes" if minutes >= 1 else ""
 
 
-def _evaluate(options: Any, landmarks: Path | None, form: "Preprocessing", work: Path, stages: "Stages") -> Path:
-    """Test both files on the people set aside, and return the folder of the report."""
-    from training.adaptation.people_set_aside import GALLERY, PROBES, STRANGERS
+def _evaluate(
+    options: Any,
+    faces: "tuple[Photos, ...]",
+    parts: tuple[str, ...],
+    form: "Preprocessing",
+    work: Path,
+    stages: "Stages",
+) -> Path:
+    """Test both files on folders of the people set aside, and return the folder of the report."""
+    from training.adaptation.people_set_aside import CROPS, PROBES
 
-    test, report = work / "test", work / "report"
-    parts = [part for part in (GALLERY, PROBES, STRANGERS) if (test / part).is_dir()]
-    folders = [word for part in parts for word in (f"--{part}", test / part)]
-    faces = ["--aligned"] if landmarks is None else ["--landmarks", *([landmarks] * len(parts))]
+    there = [(part, one) for part, one in zip(parts, faces, strict=True) if (work / "test" / part).is_dir()]
+    crops = CROPS in parts
+    report = work / ("report-crops" if crops else "report")
     kept = options.mode == "compatible"
-    models = ["--checkpoint", options.out, "--gallery-model" if kept else "--checkpoint", options.model]
+    lists = [one.landmarks for _, one in there if one.landmarks]
     stages.run(
-        "test: the people set aside, before and after",
+        f"test: {'small pictures of ' if crops else ''}the people set aside, before and after",
         "evaluation",
-        *models,
-        *folders,
-        *faces,
+        *("--checkpoint", options.out, "--gallery-model" if kept else "--checkpoint", options.model),
+        *(word for part, _ in there for word in (f"--{PROBES if part == CROPS else part}", work / "test" / part)),
+        *(("--landmarks", *lists) if lists else ("--aligned",)),
         *("--template", form.template, "--size", form.size, "--colour", form.colour),
         *("--mean", form.mean, "--deviation", form.deviation),
-        *("--sizes", *options.sizes, "--device", options.device, "--out", report),
+        *(() if crops else ("--sizes", *options.sizes)),
+        *("--device", options.device, "--out", report),
     )
     return report
-
-
-def _print_gains(results: Path, people: int) -> None:
-    """Print the figures before and after."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from training.adaptation.gain import read_gains
-
-    labels, found = read_gains(results)
-    table = Table(title=f"per cent, on {people} people who were not trained on")
-    for head in ("figure", "probe, pixels", *labels, "n"):
-        table.add_column(head, justify="left" if head == "figure" else "right")
-    for one in found:
-        values = ("-" if value is None else f"{value:.1f}" for value in one.values)
-        table.add_row(one.figure, one.size, *values, f"{one.n:,}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def parser(defaults: Config) -> Parser:
     command.add_argument(
         "--crops",
         type=shard_folder,
-        help="shard folder of real small pictures of the same people, by name: they stand in for reduced views with the "
-        "probability --crop_share (default: none)",
+        help="shard folder of real small pictures of the same people, by name: they stand in for reduced views with "
+        "the probability --crop_share (default: none)",
     )
     command.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
     command.add_argument(

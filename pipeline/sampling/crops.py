@@ -47,8 +47,8 @@ class Crops:
         reduced = [view for view, (_, largest) in enumerate(views.ranges) if largest < folders.preprocessing.size]
         if not reduced:
             raise UserError(
-                f"small pictures of {crops.folder} without a reduced view of {list(views.sizes)}; give views.sizes below "
-                f"{folders.preprocessing.size} pixels"
+                f"small pictures of {crops.folder} without a reduced view of {list(views.sizes)}; give views.sizes "
+                f"below {folders.preprocessing.size} pixels"
             )
         # The label of each name in the folder of small pictures, -1 elsewhere.
         place = {name: row for row, name in enumerate(crops.names)}
@@ -64,7 +64,9 @@ class Crops:
                 file=sys.stderr,
             )
         first_photo = sum(index.photos for index in photos)
-        starts, ends = (np.where(rows >= 0, bounds[rows] + first_photo, 0) for bounds in (crops.first[:-1], crops.first[1:]))
+        starts, ends = (
+            np.where(rows >= 0, bounds[rows] + first_photo, 0) for bounds in (crops.first[:-1], crops.first[1:])
+        )
         return Crops(starts, ends, tuple(reduced), share, seed)
 
     def stand_in(self, photos: NDArray[np.int64], labels: NDArray[np.int64], step: int) -> NDArray[np.int64]:
@@ -87,4 +89,3 @@ class Crops:
         mixed = photos.copy()
         mixed[:, self.views] = np.where(taken, drawn, photos[:, self.views])
         return mixed
-

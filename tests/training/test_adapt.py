@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.alignment.align import preprocessing
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
@@ -57,6 +58,19 @@ def landmarks(rendered: Path, train_list: Path, tmp_path_factory: pytest.TempPat
     return path
 
 
+@pytest.fixture(scope="module")
+def crops(rendered: Path, landmarks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photos of everyone at a sixth of their size, as a camera far away has them, and their landmarks."""
+    root = tmp_path_factory.mktemp("crops")
+    with (root / "landmarks.csv").open("w", newline="") as file:
+        for row in read_landmarks(landmarks).itertuples(index=False):
+            photo = Image.open(rendered / "VGGFace2" / "train" / row.name)
+            (root / row.name).parent.mkdir(exist_ok=True)
+            photo.resize((photo.width // 6, photo.height // 6)).save(root / row.name, quality=95)
+            csv.writer(file).writerow([row.name, *(float(value) / 6 for value in row[1:])])
+    return root, root / "landmarks.csv"
+
+
 @pytest.fixture
 def stages_in_process(monkeypatch: pytest.MonkeyPatch, own_cache: dict[str, str]) -> None:
     """Let every stage be the command that it is, called here: Python and PyTorch would start anew for each."""
@@ -74,18 +88,25 @@ def stages_in_process(monkeypatch: pytest.MonkeyPatch, own_cache: dict[str, str]
 
 @pytest.mark.slow
 def test_photos_and_a_recogniser_become_an_adapted_file(
-    rendered: Path, landmarks: Path, recogniser: Path, command: Command, stages_in_process: None, tmp_path: Path
+    rendered: Path,
+    landmarks: Path,
+    crops: tuple[Path, Path],
+    recogniser: Path,
+    command: Command,
+    stages_in_process: None,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "adapted.onnx"
     words = (
         *("training.adapt", "--model", recogniser, "--photos", rendered / "VGGFace2" / "train", "--out", out),
+        *("--crops", crops[0], "--crop-landmarks", crops[1]),
         *("--landmarks", landmarks, "--steps", 2, "--set-aside", 0.4, "--sizes", 8),
         *("--processes", 1, "--device", "cpu"),
     )
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert "note: " in done.stderr and "people are few" in done.stderr
-    assert [line[:3] for line in done.stderr.splitlines() if line[1:3] == "/6"] == [f"{n}/6" for n in range(1, 7)]
+    assert [line[:3] for line in done.stderr.splitlines() if line[1:3] == "/9"] == [f"{n}/9" for n in range(1, 10)]
     work = tmp_path / "adapted.onnx.work"
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 3, TINY.size, TINY.size)).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"]).run(
@@ -98,9 +119,13 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     results = read_object(work / "report" / "results.json")
     assert {Path(model["file"]).name for model in results["models"]} == {"recogniser.pt", "adapted.onnx"}
     assert len(results["protocols"][0]["results"]) == 3, "own gallery, old gallery, old model"
+    small = read_object(work / "report-crops" / "results.json")
+    assert len(small["protocols"][0]["results"]) == 3
+    assert {"8 px: rank-1"} <= {one["name"] for one in results["protocols"][0]["results"][0]["figures"]}
     held_out = set((work / "test" / "people.txt").read_text().split())
     trained = set((work / "shards" / "identities.txt").read_text().split())
     assert held_out and trained and not held_out & trained
+    assert set((work / "crops" / "identities.txt").read_text().split()) == trained
 
     again = command(*words)
     assert again.returncode == 0, again.stderr
@@ -108,7 +133,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     assert again.stdout.split("per cent, on")[-1] == done.stdout.split("per cent, on")[-1]
     other = command(*words, "--seed", 1)
     assert other.returncode == 2
-    assert "stage 3 of 6 ended with status 2" in other.stderr.splitlines()[-1]
+    assert "stage 4 of 9 ended with status 2" in other.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +142,8 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
         (("--out", "adapted.pt"), "name a file that ends in .onnx"),
         (("--set-aside", "1"), "give a share above 0 and below 1"),
         (("--aligned", "--landmarks", "x.csv"), "--landmarks and --aligned exclude each other"),
+        (("--crops", "nowhere"), "no folder nowhere"),
+        (("--crop-landmarks", "x.csv"), "--crop-landmarks without --crops"),
         (("--steps", "0"), "give numbers of at least 1"),
         (("--photos", "nowhere"), "no folder nowhere"),
     ],

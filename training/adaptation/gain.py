@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from shards.command import UserError
 from shards.json_file import read_object
 
@@ -65,3 +68,15 @@ def gains(of_models: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Gain]:
 
 def _by_name(figures: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {str(figure["name"]): figure for figure in figures}
+
+
+def print_gains(results: Path, people: int) -> None:
+    """Print the figures before and after, on so many people."""
+    labels, found = read_gains(results)
+    table = Table(title=f"per cent, on {people} people who were not trained on")
+    for head in ("figure", "probe, pixels", *labels, "n"):
+        table.add_column(head, justify="left" if head == "figure" else "right")
+    for one in found:
+        values = ("-" if value is None else f"{value:.1f}" for value in one.values)
+        table.add_row(one.figure, one.size, *values, f"{one.n:,}")
+    Console().print(table)

@@ -7,12 +7,37 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.sources.landmark_list import read_landmarks
+from pipeline.sources.picture_files import walk_pictures
 from shards.command import UserError
 from shards.writer import write_atomically
 
-GALLERY, PROBES, STRANGERS, LIST = "gallery", "probes", "strangers", "people.txt"
+GALLERY, PROBES, STRANGERS, CROPS, LIST = "gallery", "probes", "strangers", "crops", "people.txt"
 FEWEST_TRAINED, FEWEST_TESTED = 2, 2
 _PEOPLE_FOR_STRANGERS = 6
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A folder of folders of people.
+
+    Attributes:
+        root: the folder.
+        landmarks: list of five points a photo; None where every photo is an aligned face.
+    """
+
+    root: Path
+    landmarks: Path | None
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What tells pipeline.shard how the faces are aligned."""
+        return ("--aligned",) if self.landmarks is None else ("--landmarks", self.landmarks)
+
+    def usable(self) -> dict[str, list[str]]:
+        """Return the photos of each person that have a face, paths below the root, in order of their names."""
+        with_face = None if self.landmarks is None else set(read_landmarks(self.landmarks)["name"])
+        return usable_photos(list(walk_pictures(self.root)), with_face)
 
 
 @dataclass(frozen=True)
@@ -80,24 +105,29 @@ def usable_photos(found: Collection[tuple[str, str]], with_face: Collection[str]
     return photos
 
 
-def write_test_folders(chosen: SetAside, root: Path, out: Path) -> None:
+def write_test_folders(chosen: SetAside, photos: Photos, crops: Photos | None, out: Path) -> None:
     """Write the folders gallery, probes and strangers as links to the photos, and the list of whom to leave out.
 
-    The folder appears when all is in it; one of an earlier choice is replaced.
+    The small pictures of those in the gallery, where there are any, are linked in a folder crops. The folder appears
+    when all is in it; one of an earlier choice is replaced.
 
     Args:
         chosen: whom to test on.
-        root: folder of all photos.
+        photos: of everyone.
+        crops: small pictures of the same people, or None.
         out: folder to write.
     """
     unfinished = out.with_name(f".{out.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    places = {
-        GALLERY: [own[0] for own in chosen.known.values()],
-        PROBES: [path for own in chosen.known.values() for path in own[1:]],
-        STRANGERS: [path for own in chosen.strangers.values() for path in own],
-    }
-    for part, paths in places.items():
+    places = [
+        (GALLERY, photos.root, [own[0] for own in chosen.known.values()]),
+        (PROBES, photos.root, [path for own in chosen.known.values() for path in own[1:]]),
+        (STRANGERS, photos.root, [path for own in chosen.strangers.values() for path in own]),
+    ]
+    if crops is not None:
+        small = crops.usable()
+        places.append((CROPS, crops.root, [path for name in chosen.known for path in small.get(name, ())]))
+    for part, root, paths in places:
         for path in paths:
             link = unfinished / part / path
             link.parent.mkdir(parents=True, exist_ok=True)

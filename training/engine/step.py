@@ -170,9 +170,7 @@ def embed(trained: Trained, pictures: Tensor, config: Config, world: World, step
     return embeddings
 
 
-def _targets(
-    trained: Trained, pictures: Tensor, photos: Tensor, config: Config, world: World
-) -> Tensor | None:
+def _targets(trained: Trained, pictures: Tensor, photos: Tensor, config: Config, world: World) -> Tensor | None:
     """Return the teacher's embedding of each view's photo in full, (V b, D); None without a teacher.
 
     The first view of the views that show one photo is in full; its embedding is the target of them all. The target of a

@@ -1,4 +1,4 @@
-"""Real small pictures in the place of reduced views: of the right person, at their own size, for any number of ranks."""
+"""Real small pictures in place of reduced views: of the right person, at their own size, on any number of ranks."""
 
 import io
 import shutil

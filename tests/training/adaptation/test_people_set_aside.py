@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from shards.command import UserError
 from training.adaptation.people_set_aside import (
+    CROPS,
     GALLERY,
     LIST,
     PROBES,
     STRANGERS,
+    Photos,
     set_people_aside,
     usable_photos,
     write_test_folders,
@@ -62,15 +64,20 @@ def test_folders_link_to_the_photos_and_replace_those_of_before(tmp_path: Path) 
     for path in (path for own in photos.values() for path in own):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path)
+    small = tmp_path / "small"
+    for name in ("p0", "p3", "p5", "stranger"):
+        (small / name).mkdir(parents=True)
+        (small / name / "9.png").write_text("small")
     for seed in (1, 0):
         chosen = set_people_aside(photos, 0.75, seed)
-        write_test_folders(chosen, root, out)
+        write_test_folders(chosen, Photos(root, None), Photos(small, None), out)
     linked = {
         part: sorted(str(path.relative_to(out / part)) for path in (out / part).glob("*/*"))
-        for part in (GALLERY, PROBES, STRANGERS)
+        for part in (GALLERY, PROBES, STRANGERS, CROPS)
     }
     assert linked[GALLERY] == [f"{name}/0.jpg" for name in sorted(chosen.known)]
     assert linked[PROBES] == [f"{name}/{photo}.jpg" for name in sorted(chosen.known) for photo in (1, 2)]
     assert linked[STRANGERS] == [f"{name}/{photo}.jpg" for name in sorted(chosen.strangers) for photo in (0, 1, 2)]
+    assert linked[CROPS] == [f"{name}/9.png" for name in sorted({"p0", "p3", "p5"} & set(chosen.known))] != []
     assert all((out / PROBES / path).read_text() == path for path in linked[PROBES])
     assert (out / LIST).read_text().split() == chosen.people

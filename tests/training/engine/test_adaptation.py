@@ -17,7 +17,7 @@ from tests.training.worlds import on_world
 from training.checkpoints.checkpoint import load_checkpoint
 from training.engine.loop import train
 from training.engine.run import Run
-from training.engine.step import build_learner, for_training, losses_and_gradients
+from training.engine.step import Trained, _targets, build_learner, for_training, losses_and_gradients
 from training.networks.backbone_file import load_backbone
 from training.networks.export_formats import onnx_bytes
 from training.networks.exported_file import load_trainable
@@ -115,6 +115,45 @@ def test_a_network_from_an_onnx_file_is_adapted_and_goes_out_in_its_layout(
         torch.testing.assert_close(torch.from_numpy(found[0]), expected[number], atol=1e-5, rtol=1e-4)
 
 
+def test_small_pictures_are_held_to_all_photos_of_their_person() -> None:
+    config = small("compatible")
+    frozen = build_learner(replace(config, seed=5), 6).backbone.eval().requires_grad_(False)
+    batch = share_of_batch(ALONE)
+    pictures = batch.network_input()
+    found = _targets(Trained(nn.Identity(), nn.Identity(), frozen), pictures, batch.photos, config, ALONE)
+    assert found is not None
+    with torch.no_grad():
+        full = [frozen(pictures[6 * view : 6 * view + 6]) for view in (0, 1)]
+    for view in range(4):
+        for row in range(6):
+            expected = full[view % 2][row]
+            if (row, view) in {(1, 2), (4, 3)}:
+                expected = (full[0][row] / full[0][row].norm() + full[1][row] / full[1][row].norm()) / 2
+            torch.testing.assert_close(found[6 * view + row], expected)
+
+
+@pytest.mark.slow
+def test_a_run_with_small_pictures_resumes_bit_identically(
+    shards: Path, crops: Path, teacher: Path, tmp_path: Path
+) -> None:
+    config = small("compatible")
+    whole = Run(config, "adapt", (shards,), tmp_path / "whole", False, teacher=teacher, crops=crops)
+    train(whole, ALONE)
+    parted = replace(whole, run_dir=tmp_path / "parted", config=small("compatible", steps=2))
+    train(parted, ALONE)
+    with pytest.raises(UserError, match="started on other shards"):
+        train(replace(parted, config=config, resume=True, crops=None), ALONE)
+    with pytest.raises(UserError, match=r"started with crop_share 0\.5"):
+        train(replace(parted, config=replace(config, crop_share=1.0), resume=True), ALONE)
+    train(replace(parted, config=config, resume=True), ALONE)
+    without = replace(whole, run_dir=tmp_path / "without", crops=None)
+    train(without, ALONE)
+    one, again, other = (load_checkpoint(run.run_dir / "final.pt").backbone for run in (whole, parted, without))
+    for name, value in one.items():
+        assert torch.equal(value, again[name])
+    assert any(not torch.equal(value, other[name]) for name, value in one.items())
+
+
 @pytest.mark.slow
 def test_another_teacher_is_refused_on_resumption(shards: Path, teacher: Path, tmp_path: Path) -> None:
     job = Run(small("fresh", steps=2), "adapt", (shards,), tmp_path / "run", False, teacher=teacher)
@@ -148,6 +187,8 @@ def share_of_batch(world: World) -> Batch:
         for side in (32, 32, 8, 8)
     )
     photos = torch.arange(12).view(6, 2).repeat(1, 2)
+    # Two small pictures stand in.
+    photos[1, 2], photos[4, 3] = 20, 21
     return Batch(0, torch.arange(6)[share], views, photos[share], 32)
 
 
