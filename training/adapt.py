@@ -41,7 +41,7 @@ def parser() -> Parser:
     )
     add("--crops", type=Path, metavar="DIR", help="small pictures of the same people, PERSON/PICTURE (default: none)")
     add("--landmarks", type=Path, metavar="CSV", help="five points a photo (default: the faces are found)")
-    add("--crop-landmarks", type=Path, metavar="CSV", help="likewise, of --crops")
+    add("--crop-landmarks", type=Path, metavar="CSV", help="likewise, of --crops (default: the faces are found)")
     add(
         "--template", choices=["centred", "paper"], help="where the recogniser takes landmarks to be (default: its own)"
     )
