@@ -9,7 +9,7 @@ QUICKSTART := runs/quickstart
 # Processes of the quickstart's training; the global batch is the same for any number that divides it.
 PROCESSES ?= 2
 
-.PHONY: quickstart check test lint quick unit format gpu lock audit licences clean
+.PHONY: quickstart check test soak lint quick unit format gpu lock audit licences clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -28,10 +28,10 @@ quickstart: $(VENV)/installed
 	@echo "preview     $(QUICKSTART)/preview.png"
 	@echo "checkpoint  $(QUICKSTART)/run/final.pt"
 
-# Format, lint, types and the tests that are not marked slow.
+# Format, lint, types and the tests that start no process.
 check: lint quick
 
-# The same, and the tests that are marked slow, which start many processes or train: about fourteen minutes on two cores.
+# The same, and the tests that are marked slow, which start processes or train.
 test: lint unit
 
 lint: $(VENV)/installed-dev
@@ -40,12 +40,17 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 quick: $(VENV)/installed-dev
-	@echo "check: format, lint, types and the tests that are not marked slow; about five minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	@echo "check: format, lint, types and the tests that start no process; about QUICK on two cores"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not soak"
 
 unit: $(VENV)/installed-dev
-	@echo "test: format, lint, types and all tests; about fourteen minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@echo "test: format, lint, types and all tests but those of make soak; about TEST on two cores"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
+
+# Kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
+soak: $(VENV)/installed-dev
+	@echo "soak: the tests that take long; about SOAK on two cores"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m soak
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

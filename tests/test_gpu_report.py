@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.gpu_report import ROOT, Step, markdown, read_figures, run_step, steps
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_what_it_skipped(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "tests/gpu_report.py", "--out", str(tmp_path)],
@@ -43,6 +46,7 @@ def test_counts_of_the_tests_are_read(tmp_path: Path) -> None:
     assert read_figures(tmp_path / "none.json") is None
 
 
+@pytest.mark.slow
 def test_every_step_names_what_exists(tmp_path: Path) -> None:
     for step in steps(tmp_path):
         options = [word for word in step.arguments if word.startswith("--") and "=" not in word]

@@ -1,9 +1,9 @@
 """Put faults into a copy of the source, one at a time: `python -m tests.campaigns.mutants`.
 
 The faults are listed in `tests/campaigns/faults`, a file for each package. Each is applied alone, and of the tests that
-are listed with it, those of its own room, one must fail: first the tests that are not marked slow run, then the slow
-ones. Faults that no test notices are printed; exit status 1 if there are any. Faults that only a GPU shows are skipped
-where there is none.
+are listed with it, those of its own room, one must fail: first the tests that are not marked slow or soak run, then the
+others. Faults that no test notices are printed; exit status 1 if there are any. Faults that only a GPU shows are
+skipped where there is none.
 """
 
 import argparse
@@ -137,7 +137,7 @@ class Bench:
         sound = path.read_text(encoding="utf-8")
         path.write_text(fault.applied_to(sound), encoding="utf-8")
         try:
-            marks = ["gpu"] if fault.gpu else ["not slow and not gpu", "slow and not gpu"]
+            marks = ["gpu"] if fault.gpu else ["not (slow or soak or gpu)", "(slow or soak) and not gpu"]
             return not all(self.passes(fault.tests, mark) for mark in marks)
         finally:
             path.write_text(sound, encoding="utf-8")

@@ -25,6 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
     command.main()
 
 
+@pytest.mark.slow
 def test_from_two_folders_to_the_report(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +47,7 @@ def test_from_two_folders_to_the_report(
     assert "not measured" in page
 
 
+@pytest.mark.slow
 def test_another_models_gallery_stands_beside(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +81,7 @@ def test_another_models_gallery_stands_beside(
         run(monkeypatch, "--checkpoint", checkpoint, "--gallery-model", checkpoint, *people)
 
 
+@pytest.mark.slow
 def test_reports_of_two_days_have_the_differences_of_one(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +107,7 @@ def test_reports_of_two_days_have_the_differences_of_one(
         table.main()
 
 
+@pytest.mark.slow
 def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_people(tmp_path / "lfw", ["anna", "bert"], range(1, 3))
     for path in (tmp_path / "lfw").rglob("*.png"):
@@ -124,6 +128,7 @@ def test_bin_sets_and_xqlfw(checkpoint: Path, tmp_path: Path, monkeypatch: pytes
         run(monkeypatch, "--checkpoint", checkpoint, *words, "--flip")
 
 
+@pytest.mark.slow
 def test_rendered_sets_that_every_paper_reports(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

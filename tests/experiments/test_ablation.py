@@ -15,7 +15,7 @@ from experiments.findings.page import BEGIN, END
 from shards.lock import locked_output
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_ablation_continues_and_does_no_trial_twice(tmp_path: Path, command: Callable) -> None:
     out = tmp_path / "out"
     words = ["experiments.ablation", "--out", str(out), "--size", "tiny", "--people", "orl", "--workers", "1"]

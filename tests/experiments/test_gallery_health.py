@@ -30,6 +30,7 @@ def test_planted_photos_are_what_they_are_called(tmp_path: Path) -> None:
     assert max(small.count(person) for person in small) >= 3
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_tables(
     checkpoint_32: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

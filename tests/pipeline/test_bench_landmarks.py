@@ -27,6 +27,7 @@ def test_faces_are_matched_once_and_within_half_a_width() -> None:
     assert match(shown, faces, 40) == {2: faces[0]}
 
 
+@pytest.mark.slow
 def test_faces_of_forty_pixels_are_found() -> None:
     found = found_at("ORL", "plain", 40, 1)
     assert found.recall > 0.9

@@ -29,6 +29,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.slow
 @given(
     most=st.integers(1, 5),
     asked=st.lists(st.tuples(st.integers(0, 19), st.integers(0, 310), st.integers(0, 310)), max_size=40),

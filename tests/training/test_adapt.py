@@ -156,6 +156,7 @@ def test_mistakes_end_in_one_line(
     assert told in refused("training.adapt", *first, *given)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_does_not_say_its_template_is_asked_for_it(
     recogniser: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:

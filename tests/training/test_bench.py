@@ -41,6 +41,7 @@ def batch() -> Batch:
     return Batch(0, torch.arange(5), views, torch.zeros(5, 4, dtype=torch.int64), 32)
 
 
+@pytest.mark.slow
 def test_every_way_has_the_loss_and_the_gradients_of_the_trainer() -> None:
     found = []
     for way in (straightforward_losses, one_pass_losses, None):
@@ -61,6 +62,7 @@ def test_every_way_has_the_loss_and_the_gradients_of_the_trainer() -> None:
         torch.testing.assert_close(gradients, found[-1][1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_fused_optimizer_takes_the_steps_of_the_plain_one() -> None:
     weights = []
     for fused in (True, False):
@@ -86,6 +88,7 @@ def test_the_ladder_begins_straightforward_and_adds_one_lever_at_a_time() -> Non
         assert sum(getattr(before, lever) != getattr(after, lever) for lever in levers) == 1, after.name
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_a_step_is_counted() -> None:
     config = replace(TINY, model=Model("tests.training.test_bench:one_layer", 8))
     # 3 x 32 x 32 inputs to 8 outputs: two operations a weight forwards, as many for the weights' gradient. The

@@ -101,6 +101,7 @@ def test_safetensors_hold_the_state_dict(checkpoint: Path, tmp_path: Path) -> No
         check_metadata(file.metadata()[METADATA_KEY], checkpoint.stem)
 
 
+@pytest.mark.slow
 def test_torchscript_agrees(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.torchscript"
     path.write_bytes(FORMATS["torchscript"](load_backbone(checkpoint)))

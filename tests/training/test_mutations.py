@@ -14,6 +14,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     return readers(tmp_path_factory.mktemp("mutations"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "cases"),
     [

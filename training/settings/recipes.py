@@ -20,11 +20,11 @@ QUICKSTART = replace(
     model=Model(backbone="spherenet4"),
     size=64,
     views=Views(sizes=(64, 8, 12, 16)),
-    optimizer=Optimizer(learning_rate=0.05, milestones=(300, 425)),
+    optimizer=Optimizer(learning_rate=0.05, milestones=(210, 300)),
     batch=24,
-    steps=500,
+    steps=350,
     log_every=10,
-    checkpoint_every=100,
+    checkpoint_every=70,
 )
 """A small network on the 25 training people of ORL, for two CPU cores."""
 

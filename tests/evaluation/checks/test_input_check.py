@@ -41,6 +41,7 @@ def people(tmp_path: Path) -> ProtocolOptions:
     return ProtocolOptions(**{**vars(none), "gallery": tmp_path / "known", "probes": tmp_path / "seen"})
 
 
+@pytest.mark.slow
 def test_the_other_order_of_colours_is_found(people: ProtocolOptions) -> None:
     words = ["--template", "whole", "--size", "32", "--out", "x", "--no-cache"]
     name = f"{__name__}:OfBlue"

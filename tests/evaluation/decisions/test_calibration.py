@@ -61,6 +61,7 @@ def test_ratios_are_those_of_the_normal_distributions_they_were_drawn_from() -> 
         assert cllr(llr[some.mated], llr[~some.mated]) < best + 0.02
 
 
+@pytest.mark.slow
 @given(size=st.floats(1, 500), norm=st.floats(0.1, 20), low=st.floats(-1, 1), step=st.floats(0, 1))
 def test_a_higher_score_never_says_less(size: float, norm: float, low: float, step: float) -> None:
     lower, higher = CALIBRATION.llr([low, low + step], [size, size], [norm, norm])
@@ -125,6 +126,7 @@ def test_few_people_and_scores_beyond_those_seen_are_told() -> None:
     assert len(caveat(few, 0.01, 10**6)) == 2
 
 
+@pytest.mark.slow
 def test_from_people_set_aside_to_decisions(
     people: Callable[..., Path],
     checkpoint: Path,

@@ -47,6 +47,7 @@ def advice(found: Sequence[PhotoHealth]) -> dict[int, str]:
     return {row: one.advice for row, one in enumerate(found) if one.advice != "keep"}
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000))
 def test_figures_are_those_of_a_slow_loop(seed: int) -> None:
     people = sorted(np.random.default_rng(seed).choice(list("abcd"), 9).tolist())
@@ -145,6 +146,7 @@ def test_confusing_side_is_where_strangers_stop_being_alike() -> None:
     assert usual_limit(np.array([0.2, 0.2, 0.2, 0.95])) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_the_command_finds_what_was_put_in_and_identify_takes_its_list(
     people: Callable[..., Path],
     checkpoint: Path,

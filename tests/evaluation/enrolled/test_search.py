@@ -28,6 +28,7 @@ def by_hand(
     return people_found, rows_found, scores_found
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 60),

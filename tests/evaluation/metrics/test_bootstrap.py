@@ -22,6 +22,7 @@ RATES = (0.0, 0.001, 0.1, 0.3, 1.0)
 weighted = st.lists(st.tuples(st.integers(-4, 4).map(lambda k: k / 4), st.integers(0, 3)), min_size=1, max_size=15)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(up=weighted, un=weighted)
 def test_a_weight_is_a_repetition(up: list[tuple[float, int]], un: list[tuple[float, int]]) -> None:
@@ -77,6 +78,7 @@ def test_perfect_figures_are_not_certain() -> None:
     }
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_where_people_repeat() -> None:
     """Some people are easy, some hard: pairs are not independent, and counting them as such covers far less."""
     rng = np.random.default_rng(2)

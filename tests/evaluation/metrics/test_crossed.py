@@ -36,6 +36,7 @@ def crossed(data: tuple[np.ndarray, ...], lost: int, kept: int = 1000) -> Crosse
     return cross(*data, mated, kept=kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 8), st.booleans(), st.integers(0, 2))
 def test_figures_are_those_of_all_scores(seed: int, people: int, coarse: bool, lost: int) -> None:

@@ -10,6 +10,7 @@ from evaluation.metrics.discard import error_by_discard
 QUALITIES = st.one_of(st.integers(0, 5).map(float), st.just(float("nan")), st.just(float("-inf")))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), QUALITIES), max_size=30))
 def test_as_a_loop_that_discards_the_worst(pictures: list[tuple[bool, float]]) -> None:
     shares, rest = error_by_discard([error for error, _ in pictures], [quality for _, quality in pictures])

@@ -68,6 +68,7 @@ def test_ranks_equal_the_slow_loop(seed: int, coarse: bool, people: int) -> None
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_average_precision_equals_scikit_learn(seed: int) -> None:

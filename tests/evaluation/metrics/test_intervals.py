@@ -25,6 +25,7 @@ def test_people_who_repeat_widen_the_interval() -> None:
     assert interval == bootstrap_over_people(hits, people), "the same every time"
 
 
+@pytest.mark.slow
 def test_the_bootstrap_covers_the_truth() -> None:
     rng = np.random.default_rng(1)
     covered = 0

@@ -41,11 +41,13 @@ def slow_optimal(mated: list[float], non_mated: list[float]) -> dict[float, floa
     return found
 
 
+@pytest.mark.slow
 @given(mated=SCORES, non_mated=SCORES)
 def test_cllr_is_that_of_a_slow_loop(mated: list[float], non_mated: list[float]) -> None:
     assert cllr(mated, non_mated) == pytest.approx(slow_cllr(mated, non_mated))
 
 
+@pytest.mark.slow
 @given(mated=SCORES, non_mated=SCORES)
 def test_the_least_cllr_is_that_of_pooling_by_hand(mated: list[float], non_mated: list[float]) -> None:
     by_hand = slow_optimal(mated, non_mated)

@@ -19,6 +19,7 @@ def rank_1(hits: np.ndarray, people: np.ndarray = PEOPLE) -> Figure:
     return Figure("rank-1", float(hits.mean()), len(hits), bootstrap_over_people(hits, people))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=48, max_size=48))
 @settings(deadline=None, max_examples=6)
 def test_the_interval_is_that_of_the_difference_resampled(hits: list[tuple[bool, bool]]) -> None:

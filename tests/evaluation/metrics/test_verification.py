@@ -43,6 +43,7 @@ def test_worked_examples(module: object) -> None:
     assert result.failed == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(negatives=scores, hundredths=st.integers(0, 100))
 def test_the_achieved_rate_never_exceeds_the_asked(negatives: list[float], hundredths: int) -> None:
@@ -60,6 +61,7 @@ def test_the_place_is_counted_exactly(n: int, rate: float, place: int) -> None:
     assert threshold_at_rate(np.arange(n), rate) == n - 1 - place
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(positives=scores, negatives=scores)
 def test_auc_equals_scikit_learn(positives: list[float], negatives: list[float]) -> None:
@@ -68,6 +70,7 @@ def test_auc_equals_scikit_learn(positives: list[float], negatives: list[float])
     assert math.isclose(auc(positives, negatives), expected, abs_tol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(positives=scores, negatives=scores)
 def test_roc_equals_scikit_learn(positives: list[float], negatives: list[float]) -> None:
@@ -78,6 +81,7 @@ def test_roc_equals_scikit_learn(positives: list[float], negatives: list[float])
     np.testing.assert_allclose(tar, expected_tar)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(positives=scores, negatives=scores)
 def test_best_accuracy_tries_every_threshold(positives: list[float], negatives: list[float]) -> None:
@@ -109,6 +113,7 @@ def slow_ten_folds(values: list[float], same: list[bool], folds: list[int]) -> l
     return accuracies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_ten_folds_equal_the_slow_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)

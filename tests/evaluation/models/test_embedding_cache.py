@@ -93,6 +93,7 @@ def test_a_changed_picture_is_embedded_anew_whatever_its_size_and_time_say(
     }
 
 
+@pytest.mark.slow
 def test_every_other_change_is_seen(loaded: LoadedBackbone, photos: list[Path], tmp_path: Path) -> None:
     form, cache = loaded.preprocessing, tmp_path / "cache"
     run(loaded, shown(photos), cache)

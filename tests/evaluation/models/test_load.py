@@ -54,6 +54,7 @@ def embeddings(loaded: object, faces: torch.Tensor) -> np.ndarray:
         return loaded.backbone(faces).numpy()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net.onnx", "plain.safetensors"])
 def test_every_file_gives_the_same_embeddings(
     folder: Path, backbone: nn.Module, faces: torch.Tensor, name: str
@@ -214,6 +215,7 @@ def test_an_onnx_model_embeds_pictures(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(*vectors, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_onnx_model_is_opened_without_telling_anyone(folder: Path, tmp_path: Path) -> None:
     unset = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     code = f"""

@@ -97,8 +97,11 @@ def test_torchrun_gives_the_report_of_one_process(
     assert two.stdout.count("report      ") == 1
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
     assert results[0] == results[1]
-    refused = start(
-        *launcher, *words[:2], "--gallery", tmp_path / "none", "--probes", tmp_path, "--out", tmp_path / "x"
-    )
+
+
+@pytest.mark.soak
+def test_torchrun_tells_a_mistake_once(checkpoint: Path, tmp_path: Path, start: Command) -> None:
+    launcher = ["torch.distributed.run", "--nproc-per-node", 2, "-m", "evaluation", "--checkpoint", checkpoint]
+    refused = start(*launcher, "--gallery", tmp_path / "none", "--probes", tmp_path, "--out", tmp_path / "x")
     assert refused.returncode != 0
     assert refused.stderr.count("error: --gallery: no folder") == 1

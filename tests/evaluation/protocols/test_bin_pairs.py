@@ -52,6 +52,7 @@ def normalised(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [None, 8])
 def test_figures_by_definition(path: Path, embedder: Embedder, backbone: nn.Module, low: int | None) -> None:
     (data,) = bin_pairs.read([path])

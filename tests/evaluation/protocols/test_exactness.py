@@ -168,6 +168,7 @@ def test_survface_names_are_the_lists(rendered: Path) -> None:
     assert sorted(picture.name for picture in recorder.pictures) == sorted(named), "each once"
 
 
+@pytest.mark.slow
 def test_orl_in_full_and_reduced() -> None:
     recorder = Recorder()
     orl.measure(orl.read(), recorder, sizes=(8,))

@@ -63,6 +63,7 @@ def templates_by_hand(root: Path, backbone: nn.Module, low: int | None, short: s
     return {template: np.asarray(one) / np.linalg.norm(one) for template, one in summed.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [8_192, 2])
 def test_figures_face_by_face(
     root: Path, embedder: Embedder, backbone: nn.Module, monkeypatch: pytest.MonkeyPatch, at_once: int
@@ -124,6 +125,7 @@ def many(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_bytes", [1 << 28, 8 * 80 * 7])
 def test_search_equals_the_peers_steps(
     many: Path, embedder: Embedder, backbone: nn.Module, monkeypatch: pytest.MonkeyPatch, block_bytes: int
@@ -158,6 +160,7 @@ def test_search_equals_the_peers_steps(
     assert found["mean of rank-1 in G1 and G2"] == np.mean(both)
 
 
+@pytest.mark.slow
 def test_search_of_templates_of_several_media(root: Path, embedder: Embedder, backbone: nn.Module) -> None:
     lists = read_ijb_lists(root)
     search = read_search_lists(root, lists)

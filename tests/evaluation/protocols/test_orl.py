@@ -1,5 +1,7 @@
 """The ORL people held out."""
 
+import pytest
+
 from evaluation.models.embedder import Embedder
 from evaluation.models.watching import LEFT_OUT, Watched
 from evaluation.protocols.selection import orl
@@ -7,6 +9,7 @@ from tests.evaluation.by_hand import figures
 from tests.evaluation.conftest import SIZE
 
 
+@pytest.mark.slow
 def test_at_full_size_beats_eight_pixels_or_equals(embedder: Embedder) -> None:
     outcome = orl.measure(orl.read(), embedder, sizes=(8,))
     assert {figure.n for figure in outcome.figures if figure.name.endswith("rank-1")} == {15 * 9}
@@ -18,6 +21,7 @@ def test_at_full_size_beats_eight_pixels_or_equals(embedder: Embedder) -> None:
     assert outcome.counts == {"people": 15, "photos": 150}
 
 
+@pytest.mark.slow
 def test_photos_that_are_left_out(embedder: Embedder) -> None:
     """Of one person a probe, of another the only photo in the gallery, and with it the nine probes."""
     outcome = orl.measure(orl.read(), Watched(embedder, {"s26/2.pgm", "s27/1.pgm"}), sizes=(8,))

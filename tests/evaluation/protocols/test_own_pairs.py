@@ -37,6 +37,7 @@ def scores_by_hand(backbone: nn.Module, pairs: Path, root: Path, low: int | None
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [None, 8])
 def test_figures_pair_by_pair(
     data: tuple[Path, Path], embedder: Embedder, backbone: nn.Module, low: int | None

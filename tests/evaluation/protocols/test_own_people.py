@@ -69,6 +69,7 @@ def by_hand(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [None, 8])
 def test_figures_photo_by_photo(
     folders: tuple[Path, Path, Path], embedder: Embedder, backbone: nn.Module, low: int | None
@@ -89,6 +90,7 @@ def test_figures_photo_by_photo(
     assert outcome.counts["photos of strangers"] == 12
 
 
+@pytest.mark.slow
 def test_rates_that_need_more_comparisons_are_not_measured(
     folders: tuple[Path, Path, Path], embedder: Embedder
 ) -> None:
@@ -105,6 +107,7 @@ def test_rates_that_need_more_comparisons_are_not_measured(
     assert any("0.01 % 59" in note for note in outcome.notes)
 
 
+@pytest.mark.slow
 def test_probes_of_people_who_are_not_in_the_gallery(folders: tuple[Path, Path, Path], embedder: Embedder) -> None:
     gallery, probes, strangers = folders
     clean = figures(own_people.measure(own_people.read(gallery, probes), embedder))
@@ -119,6 +122,7 @@ def test_probes_of_people_who_are_not_in_the_gallery(folders: tuple[Path, Path, 
     assert figures(with_strangers)["rank-1"] == clean["rank-1"]
 
 
+@pytest.mark.slow
 def test_unreadable_and_hidden_photos_are_counted(folders: tuple[Path, Path, Path], embedder: Embedder) -> None:
     gallery, probes, _ = folders
     (gallery / "anna" / "0.png").write_bytes(b"no picture")
@@ -152,6 +156,7 @@ def write_list(path: Path, roots: dict[str, Path], without: set[str]) -> None:
     path.write_text("\n".join(rows))
 
 
+@pytest.mark.slow
 def test_a_face_that_was_not_found_is_an_error(
     folders: tuple[Path, Path, Path], embedder: Embedder, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def by_hand(backbone: nn.Module, folders: Sequence[Path], *, weighted: bool) -> 
     return float(np.mean(right)), float(np.mean(np.array(right) & above))
 
 
+@pytest.mark.slow
 def test_tracks_are_one_probe_each_beside_single_pictures(
     folders: tuple[Path, Path, Path], embedder: Embedder, backbone: nn.Module
 ) -> None:
@@ -84,6 +85,7 @@ def test_tracks_are_one_probe_each_beside_single_pictures(
     assert any("A track is the pictures in a folder" in note for note in outcome.notes)
 
 
+@pytest.mark.slow
 def test_a_track_counts_as_lost_only_where_all_of_its_faces_are(
     folders: tuple[Path, Path, Path], embedder: Embedder, tmp_path: Path
 ) -> None:

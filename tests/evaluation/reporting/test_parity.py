@@ -36,6 +36,7 @@ def people(tmp_path: Path) -> tuple[object, ...]:
     return ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen", "--sizes", 8, "--aligned")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1])
 def test_three_columns_of_one_network(
     batch: int | None,

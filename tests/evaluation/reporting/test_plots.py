@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +24,7 @@ def report(*curves: Curve) -> Report:
     return Report(MODELS, {"P": (outcome, outcome)}, {}, Settings("cpu", False, (8,)), {})
 
 
+@pytest.mark.slow
 def test_one_plot_a_kind_of_curve() -> None:
     ranks = np.arange(1.0, 21)
     curves = [
@@ -40,11 +42,13 @@ def test_one_plot_a_kind_of_curve() -> None:
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10, "nothing is drawn"
 
 
+@pytest.mark.slow
 def test_equal_figures_give_equal_bytes() -> None:
     curve = Curve("8 px", "roc", RATES, RATES)
     assert draw_plots(report(curve)) == draw_plots(report(curve))
 
 
+@pytest.mark.slow
 def test_svg_takes_the_colours_of_the_page() -> None:
     curve = Curve("8 px & <more>", "roc", RATES, RATES)
     plot, _ = draw_plots(report(curve))
@@ -58,6 +62,7 @@ def test_svg_takes_the_colours_of_the_page() -> None:
     assert not re.findall(r"#[0-9a-f]{6}", plot.svg), "a colour that would not turn with the page"
 
 
+@pytest.mark.slow
 def test_scores_are_drawn_a_model_at_a_time_and_a_panel_a_size() -> None:
     middles = np.linspace(-0.99, 0.99, 100)
     share = np.full(100, 0.01)
@@ -69,10 +74,12 @@ def test_scores_are_drawn_a_model_at_a_time_and_a_panel_a_size() -> None:
         assert word in plots[0].svg
 
 
+@pytest.mark.slow
 def test_open_set_curves_name_their_own_rates() -> None:
     assert draw_plots(report(Curve("TPIR20 over FPIR", "open-set", RATES, RATES)))[0].title == "P: TPIR over FPIR"
 
 
+@pytest.mark.slow
 def test_errors_stand_beside_successes_and_against_what_is_discarded() -> None:
     discard = Curve("by face size", "discard", np.array([0.0, 0.5]), np.array([0.3, 0.0]))
     plots = draw_plots(report(Curve("8 px", "open-set", RATES, RATES / 2), discard))
@@ -83,6 +90,7 @@ def test_errors_stand_beside_successes_and_against_what_is_discarded() -> None:
     assert [plot.name for plot in draw_plots(report(perfect))] == ["00-roc.png"], "a logarithm shows no zero"
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_not_drawn() -> None:
     none = np.full(4, np.nan)
     assert draw_plots(report(Curve("8 px", "roc", RATES, none))) == []

@@ -68,6 +68,7 @@ def test_columns_that_nothing_is_published_for_are_left_out(report: Report) -> N
     assert table.columns == ("figure", "n", "trained", "theirs")
 
 
+@pytest.mark.slow
 def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path) -> None:
     page = write_report(tmp_path / "new" / "folder", report)
     html, text = page.read_text(), page.with_name("report.md").read_text()
@@ -84,6 +85,7 @@ def test_every_file_tells_what_a_reader_must_know(report: Report, tmp_path: Path
     assert html.count("<svg") == 3, "ROC, DET and CMC"
 
 
+@pytest.mark.slow
 def test_differences_are_marked_where_they_exclude_zero(report: Report, tmp_path: Path) -> None:
     draws = np.linspace(0.6, 0.9, 1000)
     some = [Figure("rank-1", 0.75, 40, Resampled((0.61, 0.89), draws, "a"))]
@@ -102,6 +104,7 @@ def test_differences_are_marked_where_they_exclude_zero(report: Report, tmp_path
     assert difference_table(replace(report, pairs=()), OUTCOME.protocol) is None
 
 
+@pytest.mark.slow
 def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     data = json.loads((tmp_path / "results.json").read_text())
@@ -143,6 +146,7 @@ def test_best_known_figures_are_shares() -> None:
             assert best.source
 
 
+@pytest.mark.slow
 def test_a_best_figure_stands_only_beside_faces_aligned_as_its_own(report: Report, tmp_path: Path) -> None:
     tiny = replace(OUTCOME, protocol=tinyface.PROTOCOL, figures=(Figure("rank-1", 0.5, 10),))
     aligned = replace(tiny, alignment=Alignment("detection", "MTCNN 1", 0.9, 20, 3, "errors"))

@@ -52,6 +52,7 @@ def written(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name / "results.json" for name in "ab"}
 
 
+@pytest.mark.slow
 def test_a_report_reads_back_as_it_was_written(written: dict[str, Path]) -> None:
     found, expected = read_report(written["a"]), report("a")
     assert found.models == expected.models
@@ -72,6 +73,7 @@ def test_a_report_reads_back_as_it_was_written(written: dict[str, Path]) -> None
         read_report(written["a"].parent / "none.json")
 
 
+@pytest.mark.slow
 def test_the_difference_is_that_of_one_evaluation(written: dict[str, Path], command: Command, tmp_path: Path) -> None:
     done = command("evaluation.table", *written.values(), "--out", tmp_path / "both")
     assert done.returncode == 0, done.stderr
@@ -95,6 +97,7 @@ def test_the_difference_is_that_of_one_evaluation(written: dict[str, Path], comm
     assert {path.suffix for path in (tmp_path / "both" / "plots").iterdir()} == {".png", ".svg"}
 
 
+@pytest.mark.slow
 def test_without_the_draws_there_is_no_interval(written: dict[str, Path], command: Command) -> None:
     (written["b"].parent / "draws.npz").unlink()
     both = joined({name: read_report(path) for name, path in written.items()}).reports[0]
@@ -128,6 +131,7 @@ def test_what_does_not_fit_is_named(changes: dict[str, object], told: str) -> No
     assert alone.apart
 
 
+@pytest.mark.slow
 def test_nothing_that_fits_is_a_mistake(written: dict[str, Path], refused: Callable[..., str], tmp_path: Path) -> None:
     write_report(tmp_path / "c", report("b", fingerprint="cd" * 32))
     told = refused("evaluation.table", written["a"], tmp_path / "c" / "results.json")
@@ -137,6 +141,7 @@ def test_nothing_that_fits_is_a_mistake(written: dict[str, Path], refused: Calla
     assert "is no results.json of an evaluation" in refused("evaluation.table", written["b"])
 
 
+@pytest.mark.slow
 def test_one_file_becomes_tables(written: dict[str, Path], command: Command, tmp_path: Path) -> None:
     done = command("evaluation.table", written["a"], "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
@@ -144,6 +149,7 @@ def test_one_file_becomes_tables(written: dict[str, Path], command: Command, tmp
     assert not (tmp_path / "one" / "tables" / "differences.csv").exists()
 
 
+@pytest.mark.slow
 def test_latex_shows_every_cell(written: dict[str, Path]) -> None:
     both = joined({name: read_report(path) for name, path in written.items()}).reports[0]
     (table,) = figure_tables(both)
@@ -160,6 +166,7 @@ def test_latex_shows_every_cell(written: dict[str, Path]) -> None:
     assert differences.startswith("% P_1, differences\n% Differences in points")
 
 
+@pytest.mark.slow
 def test_csv_keeps_every_digit(written: dict[str, Path]) -> None:
     found = read_report(written["a"])
     rows = list(csv.DictReader(figures_csv(found).splitlines()))

@@ -67,6 +67,7 @@ def test_tinyface_counts_a_probe_without_a_face_as_a_miss(
     assert aligned.alignment.in_short == "pictures aligned already"
 
 
+@pytest.mark.slow
 def test_survface_counts_a_pair_without_a_face_as_rejected(
     parts: list[Part], embedder: Embedder, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_survface_counts_a_pair_without_a_face_as_rejected(
     assert outcome.figures[0].paper is None, "the paper's pictures are whole"
 
 
+@pytest.mark.slow
 def test_survface_open_set_misses_a_mated_probe_without_a_face(
     parts: list[Part], embedder: Embedder, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def results(better: float = 0.0) -> list[Result]:
     return made
 
 
+@pytest.mark.slow
 def test_means_are_over_people_and_seeds() -> None:
     summary = summarise(results(), CONTRASTS)
     assert (summary.people, summary.folds, summary.seeds, summary.sizes) == (6, 2, (0, 1), (8, 32))
@@ -47,6 +48,7 @@ def test_means_are_over_people_and_seeds() -> None:
     assert summary.losses == dict.fromkeys([variant.name for variant in VARIANTS], 1.5)
 
 
+@pytest.mark.slow
 def test_differences_are_paired_so_that_a_gain_of_everyone_is_certain() -> None:
     value = summarise(results(better=0.1), CONTRASTS).differences["full", "four-views", 8, "tar"]
     assert value.value == pytest.approx(0.1)
@@ -55,6 +57,7 @@ def test_differences_are_paired_so_that_a_gain_of_everyone_is_certain() -> None:
     assert (nothing.value, nothing.interval) == (0, (0, 0))
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_a_slow_bootstrap_over_people() -> None:
     table = np.random.default_rng(1).random((40, 3))
     value = value_of(table)
@@ -78,6 +81,7 @@ def test_someone_not_tested_is_noticed() -> None:
         summarise(results()[1:], CONTRASTS)
 
 
+@pytest.mark.slow
 def test_tables_say_what_is_certain_and_go_between_the_marks() -> None:
     text = tables(summarise(results(better=0.1), CONTRASTS), "ORL faces", VARIANTS, "plot.png")
     assert "| (d) - (c) | **+10.0 (+10.0 to +10.0)** |" in text

@@ -27,6 +27,7 @@ def test_everyone_is_tested_once_and_folds_are_even(people: int, folds: int) -> 
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.slow
 def test_shards_hold_everyone_but_the_people_tested(tmp_path: Path) -> None:
     trials = prepare(ablation_of_size("tiny", parts=["orl"]), VARIANTS, tmp_path, workers=1)
     assert [trial.seed for trial in trials] == sorted(trial.seed for trial in trials)

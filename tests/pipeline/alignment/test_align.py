@@ -180,6 +180,7 @@ def mugshot(reduction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return photo, landmarks, dense.reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [3.0, 8.5, 17.0])
 def test_the_antialiased_warp_shows_what_is_there(reduction: float) -> None:
     photo, landmarks, reference = mugshot(reduction)

@@ -29,6 +29,7 @@ PHOTO = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (120, 100, 3)
 JPEG = encoded(PHOTO)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, len(JPEG) - 1), st.integers(0, 255)), min_size=1, max_size=8),
@@ -72,6 +73,7 @@ def test_a_photo_cut_short_is_a_reason_in_every_format(suffix: str) -> None:
             decode(whole[: int(share * len(whole))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp", sorted(WARPS))
 def test_a_large_photo_goes_through_the_chosen_warp(warp: str) -> None:
     photo, landmarks, _ = mugshot(8.5)

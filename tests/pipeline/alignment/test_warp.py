@@ -27,6 +27,7 @@ def maps(draw: st.DrawFn) -> np.ndarray:
 shapes = st.tuples(st.integers(1, 300), st.integers(1, 240))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(shape=shapes, to_face=maps(), size=st.integers(1, 130))
 def test_every_pixel_is_opencvs(shape: tuple[int, int], to_face: np.ndarray, size: int) -> None:
@@ -34,6 +35,7 @@ def test_every_pixel_is_opencvs(shape: tuple[int, int], to_face: np.ndarray, siz
     np.testing.assert_array_equal(warp(photo, to_face, size), opencv(photo, to_face, size))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(shape=shapes, to_face=maps(), size=st.integers(1, 130))
 def test_a_part_that_holds_what_is_needed_gives_the_face_of_the_whole(

@@ -53,6 +53,7 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_bytes(
     assert contents(tmp_path / "dask") == contents(tmp_path / "local")
 
 
+@pytest.mark.soak
 def test_the_command_killed_on_a_cluster_continues_on_this_machine(
     rendered: Path, train_list: Path, tmp_path: Path, cluster: LocalCluster, command: Callable
 ) -> None:

@@ -55,6 +55,7 @@ def augmented(augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.asarray(found.at(row)) for row in range(BATCH)]), changes
 
 
+@pytest.mark.slow
 def test_nothing_changes_where_no_coin_falls() -> None:
     found, changes = augmented(Augmentation(crop=1e-9))
     assert not changes[:, [Change.CROP, Change.REDUCED, Change.PHOTOMETRIC]].any()

@@ -164,6 +164,7 @@ def test_an_identity_without_a_sound_photo_ends_with_a_message(copy: Path) -> No
         batches(copy, 20, largest_damaged_share=1.0)
 
 
+@pytest.mark.slow
 def test_damaged_stored_views_are_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "orl"
     shard(Plan(orl("train"), Settings(size=32, stored_views=(8, 12))), folder, workers=1)
@@ -248,6 +249,7 @@ def test_the_stand_in_for_an_unreadable_photo_is_that_for_a_damaged_one(copy: Pa
         assert torch.equal(one.photos, other.photos)
 
 
+@pytest.mark.slow
 def test_stored_views_that_become_unreadable_are_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "orl"
     shard(Plan(orl("train"), Settings(size=32, stored_views=(8, 12))), folder, workers=1)

@@ -89,6 +89,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, most: int = 1, share: 
     assert (difference > 0.5).mean() <= share
 
 
+@pytest.mark.slow
 def test_a_graph_leaves_no_generated_code_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     degraded(NOTHING)

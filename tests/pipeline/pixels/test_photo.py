@@ -52,6 +52,7 @@ right, bottom = st.integers(-40, WIDTH + 40), st.integers(-40, HEIGHT + 40)
 rectangles = st.builds(Rectangle, left, top, right, bottom)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), needed=rectangles)
 def test_the_pixels_that_are_needed_are_those_of_the_whole_photo(kind: str, needed: Rectangle) -> None:
@@ -84,6 +85,7 @@ def test_what_no_part_can_be_had_of_is_decoded_whole() -> None:
         np.testing.assert_array_equal(decode_needed(data, needed).pixels, decode(data))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),

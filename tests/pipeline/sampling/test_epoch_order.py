@@ -30,6 +30,7 @@ def epoch(order: PhotoOrder, number: int) -> list[np.ndarray]:
     return shown
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     counts=st.lists(st.integers(1, 12), min_size=1, max_size=60),
@@ -50,6 +51,7 @@ def test_an_epoch_shows_every_photo_once(counts: list[int], batch: int, seed: in
     assert sum(min(count, longer) for count in counts) < longer * batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("counts", "batch"), [([10] * 25, 25), ([5] * 12, 6), (list(range(1, 41)) * 2, 20)])
 def test_nothing_is_left_out_where_the_batch_divides_the_photos(counts: list[int], batch: int) -> None:
     order = PhotoOrder.of(first_of(np.array(counts)), batch, seed=1)
@@ -57,6 +59,7 @@ def test_nothing_is_left_out_where_the_batch_divides_the_photos(counts: list[int
         assert sorted(np.concatenate(epoch(order, number))) == list(range(sum(counts)))
 
 
+@pytest.mark.slow
 def test_what_is_left_out_differs_from_epoch_to_epoch() -> None:
     counts = np.array([7] * 10 + [3] * 11)
     order = PhotoOrder.of(first_of(counts), 8, seed=4)
@@ -66,6 +69,7 @@ def test_what_is_left_out_differs_from_epoch_to_epoch() -> None:
     assert chisquare(seen).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_epochs_are_shuffled_anew_and_identities_meet_many_others() -> None:
     order = PhotoOrder.of(first_of(np.full(60, 6)), 4, seed=2)
     batches = [frozenset((photos // 6).tolist()) for number in range(3) for photos in epoch(order, number)]
@@ -75,6 +79,7 @@ def test_epochs_are_shuffled_anew_and_identities_meet_many_others() -> None:
     assert len(met) >= 10, "of 18 in six batches of four"
 
 
+@pytest.mark.slow
 def test_all_views_of_an_item_come_from_its_photo() -> None:
     first = first_of(np.array([3, *range(3, 33)]))
     sampler = Sampler.of([first], Views(), seed=1, global_batch=6, sampling="photo")
@@ -95,6 +100,7 @@ def test_one_pinned_order_of_photos() -> None:
     assert order.items(257, 4)[1].tolist() == [52, 758, 625, 988]
 
 
+@pytest.mark.slow
 def test_a_step_of_a_large_set_is_drawn_as_quickly_as_one_of_a_small_set() -> None:
     counts = np.random.default_rng(0).integers(1, 60, 200_000)
     seconds = []

@@ -54,6 +54,7 @@ def test_shares_that_divide_the_batch_are_the_same_in_every_step() -> None:
     ] == [89_600, 38_400]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     identities=st.lists(st.integers(20, 60), min_size=2, max_size=3),

@@ -29,6 +29,7 @@ def test_an_epoch_is_a_permutation(identities: int, seed: int, epoch: int) -> No
     np.testing.assert_array_equal(np.sort(order), np.arange(identities))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(share=st.integers(1, 8), world=st.integers(1, 6), extra=st.integers(0, 20), step=st.integers(0, 10**9))
 def test_ranks_put_together_are_the_global_batch(share: int, world: int, extra: int, step: int) -> None:
@@ -68,6 +69,7 @@ def test_epochs_and_seeds_give_other_orders() -> None:
     assert max(agreement) < 0.02
 
 
+@pytest.mark.slow
 def test_orders_are_uniform() -> None:
     counts = np.zeros((10, 10))
     for epoch in range(3000):
@@ -75,6 +77,7 @@ def test_orders_are_uniform() -> None:
     assert chisquare(counts.ravel()).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_photos_and_mirrors_are_uniform_and_independent() -> None:
     first = np.arange(0, 45, 5)
     draws = [draw_all(first, step, 8, 1)[0] for step in range(2000)]
@@ -103,6 +106,7 @@ def test_one_pinned_draw() -> None:
     assert ranges.draw(7).sides.tolist() == [[128, 27, 31], [128, 32, 13], [128, 9, 19], [128, 16, 27]]
 
 
+@pytest.mark.slow
 def test_views_are_mirrored_as_often_as_asked() -> None:
     views = Views(sizes=(128, 8, 12), mirror=(0.0, 0.2, 1.0))
     sampler = Sampler.of([np.arange(0, 45, 5)], views, seed=3, global_batch=8)

@@ -93,6 +93,7 @@ def test_a_sweep_of_sizes_equals_pillow_on_real_faces(orl_shards: Path, device: 
     assert len(assert_equal_to_pillow(orl_shards, views, batches(orl_shards, 2, views, device=device))) == 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_sweep_of_sizes_equals_pillow_on_noise(noise_shards: Path, device: str) -> None:
     views = Views(sizes=(128, 8, 12, 16, 20, 5, 11, 64, 127))
@@ -106,6 +107,7 @@ def test_drawn_sizes_equal_pillow_each_at_its_own(orl_shards: Path, device: str)
     assert len(seen) > 20, "many sides of the 25 and of the 5"
 
 
+@pytest.mark.slow
 def test_sizes_are_drawn_uniformly_and_for_any_number_of_processes() -> None:
     views = Views(sizes=("8..12", 16, "3..6"))
     sampler = Sampler.of([np.arange(0, 45, 5)], views, seed=0, global_batch=8)

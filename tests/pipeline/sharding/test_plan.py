@@ -41,6 +41,7 @@ def test_too_many_photos_asked_for_are_a_mistake(tmp_path: Path) -> None:
         plan(tmp_path, min_photos=11)
 
 
+@pytest.mark.slow
 def test_the_seed_shuffles_the_identities(tmp_path: Path) -> None:
     orders = [order(plan(tmp_path, min_photos=1, seed=seed)) for seed in (0, 0, 1, 2)]
     assert orders[0] == orders[1]

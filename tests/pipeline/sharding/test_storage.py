@@ -92,7 +92,7 @@ def test_no_room_for_a_preview_keeps_the_older_one(
     assert contents(out.parent) == {"preview.png": b"older"}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_second_command_is_refused_while_the_first_works(options: list[object], tmp_path: Path) -> None:
     words = [
         sys.executable,

@@ -40,6 +40,7 @@ def settled_slowly(listed: list[tuple[str, str]], on_disk: list[tuple[str, str]]
     return sorted([*out, *((path, identity, "no record") for identity, path in on_disk if path not in seen)])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     listed=st.lists(st.tuples(names, names), min_size=1, max_size=12),
@@ -92,7 +93,7 @@ def peak_memory(photos: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_memory_does_not_grow_with_the_records() -> None:
     peaks = []
     for photos in (10_000, 300_000):

@@ -94,6 +94,7 @@ def test_a_set_becomes_shards_of_its_own_faces(tmp_path: Path, ranges: bool) -> 
     np.testing.assert_array_equal(stored, expected)
 
 
+@pytest.mark.slow
 def test_damaged_and_repeated_records_are_rejects(tmp_path: Path) -> None:
     root = tmp_path / "ms1m"
     write_set(root, photos=6)
@@ -174,6 +175,7 @@ def test_a_property_of_two_lines_is_read(tmp_path: Path) -> None:
     assert recordio(tmp_path).choice["listed_identities"] == 5
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=6),

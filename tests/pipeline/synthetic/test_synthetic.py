@@ -45,6 +45,7 @@ def pixels_of(photo: Photo, colour: tuple[int, int, int], centre: np.ndarray, re
     return near[np.linalg.norm(near - centre, axis=1) < reach]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eyes", [150.0, 20.0])
 def test_landmarks_are_where_the_face_is(eyes: float) -> None:
     """A person with magenta irises and green lips: the landmarks must lie where these colours are."""

@@ -27,6 +27,7 @@ def truth_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_truth_has_every_face_and_the_seed_gives_the_bytes(tmp_path: Path) -> None:
     assert write_walk_video(tmp_path / "a", SMALL, 1) == write_walk_video(tmp_path / "b", SMALL, 1) == 20
     for name in ("walks/a.avi", "walks/a.csv"):
@@ -65,6 +66,7 @@ def test_faces_are_where_the_truth_has_them(tmp_path: Path) -> None:
     assert not changed[:, int(left + 2.5 * width) :].any()
 
 
+@pytest.mark.slow
 def test_following_the_true_boxes_keeps_everybody(tmp_path: Path) -> None:
     """At ten frames a second, each box off by a twentieth of its width, and hidden faces not found."""
     write_walk_video(tmp_path, SMALL, 2)

@@ -46,6 +46,7 @@ def held_against_truth(walk: Path, found: Sequence[FollowedFrame]) -> tuple[list
     return truth, [Boxes(one.numbers, np.array([face.box for face in one.faces]).reshape(-1, 4)) for one in found]
 
 
+@pytest.mark.slow
 def test_people_are_found_and_keep_their_numbers(walk: Path) -> None:
     found = list(follow_faces(Video(walk), without, SEARCH))
     measured = measure_following(*held_against_truth(walk, found))
@@ -60,6 +61,7 @@ def test_between_whole_searches_a_face_is_found_where_it_is_expected(walk: Path)
     assert sum(map(len, (one.numbers for one in found))) > 25
 
 
+@pytest.mark.slow
 def test_embeddings_are_asked_for_at_their_interval(walk: Path) -> None:
     asked = []
 
@@ -73,6 +75,7 @@ def test_embeddings_are_asked_for_at_their_interval(walk: Path) -> None:
     assert len(asked) == 5
 
 
+@pytest.mark.slow
 def test_following_goes_on_from_any_frame_as_if_never_interrupted(walk: Path) -> None:
     whole = list(follow_faces(Video(walk), without, SEARCH))
     for cut in (1, 14):

@@ -1,5 +1,6 @@
 """Requests cover every range once, merge what lies close, and stay within their bounds."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from shards.storage.merging import merged
 RANGES = st.lists(st.builds(Range, st.integers(0, 2), st.integers(0, 300), st.integers(0, 40)), max_size=30)
 
 
+@pytest.mark.slow
 @given(RANGES, st.integers(0, 30), st.integers(10, 100))
 def test_every_range_is_covered_and_no_request_is_too_large(ranges: list[Range], gap: int, most: int) -> None:
     requests = merged(ranges, gap, most)
@@ -30,6 +32,7 @@ def longest(flags: list[bool]) -> int:
     return best
 
 
+@pytest.mark.slow
 @given(RANGES)
 def test_without_bounds_each_file_is_one_request(ranges: list[Range]) -> None:
     assert len(merged(ranges, 10**6, 10**6)) == len({one.file for one in ranges})

@@ -74,6 +74,7 @@ def test_a_fault_that_passes_costs_time_and_is_counted(
     assert capsys.readouterr().err.count("warning: ") >= 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["", "503", "short", "flipped"]), max_size=40), st.integers(0, 100))
 @settings(max_examples=8)
 def test_no_order_of_faults_changes_a_byte(tmp_path_factory: pytest.TempPathFactory, kinds: list, seed: int) -> None:

@@ -11,6 +11,7 @@ from training.adaptation.stages import Stages, seconds_of_training
 from training.settings.recipes import ADAPT_FRESH
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     stages = Stages(count=2)
     stages.begin("as given")

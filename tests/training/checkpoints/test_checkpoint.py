@@ -84,6 +84,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not Path("/tmp/this-must-not-run").exists()
 
 
+@pytest.mark.slow
 def test_any_damage_is_refused_in_one_line(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, checkpoint)
@@ -189,6 +190,7 @@ def checkpoint_of(config: Config, backbone: dict[str, torch.Tensor]) -> Checkpoi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adaface-irse18"])
 def test_a_backbone_with_batch_norm_comes_back_with_its_statistics(name: str, tmp_path: Path) -> None:
     config = replace(TINY, model=replace(TINY.model, backbone=name, embedding_size=16))

@@ -42,7 +42,7 @@ def test_every_checkpoint_may_be_the_one_without_room(
         train(Run(CONFIG, "tiny", (shards,), read_only, resume=True), ALONE)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_no_room_for_the_log_is_one_line(shards: Path, tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
     train(Run(replace(CONFIG, steps=1), "tiny", (shards,), tmp_path / "whole", resume=True), ALONE)
     pages = room_taken(tmp_path / "whole" / "checkpoints" / "step-0000000.pt") // PAGE

@@ -112,7 +112,7 @@ def go_on(world: World, config: Config, shards: Path, run_dir: Path) -> dict[str
     return {}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_processes_and_two_machines_resume_and_equal_one(whole_run: Path, shards: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     on_world(2, go_on, tmp_path, replace(TINY_RECIPE, steps=7), shards, run_dir)
@@ -147,7 +147,7 @@ def ranks_of(job: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[-2:]]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_torchrun_starts_a_job_anew_that_resumes_by_itself(shards: Path, tmp_path: Path) -> None:
     words = torchrun(2, "--shards", shards, "--run-dir", tmp_path / "killed", "--steps", 9, "--checkpoint_every", 3)
     words[3:3] = ["--max-restarts", "1"]

@@ -84,6 +84,7 @@ def losses_with(config: Config) -> StepLosses:
     )
 
 
+@pytest.mark.slow
 def test_the_total_is_the_published_sum() -> None:
     losses = losses_with(CONFIG)
     classified = losses.classification.mean()

@@ -47,6 +47,7 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_stopped_run_has_its_page(run_dir: Path) -> None:
     page = write_page(run_dir).read_text()
     for text in ("Not finished: 20 of 30 steps", "a device &lt;of sorts&gt;", "another", "ab" * 32, "at step 10"):
@@ -76,6 +77,7 @@ def test_the_figures_are_those_of_the_metrics(run_dir: Path) -> None:
     assert found.validation == {"rank-1": (0.75, 0.5), "AUC, 8 px": (0.9, 0.9)}
 
 
+@pytest.mark.slow
 def test_the_same_metrics_give_the_same_pictures(run_dir: Path) -> None:
     curves = read_curves(run_dir / "metrics.jsonl")
     assert draw_curves(curves, 10) == draw_curves(curves, 10)
@@ -90,6 +92,7 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "No step has been logged yet" in write_page(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_half_a_character_is_damage(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     provenance, config = run_dir / "provenance.json", run_dir / "config.json"
     provenance.write_text(provenance.read_text().replace('"another"', r'"\ud800"'))

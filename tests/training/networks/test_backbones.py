@@ -62,6 +62,7 @@ def flat(units: tuple[int, ...], size: int, empty_stages: bool) -> nn.Sequential
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * (size // 16) ** 2, 512))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["spherenet4", "spherenet10", "spherenet20"])
 @pytest.mark.parametrize("empty_stages", [False, True])
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -131,6 +132,7 @@ def test_the_layers_are_as_many_as_documented(name: str, expected: int) -> None:
     assert len(layers) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name not in PEER_BACKBONES])
 @pytest.mark.parametrize("size", [16, 112])
 def test_every_backbone_takes_every_multiple_of_sixteen(name: str, size: int) -> None:

@@ -33,6 +33,7 @@ def exported(checkpoint: Path) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safetensors", "onnx"])
 def test_the_loaded_network_embeds_as_the_checkpoint_does(
     kind: str, checkpoint: Path, exported: dict[str, Path]

@@ -148,6 +148,7 @@ def test_a_network_with_batch_norm_trains_equally_on_one_process_and_on_two(tmp_
         torch.testing.assert_close(two[0][name], expected, atol=1e-7 * scale, rtol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_a_step_of_an_ir_se_network_has_a_finite_loss() -> None:
     config = replace(CONFIG, model=Model("irse50", 16))
     world = World(0, 1, CPU)

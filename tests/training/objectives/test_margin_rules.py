@@ -94,6 +94,7 @@ def test_adaface_gives_no_gradient_along_an_embedding() -> None:
     assert embeddings.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 @given(st.floats(0, 300), st.floats(-1, 1))
 def test_adaface_falls_as_the_angle_grows(norm: float, cosine: float) -> None:
     """Whatever the quality, a sample nearer to its class has the greater logit."""

@@ -40,6 +40,7 @@ def state_of(peer: str) -> dict[str, Tensor]:
     return {key: numbers_of(key, shape) for key, shape in (keys.items() if isinstance(keys, dict) else keys)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", ["adaface_ir18", "arcface_r18"])
 def test_embeddings_are_those_of_the_peers_own_code(peer: str, tmp_path: Path) -> None:
     path = tmp_path / "peer.pth"
@@ -52,6 +53,7 @@ def test_embeddings_are_those_of_the_peers_own_code(peer: str, tmp_path: Path) -
     assert (loaded.preprocessing.template, loaded.preprocessing.size) == ("centred", 112)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEER_BACKBONES)
 def test_every_network_is_recognised_by_its_own_keys(name: str) -> None:
     size = 160 if name.startswith("inception") else 112
@@ -64,6 +66,7 @@ def test_every_network_is_recognised_by_its_own_keys(name: str) -> None:
     assert (peer.name, peer.size, peer.embedding_size) == (name, size, 384)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mbf", "vit_t", "inception_resnet_v1", "evolve-irse50"])
 def test_a_network_is_built_by_its_name_and_embeds_each_picture_alone(name: str) -> None:
     size = 160 if name.startswith("inception") else 112
@@ -79,6 +82,7 @@ def small_adaface() -> dict[str, Tensor]:
     return build_backbone("adaface-ir18", 32, 16).state_dict()
 
 
+@pytest.mark.slow
 def test_adafaces_own_files_want_bgr_and_cvlfaces_rgb(tmp_path: Path) -> None:
     state = small_adaface()
     lightning = {
@@ -97,6 +101,7 @@ def test_adafaces_own_files_want_bgr_and_cvlfaces_rgb(tmp_path: Path) -> None:
         assert not torch.allclose(bgr.backbone(pictures), rgb.backbone(pictures))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_objects_in_a_file_are_never_run(zipped: bool, tmp_path: Path) -> None:
     trap = tmp_path / "trap"

@@ -110,7 +110,7 @@ def test_without_the_validation_a_run_still_ends(shards: Path, tmp_path: Path) -
     assert not load_checkpoint(tmp_path / "final.pt").validation_due
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_processes_leave_a_long_validation_at_once_and_resume_bit_identically(shards: Path, tmp_path: Path) -> None:
     changes = {"steps": 6, "batch": 4, "checkpoint_every": 4, "validate_every": 2}
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

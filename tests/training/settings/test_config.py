@@ -64,6 +64,7 @@ def test_warm_up_rises_to_the_base() -> None:
     assert rates == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_passes_through_the_command_line_unchanged(name: str) -> None:
     options, config = read_command_line(["--recipe", name, *WHERE])
@@ -107,6 +108,7 @@ def test_a_run_begun_before_a_setting_existed_continues_with_its_default() -> No
         refuse_changes(begun, Config(views=Views(photos="same")).to_dict())
 
 
+@pytest.mark.slow
 def test_ranges_of_sizes_pass_through_the_command_line() -> None:
     _, config = read_command_line(["--recipe", "tiny", *WHERE, "--views.sizes", "[32, 8..24]", "--views.mirror", "0"])
     assert config.views.ranges == ((32, 32), (8, 24))
