@@ -4,11 +4,13 @@ Reads photos with five landmarks, aligns the faces and writes tar shards with an
 killed at any moment: the same command continues, and the finished folder is the same to the byte.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
+from shards.storage.places import Folder, shard_folder
 
 if TYPE_CHECKING:
     from shards.format import Manifest
@@ -18,7 +20,19 @@ def parser() -> Parser:
     """Return the command's parser."""
     command = Parser(prog="python -m pipeline.shard", description=__doc__)
     _add_input(command)
-    command.add_argument("--out", type=Path, required=True, help="shard folder to write or to continue")
+    command.add_argument(
+        "--out",
+        type=shard_folder,
+        required=True,
+        help="shard folder to write or to continue, or its address in a bucket such as s3://bucket/folder",
+    )
+    command.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="folder of this machine where a folder in a bucket is written first; may be removed once that is finished "
+        "(default: none, needed where --out is an address)",
+    )
     _add_faces(command)
     _add_tars(command)
     command.add_argument("--workers", type=int, default=usable_cores(), help="processes of this machine")
@@ -104,9 +118,11 @@ def main() -> None:
     from pipeline.sharding.plan import Plan, Settings
     from pipeline.sharding.run import refuse_unusable, shard
     from pipeline.sharding.source_options import open_sources
+    from pipeline.sharding.to_bucket import shard_to_bucket
 
     if options.workers < 1:
         raise UserError(f"{options.workers} workers; give at least 1")
+    local = _local(options.out, options.work)
     sources, template = open_sources(options)
     settings = Settings(
         template=template,
@@ -121,15 +137,16 @@ def main() -> None:
         warp=options.warp,
     )
     try:
-        refuse_unusable(options.out)
+        refuse_unusable(local)
         if not options.dask:
             prepare_processes()
         with Console(stderr=True).status("reading what is listed and what lies on disk"):
             plan = Plan(sources, settings)
-        manifest, already = shard(plan, options.out, workers=options.workers, dask=options.dask)
+        write = shard if isinstance(options.out, Path) else partial(shard_to_bucket, target=options.out)
+        manifest, already = write(plan, local, workers=options.workers, dask=options.dask)
     except OSError as error:
         raise UserError(
-            f"{error.filename or options.out}: {error.strerror or error}; make room or mend it, then run the same "
+            f"{error.filename or local}: {error.strerror or error}; make room or mend it, then run the same "
             "command again: finished tars are kept"
         ) from error
     except MemoryError as error:
@@ -141,7 +158,22 @@ def main() -> None:
     _summary(manifest, options.out, already, passed_over)
 
 
-def _summary(manifest: "Manifest", out: Path, already: bool, passed_over: int) -> None:
+def _local(out: Folder, work: Path | None) -> Path:
+    """Return the folder of this machine to write.
+
+    Raises:
+        UserError: none is named, or two are.
+    """
+    if isinstance(out, Path):
+        if work is not None:
+            raise UserError(f"--work {work} beside --out {out}, which is on this machine; leave --work out")
+        return out
+    if work is None:
+        raise UserError(f"--out {out} is not on this machine; name a folder for its tars in the making by --work")
+    return work
+
+
+def _summary(manifest: "Manifest", out: Folder, already: bool, passed_over: int) -> None:
     """Print what the folder holds and that the counts add up."""
     from rich.console import Console
     from rich.table import Table

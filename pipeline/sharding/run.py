@@ -3,6 +3,7 @@
 import json
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ from shards.command import UserError
 from shards.format import MANIFEST, Manifest, read_manifest, tar_name
 from shards.json_file import read_object
 from shards.lock import locked_output
+from shards.storage.places import Folder, RemotePath
 from shards.writer import write_atomically
 
 _PLAN = "plan.json"
 _LOCK = "lock"
 
 
-def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tuple[Manifest, bool]:
+def shard(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int,
+    dask: str | None = None,
+    finished: Callable[[str], None] = lambda tar: None,
+) -> tuple[Manifest, bool]:
     """Write the plan's tars into a folder, or what an interrupted run left of them.
 
     Args:
@@ -31,6 +40,8 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         out: the folder.
         workers: processes of this machine.
         dask: address of a Dask scheduler whose workers do the work instead.
+        finished: called with the name of each tar that is finished, those of an interrupted run first; its labels may
+            still change where identities are dropped.
 
     Returns:
         the manifest, and whether the folder had been finished before.
@@ -40,18 +51,18 @@ def shard(plan: Plan, out: Path, *, workers: int, dask: str | None = None) -> tu
         OSError: it cannot be written.
     """
     out = out.absolute()
-    if finished := _finished(plan, out):
-        return finished, True
+    if manifest := _finished(plan, out):
+        return manifest, True
     _refuse_foreign_files(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with locked_output(out / WORK / _LOCK, out):
         # Another command may have finished the folder in between.
-        if finished := _finished(plan, out):
-            return finished, True
+        if manifest := _finished(plan, out):
+            return manifest, True
         _claim_parameters(plan, out)
         staging = _sweep(out)
         with dask_cluster(dask) if dask else local_processes(workers) as workplace:
-            _make_tars(plan, out, staging, workplace)
+            _make_tars(plan, out, staging, workplace, finished)
         manifest = finish(plan, out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest, False
@@ -72,6 +83,21 @@ def _finished(plan: Plan, out: Path) -> Manifest | None:
     return manifest
 
 
+def finished_there(plan: Plan, target: RemotePath) -> Manifest | None:
+    """Return the manifest of a folder in a bucket that this plan has written, None where there is no folder.
+
+    Raises:
+        UserError: there is one that was written with other parameters, or the storage fails.
+    """
+    try:
+        (target / MANIFEST).state()
+    except FileNotFoundError:
+        return None
+    manifest = read_manifest(target)
+    _refuse_others(_finished_parameters(manifest), plan.parameters(), target)
+    return manifest
+
+
 def refuse_unusable(out: Path) -> None:
     """Refuse a folder that is in use or holds something else, before hours of work are planned for it.
 
@@ -86,15 +112,24 @@ def refuse_unusable(out: Path) -> None:
             pass
 
 
-def _make_tars(plan: Plan, out: Path, staging: Path, workplace: Workplace) -> None:
-    """Write every tar that has no record yet."""
+def _make_tars(plan: Plan, out: Path, staging: Path, workplace: Workplace, finished: Callable[[str], None]) -> None:
+    """Write every tar that has no record yet, and tell of each that has one."""
     left = [number for number in range(plan.tars) if not is_done(out, number)]
+    for number in sorted({*range(plan.tars)} - {*left}):
+        finished(tar_name(number))
     origins = tuple(Origin(source.name, source.root.absolute(), source.framing) for source in plan.sources)
     job = Job(origins, out, staging, plan.settings.face_format(), plan.settings.min_photos)
     sizes = plan.photos_per_tar()
     tasks = ((plan.tar_contents(number), job) for number in left)
     with progress("sharding", int(sizes[left].sum()), lost="rejected") as advance:
-        work_through(workplace, make_tar, tasks, lambda done: advance(*done), kept="finished tars are kept")
+
+        def tell(done: tuple[int, int, int]) -> None:
+            number, *counts = done
+            advance(*counts)
+            if is_done(out, number):
+                finished(tar_name(number))
+
+        work_through(workplace, make_tar, tasks, tell, kept="finished tars are kept")
     if unseen := [number for number in left if not is_done(out, number)]:
         raise UserError(
             f"a worker wrote {tar_name(unseen[0])}, but it is not in {out}; the photos and --out must lie on storage "
@@ -141,7 +176,7 @@ def _finished_parameters(manifest: Manifest) -> dict[str, Any]:
     return {**plain_settings(settings), "sources": list(manifest.sources)}
 
 
-def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
+def _refuse_others(begun: dict[str, Any], wanted: dict[str, Any], out: Folder) -> None:
     """Refuse parameters other than those the folder was begun with, naming both values."""
     differing = [name for name in wanted if begun.get(name) != wanted[name]]
     if wanted["codec"] != "jpg" and "quality" in differing:

@@ -53,8 +53,8 @@ class Job:
     versions: dict[str, str] = field(default_factory=library_versions)
 
 
-def make_tar(contents: TarContents, job: Job) -> tuple[int, int]:
-    """Write one tar and its record; return how many photos were written and how many rejected."""
+def make_tar(contents: TarContents, job: Job) -> tuple[int, int, int]:
+    """Write one tar and its record; return its number, and how many photos were written and how many rejected."""
     if (found := library_versions()) != job.versions:
         raise UserError(f"a worker has {found}, this machine {job.versions}; install the same versions everywhere")
     # The other cores belong to the other workers.
@@ -73,7 +73,7 @@ def make_tar(contents: TarContents, job: Job) -> tuple[int, int]:
         (job.out / name).stat().st_size,
     )
     write_record(record_path(job.out, contents.number), record, job.staging)
-    return len(made.rows), len(made.rejects)
+    return contents.number, len(made.rows), len(made.rejects)
 
 
 @dataclass
