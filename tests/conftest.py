@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -22,6 +23,9 @@ from tests.campaigns.small_disk import mount, unmount
 from tests.entry_points import ROOT
 from tests.forked import in_forked_process
 from tests.in_process import call
+
+if TYPE_CHECKING:
+    from tests.shards.storage.buckets import S3
 
 # On a busy machine a try may take any time; pytest-timeout ends a test that hangs.
 settings.register_profile("suite", deadline=None)
@@ -120,6 +124,25 @@ def orl_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards") / "orl"
     shard(Plan(orl("train"), Settings(size=64, codec="png")), out, workers=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_of_session() -> Iterator["S3"]:
+    """A server that speaks S3 on this machine."""
+    from tests.shards.storage.buckets import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_of_session: "S3", monkeypatch: pytest.MonkeyPatch) -> Iterator["S3"]:
+    """The server, as the environment of a user names it."""
+    from tests.shards.storage.buckets import forget_clients, use
+
+    use(monkeypatch, s3_of_session.url)
+    yield s3_of_session
+    forget_clients()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from shards.command import UserError
-from shards.copy import copy_folder
+from shards.storage.copying import copy_folder
 from shards.storage.limits import Limits
 from shards.storage.places import RemotePath, shard_folder
 from shards.verify import find_faults
