@@ -1,21 +1,28 @@
 """An array of records in an .npy file: in memory where it is small, read row by row where it is large."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shards.command import UserError
-from shards.storage.places import Folder
+from shards.storage.places import Folder, RemotePath
+
+if TYPE_CHECKING:
+    from shards.storage.growing_file import GrowingFile
 
 _ROWS_AT_ONCE = 1 << 20
 # Ten million photos. Each process of a machine holds its own copy.
 _HELD_BYTES = 1 << 28
+# More than a header of .npy takes.
+_HEADER_BYTES = 4096
 
 
 class ArrayFile:
     """One-dimensional array of a file that is never mapped; the file stays open.
+
+    Of a large file in a bucket only the rows asked for are waited for, see `GrowingFile`.
 
     Args:
         path: .npy file.
@@ -32,7 +39,13 @@ class ArrayFile:
 
     def __init__(self, path: Folder, held: int = _HELD_BYTES) -> None:
         self.path = path
-        self._file = path.open("rb", buffering=0)
+        self._grows: GrowingFile | None = None
+        if isinstance(path, RemotePath) and path.state().size > held:
+            self._grows = path.open_in_parts()
+            self._file: BinaryIO = self._grows.file
+            self._need(np.array([0]), np.array([_HEADER_BYTES]))
+        else:
+            self._file = path.open("rb", buffering=0)
         version = np.lib.format.read_magic(self._file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version} of .npy")
@@ -72,6 +85,8 @@ class ArrayFile:
         # Rows that follow one another are read as one.
         starts = np.append(0, np.flatnonzero(np.diff(flat) != 1) + 1)
         counts = np.diff(np.append(starts, len(flat)))
+        begins = self._start + flat[starts] * self.dtype.itemsize
+        self._need(begins, begins + counts * self.dtype.itemsize)
         read = b"".join(map(self._bytes, flat[starts].tolist(), counts.tolist()))
         return np.frombuffer(read, dtype=self.dtype).reshape(rows.shape)
 
@@ -91,8 +106,14 @@ class ArrayFile:
     def _read(self, first: int, count: int) -> NDArray[np.void]:
         return np.frombuffer(self._bytes(first, count), dtype=self.dtype)
 
+    def _need(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        """Wait until bytes of a file that is fetched in parts are there."""
+        if self._grows is not None and len(starts):
+            self._grows.need(starts, stops)
+
     def _bytes(self, first: int, count: int) -> bytes:
         size, offset = count * self.dtype.itemsize, self._start + first * self.dtype.itemsize
+        self._need(np.array([offset]), np.array([offset + size]))
         try:
             data = os.pread(self._file.fileno(), size, offset)
             while len(data) < size and (more := os.pread(self._file.fileno(), size - len(data), offset + len(data))):

@@ -67,6 +67,10 @@ class RangeReader(Protocol):
         Ranges should be named in the order in which they will be read.
         """
 
+    @property
+    def latency_s(self) -> float:
+        """How long what is fetched takes at present, in seconds; 0 where nothing is fetched ahead."""
+
     def size(self, file: int) -> int:
         """Return the size of a file in bytes.
 
@@ -96,6 +100,11 @@ class LocalFiles:
     def fetch_ahead(self, ranges: Sequence[Range]) -> bool:
         """See `RangeReader`. A disk answers at once: nothing is fetched."""
         return False
+
+    @property
+    def latency_s(self) -> float:
+        """See `RangeReader`."""
+        return 0.0
 
     def size(self, file: int) -> int:
         """See `RangeReader`."""

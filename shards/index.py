@@ -60,7 +60,9 @@ class ShardIndex:
 
     @staticmethod
     def open(folder: Folder) -> "ShardIndex":
-        """Open a finished shard folder; no tar is read. That of a bucket is copied to a temporary file.
+        """Open a finished shard folder; no tar is read.
+
+        An index in a bucket is copied to a temporary file, a large one in parts as its rows are needed.
 
         Raises:
             UserError: the folder is not finished, a file is missing, or the files contradict the manifest.
@@ -186,6 +188,11 @@ class ShardIndex:
     def fetch_ahead(self, photos: NDArray[np.int64], *, views: bool = False) -> bool:
         """Begin to fetch what `try_to_read` will soon return; return False where there is no room for it now."""
         return self._tars.fetch_ahead(self._ranges(photos, views))
+
+    @property
+    def latency_s(self) -> float:
+        """How long it takes at present to fetch photos that are not on this machine, in seconds."""
+        return self._tars.latency_s
 
     def _ranges(self, photos: NDArray[np.int64], views: bool) -> list[Range]:
         """Return where the encoded bytes of (N,) photos, or the stored views of each, lie."""

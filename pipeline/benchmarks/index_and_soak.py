@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.benchmarks.range_server import served
 from pipeline.benchmarks.rendered import LOW_SIDES, render_shards, write_large_index
 from pipeline.benchmarks.runner import in_fresh_process, peak_mib, print_table, resident_mib, write_figures
 from shards.command import UserError
+from shards.storage.places import Folder, RemotePath
 
 # VGGFace2 without its overlaps, and WebFace42M.
 _SCALES = ((9_131, 3_300_000), (2_000_000, 42_000_000))
+_LATENCY_S = 0.05
 _DRAWS = 50
 _SAMPLES = 200
 
@@ -25,6 +28,7 @@ class Loaded:
     """What an index cost, in seconds and MiB; memory is what the process holds beyond its imports.
 
     Attributes:
+        place: where it lies.
         open_s: until the index answers.
         loader_s: until a loader stands on it.
         first_batch_s: from there to the first batch.
@@ -34,6 +38,7 @@ class Loaded:
         photo_draw_us: the same, each photo once an epoch.
     """
 
+    place: str
     identities: int
     photos: int
     open_s: float
@@ -46,25 +51,27 @@ class Loaded:
 
 
 def bench_index(options: Any) -> None:
-    """Build indexes of the sizes of real sets, load them in fresh processes, and draw from them."""
+    """Build indexes of the sizes of real sets, load them in fresh processes from a disk and a server, and draw."""
     runs = []
     for identities, photos in _SCALES:
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
             folder = Path(scratch) / "index"
             write_large_index(Path(scratch), folder, identities=identities, photos=photos)
-            runs.append(in_fresh_process(load_index, folder, options.batch, options.workers))
-    heads = ("photos", "identities", "open, s", "loader, s", "first batch, s", "MiB", "all names, s")
+            with served(folder, _LATENCY_S) as url:
+                for place in (folder, RemotePath(url)):
+                    runs.append(in_fresh_process(load_index, place, options.batch, options.workers))
+    heads = ("place", "photos", "identities", "open, s", "loader, s", "first batch, s", "MiB", "all names, s")
     rows = []
     for one in runs:
         times = [f"{value:.2f}" for value in (one.open_s, one.loader_s, one.first_batch_s)]
         draws = [f"{value:,.0f}" for value in (one.draw_us, one.photo_draw_us)]
-        counts = [f"{one.photos:,}", f"{one.identities:,}"]
+        counts = [one.place, f"{one.photos:,}", f"{one.identities:,}"]
         rows.append([*counts, *times, f"{one.index_mib:,.0f}", f"{one.names_s:.2f}", *draws])
     print_table((*heads, "draw, us", "draw by photo, us"), rows, title=f"batches of {options.batch} identities")
     write_figures(options.out, "index.json", {"batch": options.batch, "runs": [vars(one) for one in runs]})
 
 
-def load_index(folder: Path, batch: int, threads: int) -> Loaded:
+def load_index(folder: Folder, batch: int, threads: int) -> Loaded:
     """Open an index, make a loader, take a batch, and draw; in a process that has done nothing before."""
     from pipeline.loading.loader import Loader
     from pipeline.sampling.sampler import Sampler
@@ -91,6 +98,7 @@ def load_index(folder: Path, batch: int, threads: int) -> Loaded:
     assert len(index.names) == index.identities
     names = time.perf_counter() - asked
     return Loaded(
+        "a disk" if isinstance(folder, Path) else f"a server, {1000 * _LATENCY_S:.0f} ms",
         index.identities,
         index.photos,
         opened - start,

@@ -1,7 +1,9 @@
 """The source of the DALI graph: draws and reads one rank's photos of step after step."""
 
+import time
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,9 @@ from pipeline.sampling.views import Views
 from shards.command import UserError
 
 # Steps whose photos are fetched ahead where there is memory for them, and how many more at each step.
-_STEPS_AHEAD, _MORE_STEPS = 32, 4
+_MOST_STEPS_AHEAD, _FEWEST_STEPS_AHEAD, _MORE_STEPS = 32, 4, 4
+# Photos are asked for so many times as early as the slowest came lately.
+_TIMES_LATENCY = 4
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class StepSource:
         self._rank, self._world, self._next_step = rank, world, first_step
         self.pending: deque[Step] = deque()
         self._ahead: deque[Draw] = deque()
+        # When the last step was handed over, and how long the graph takes from one to the next.
+        self._handed_over_at, self._step_s = time.monotonic(), 0.0
         self.failure: UserError | None = None
         self.largest_degraded = largest_degraded_side(sampler.views, size)
         self.augmented_size = size if sampler.views.augmentation.is_on else 0
@@ -83,6 +89,7 @@ class StepSource:
             UserError: an identity has no usable photo left, or too many photos are damaged.
         """
         number = self._next_step
+        self._step_s = (self._step_s + time.monotonic() - self._handed_over_at) / 2
         try:
             self._fetch_ahead(number)
             draw = self._ahead.popleft() if self._ahead else self._draw(number)
@@ -95,6 +102,7 @@ class StepSource:
         degraded = self._draw_degradation(draw, chosen, number)
         self.pending.append(Step(number, draw, chosen, decoded, places, degraded.exact if degraded else None))
         self._next_step += 1
+        self._handed_over_at = time.monotonic()
         samples = degraded_samples(encoded, degraded) if degraded else (encoded,)
         if self.augmented_size:
             return samples[0], self._draw_augmentation(draw, number), *samples[1:]
@@ -113,7 +121,8 @@ class StepSource:
         """Begin to fetch the photos of a step and of those after it, as far as the reader has room."""
         if not self._reader.fetches_ahead:
             return
-        for _ in range(min(_MORE_STEPS, _STEPS_AHEAD - len(self._ahead))):
+        needed = steps_ahead(self._reader.latency_s, self._step_s)
+        for _ in range(min(_MORE_STEPS, needed - len(self._ahead))):
             draw = self._draw(step + len(self._ahead))
             if not self._reader.fetch_ahead(draw):
                 break
@@ -147,6 +156,21 @@ class StepSource:
             rows=len(draw.identities),
             global_batch=self._sampler.global_batch,
         )
+
+
+def steps_ahead(latency_s: float, step_s: float) -> int:
+    """Return how many steps ahead photos should be asked for.
+
+    Args:
+        latency_s: seconds that the slowest photos took lately.
+        step_s: seconds that others take for a step, without the wait for its photos.
+
+    >>> steps_ahead(0.05, 0.1), steps_ahead(0.5, 0.1), steps_ahead(30.0, 0.1)
+    (6, 24, 32)
+    """
+    if _TIMES_LATENCY * latency_s >= _MOST_STEPS_AHEAD * step_s:
+        return _MOST_STEPS_AHEAD
+    return min(_MOST_STEPS_AHEAD, _FEWEST_STEPS_AHEAD + ceil(_TIMES_LATENCY * latency_s / step_s))
 
 
 def largest_degraded_side(views: Views, size: int) -> int:

@@ -91,6 +91,11 @@ class PhotoReader:
         """Whether `fetch_ahead` is of use."""
         return self._folders.fetches_ahead
 
+    @property
+    def latency_s(self) -> float:
+        """How long it takes at present to fetch photos, in seconds."""
+        return self._folders.latency_s
+
     def fetch_ahead(self, draw: Draw) -> bool:
         """Begin to fetch the photos of a draw that will be chosen soon; return False where there is no room now."""
         _, stored = self._sides_and_stored(draw.photos, draw.sides)

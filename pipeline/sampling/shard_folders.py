@@ -92,6 +92,11 @@ class ShardFolders:
         """Whether a folder lies where reading ahead helps: not on a mounted file system."""
         return any(isinstance(index.folder, RemotePath) for index in self.indexes)
 
+    @property
+    def latency_s(self) -> float:
+        """How long it takes at present to fetch photos, in seconds; of the slowest folder."""
+        return max(index.latency_s for index in self.indexes)
+
     def fetch_ahead(self, photos: NDArray[np.int64], *, views: bool = False) -> bool:
         """Begin to fetch what `read` will soon return; return False where there is no room for it now."""
         parts = [(index, rows) for _, index, rows in self._by_folder(photos) if isinstance(index.folder, RemotePath)]

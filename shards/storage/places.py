@@ -13,6 +13,7 @@ from shards.command import UserError
 from shards.storage.limits import Kept, Limits
 
 if TYPE_CHECKING:  # they import more than a command needs to say what it does
+    from shards.storage.growing_file import GrowingFile
     from shards.storage.range_cache import RangeCache
     from shards.storage.requests import FileState, Storage
 
@@ -83,6 +84,13 @@ class RemotePath:
         storage.copy(name, file, self.cache)
         file.seek(0)
         return file
+
+    def open_in_parts(self) -> "GrowingFile":
+        """Open a large file, whose parts are fetched as they are needed; raises what `open` does."""
+        from shards.storage.growing_file import GrowingFile
+
+        storage, name = self._file()
+        return GrowingFile(storage, name, self.cache)
 
     def put(self, file: Path) -> None:
         """Upload a file of this machine under this address; raises UserError as `open` does."""

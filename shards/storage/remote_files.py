@@ -107,6 +107,11 @@ class RemoteFiles:
                 self._held += one.size
         return True
 
+    @property
+    def latency_s(self) -> float:
+        """See `RangeReader`."""
+        return self._storage.latency_s
+
     def size(self, file: int) -> int:
         """See `RangeReader`. The first call asks for the sizes of all files at once."""
         if not self._states:

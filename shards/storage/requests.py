@@ -24,11 +24,13 @@ _INSTALL = "install its client with `pip install -r requirements-storage.txt`, t
 # Until a server has answered once, a wrong name is likelier than a fault that passes.
 _FIRST_PATIENCE_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
-# Whole files are fetched in pieces of so many bytes.
-_PIECE = 8 << 20
+PIECE = 8 << 20
+"""Whole files are fetched in pieces of so many bytes."""
 _PIECES_AHEAD = 8
 # Bytes a second: an upload that is slower is begun anew.
 _SLOWEST_UPLOAD = 1 << 20
+# What the slowest request took counts less with each one after it.
+_OLD_COUNTS = 0.9995
 # Defects of ours, and the end of the process; a request that fails by one is not repeated.
 _DEFECTS = (TypeError, AttributeError, NameError, AssertionError, LookupError, RuntimeError)
 _WITHOUT_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
@@ -51,6 +53,7 @@ class Storage:
 
     Attributes:
         faults: how often requests failed and were repeated, by the kind of fault.
+        latency_s: seconds that the slowest of the last thousands of requests took, with its repetitions.
 
     Raises:
         UserError: there is no client for such an address.
@@ -61,6 +64,7 @@ class Storage:
         self._client = _client(url, limits)
         self._places = asyncio.Semaphore(share_of_process(limits.in_flight))
         self.faults: Counter[str] = Counter()
+        self.latency_s = 0.0
         self._lock, self._answered = threading.Lock(), False
 
     def fetch(self, name: str, start: int, stop: int) -> Future[bytes]:
@@ -120,9 +124,9 @@ class Storage:
             if cache is not None and not isinstance(piece, bytes):
                 cache.put_piece(content, number, data)
 
-        for number, start in enumerate(range(0, state.size, _PIECE)):
+        for number, start in enumerate(range(0, state.size, PIECE)):
             kept = cache.piece(content, number) if cache is not None else None
-            waiting.append((number, kept or self.fetch(name, start, min(start + _PIECE, state.size))))
+            waiting.append((number, kept or self.fetch(name, start, min(start + PIECE, state.size))))
             if len(waiting) >= _PIECES_AHEAD:
                 write_next()
         while waiting:
@@ -143,12 +147,16 @@ class Storage:
         return path
 
     async def _patiently(self, name: str, ask: Callable[[], Awaitable[T]], longer_s: float = 0) -> T:
-        began = time.monotonic()
+        began, asked = time.monotonic(), 0.0
         for tries in count():
             try:
                 async with self._places:
+                    # Not the time before: the more is asked for ahead, the longer that is.
+                    asked = asked or time.monotonic()
                     answer = await asyncio.wait_for(ask(), self._limits.timeout_s + longer_s)
                 self._answered = True
+                if not longer_s:
+                    self.latency_s = max(time.monotonic() - asked, self.latency_s * _OLD_COUNTS)
                 return answer
             except (UserError, *_DEFECTS):
                 raise
@@ -233,4 +241,6 @@ def _client(url: str, limits: Limits) -> Any:
         raise UserError(
             f"{url}: no storage of the kind {protocol}:// is known; name s3://, gs:// or https://"
         ) from error
+    if protocol in ("s3", "s3a"):
+        client.retries = 1
     return client if client.async_impl else AsyncFileSystemWrapper(client, asynchronous=False)
