@@ -23,7 +23,7 @@ LIMIT = 60.0
 WAYS = ("kill a rank", "terminate all", "interrupt all", "kill all")
 
 
-def command(shards: Path, run_dir: Path, processes: int, steps: int) -> list[str]:
+def command(shards: Path | str, run_dir: Path, processes: int, steps: int) -> list[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     options = ["--recipe", "tiny", "--device", "cpu", "--checkpoint_every", "3", "--steps", str(steps), "--resume"]
     return [*start, "training/main.py", *options, "--shards", str(shards), "--run-dir", str(run_dir)]
