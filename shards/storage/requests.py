@@ -179,6 +179,8 @@ class Storage:
         # The web client tells of every fault of a description as of a file that is not there.
         of_web = self.url.startswith("http") and isinstance(error, FileNotFoundError)
         cause = error.__cause__ or error if of_web else error
+        if isinstance(cause, RuntimeError):
+            raise cause  # the end of the process
         status = getattr(cause, "status", None)
         if status in (404, 410) or (isinstance(cause, FileNotFoundError) and status is None):
             raise FileNotFoundError(f"{self.url}/{name}") from error
