@@ -173,7 +173,7 @@ def read_by_threads(several: Callable[[Sequence[Range]], list[T]], ranges: Seque
     """
     start = time.perf_counter()
     found, rest = several(ranges[:_PROBED]), ranges[_PROBED:]
-    if time.perf_counter() - start < _SLOW_S * len(found):
+    if not rest or time.perf_counter() - start < _SLOW_S * len(found):
         return found + several(rest)
     # A thread takes every so-many-th range: one task for each would cost more than reading it.
     parts = list(_pool().map(several, [rest[first::_THREADS] for first in range(_THREADS)]))
