@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.shards.storage.buckets import S3
 
 # On a busy machine a try may take any time; pytest-timeout ends a test that hangs.
-settings.register_profile("suite", deadline=None)
+settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
 # Tests start processes of their own: one thread each keeps two cores fair.

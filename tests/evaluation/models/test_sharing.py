@@ -81,7 +81,7 @@ def test_a_mistake_of_one_is_told_by_all(folder: Path, checkpoint: Path, tmp_pat
         assert "not finite, first for 1.png" in bytes(found["told"].tolist()).decode()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_torchrun_gives_the_report_of_one_process(
     checkpoint: Path, tmp_path: Path, start: Command, command: Command
 ) -> None:
