@@ -27,7 +27,7 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.gallery_model import of_gallery
+from evaluation.models.gallery_model import of_gallery, swapped
 from evaluation.models.preparation import require_template
 from evaluation.scoring.media_templates import media_templates
 from evaluation.scoring.pairs import reduced_sizes, too_few
@@ -55,13 +55,14 @@ def measure(lists: IjbLists, search: SearchLists, embedder: PictureEmbedder, *, 
         require_template(model.preprocessing, lists.name)
     lows, notes = reduced_sizes(sizes, embedder.preprocessing.size)
     faults: dict[str, str] = {}
-    everything = [*search.galleries, search.probes]
-    used = _of_templates(lists, np.unique(np.concatenate([one.templates for one in everything])))
-    numbers, full = media_templates(used, embedder, None, faults)
-    enrolled = (numbers, full)
-    if of_gallery(embedder) is not embedder:
-        in_galleries = np.concatenate([one.templates for one in search.galleries])
+    in_galleries = np.concatenate([one.templates for one in search.galleries])
+    used = _of_templates(lists, np.unique(np.concatenate([in_galleries, search.probes.templates])))
+    if swapped(embedder):
         enrolled = media_templates(_of_templates(lists, in_galleries), of_gallery(embedder), None, faults)
+        numbers, full = media_templates(_of_templates(lists, search.probes.templates), embedder, None, faults)
+    else:
+        # Together, so that a picture in both is embedded once.
+        enrolled = numbers, full = media_templates(used, embedder, None, faults)
     galleries = [_Side.of(one, *enrolled) for one in search.galleries]
     together = _Side.joined(galleries)
     figures: list[Figure] = []

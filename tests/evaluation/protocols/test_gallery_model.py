@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.lists.ijb_lists import read_ijb_lists
+from evaluation.lists.ijb_lists import read_ijb_lists, read_search_lists
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import Embedder, PictureEmbedder
 from evaluation.models.gallery_model import WithGalleryOf, with_gallery_of
-from evaluation.protocols import bin_pairs, ijb, own_pairs, own_people
+from evaluation.protocols import bin_pairs, ijb, ijb_search, own_pairs, own_people
 from evaluation.protocols.selection import lfw, orl, scface, survface, survface_openset, tinyface
 from evaluation.scoring.both_ways import NOTE
 from pipeline.alignment.align import preprocessing
+from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
 from tests.evaluation.by_hand import figures, read, resized, vector
 from tests.evaluation.conftest import SIZE
@@ -28,6 +29,16 @@ from training.networks.backbone_file import LoadedBackbone
 from training.networks.backbones import build_backbone
 
 PEOPLE = ["anna", "berta", "carl", "dora"]
+
+
+def _search(root: Path, model: PictureEmbedder) -> Outcome:
+    write_dataset(root / "mine", "ijbc", identities=8, photos=4, seed=0)
+    lists = read_ijb_lists(root / "mine" / "IJBC")
+    search = read_search_lists(root / "mine" / "IJBC", lists)
+    assert search is not None
+    return ijb_search.measure(lists, search, model, sizes=[8])
+
+
 PROTOCOLS = {
     "LFW": lambda root, model: lfw.measure(lfw.read(root / "LFW", [root / "lists"]), model, sizes=[8]),
     "SCface": lambda root, model: scface.measure(scface.read(root / "SCface", [root / "lists"]), model),
@@ -39,6 +50,7 @@ PROTOCOLS = {
     "own pairs": lambda root, model: own_pairs.measure(own_pairs.read(*_pairs(root)), model, sizes=[8]),
     "bin": lambda root, model: bin_pairs.measure(bin_pairs.read([_bin(root)])[0], model, sizes=[8]),
     "IJB": lambda root, model: ijb.measure(read_ijb_lists(_ijb(root)), model, sizes=[8]),
+    "IJB search": _search,
 }
 PAIRS = {"LFW", "SurvFace", "own pairs", "bin", "IJB"}
 """Protocols of pairs in which both pictures may be in full."""
