@@ -167,7 +167,7 @@ def test_scale_measures_each_size(tmp_path: Path, command: Callable, monkeypatch
     runs = json.loads((tmp_path / "scale.json").read_text())["runs"]
     sizes = [(one["photos"], one["identities"], one["tars"]) for one in runs]
     assert sizes == [(30_000, 1428, 1), (90_000, 4285, 3)]
-    names = ("open_s", "draw_s", "photo_draw_s", "verify_s", "rows_s", "sampled_s")
+    names = ("open_s", "draw_s", "photo_draw_s", "verify_s", "rows_s", "sampled_s", "copy_s", "write_s")
     assert all(0 < one[name] < 60 for one in runs for name in names)
     assert "90,000 photos, 4,285" in done.stdout and "sampled classes" in done.stdout
 

@@ -30,6 +30,8 @@ class Scale:
         verify_s: for `shards.verify` to find the photos of each tar.
         rows_s: for the last of the ranks to draw its rows of the class matrix.
         sampled_s: for it to draw the classes of a step.
+        copy_s: for it to copy its rows and their momentum for a checkpoint, while which its steps wait.
+        write_s: for it to write them, with their SHA-256 and to the disk, while which they do not.
         index_mib, head_mib: memory of the process of the first four and of the last two.
     """
 
@@ -42,6 +44,8 @@ class Scale:
     verify_s: float
     rows_s: float
     sampled_s: float
+    copy_s: float
+    write_s: float
     index_mib: float
     head_mib: float
 
@@ -57,8 +61,10 @@ def bench_scale(options: Any) -> None:
         ("shards.verify: the photos of each tar", "s", lambda one: one.verify_s),
         (f"class matrix: rows of the last of {options.ranks} ranks", "s", lambda one: one.rows_s),
         (f"sampled classes of a step ({options.sampling:g}), that rank", "ms", lambda one: 1e3 * one.sampled_s),
+        ("checkpoint: to copy its rows and momentum", "s", lambda one: one.copy_s),
+        ("checkpoint: to write them, in the background", "s", lambda one: one.write_s),
         ("memory: index, sampler and verify", "MiB", lambda one: one.index_mib),
-        ("memory: class matrix of that rank", "MiB", lambda one: one.head_mib),
+        ("memory: class matrix of that rank, momentum, copy", "MiB", lambda one: one.head_mib),
     ):
         rows.append([f"{name}, {unit}", *(f"{of(one):,.2f}" for one in runs)])
     heads = [f"{one.photos:,} photos, {one.identities:,} identities, {one.tars:,} tars" for one in runs]
@@ -74,7 +80,8 @@ def measure(photos: int, options: Any) -> Scale:
         folder = Path(scratch) / "index"
         write_large_index(Path(scratch), folder, identities=identities, photos=photos, tars=tars)
         of_index = in_fresh_process(index_costs, folder, min(options.batch, identities // 2))
-    of_head = in_fresh_process(head_costs, identities, options.ranks, options.sampling, options.embedding_size)
+        share = (options.ranks, options.sampling, options.embedding_size)
+        of_head = in_fresh_process(head_costs, Path(scratch), identities, *share)
     return Scale(photos, identities, tars, **of_index, **of_head)
 
 
@@ -98,8 +105,12 @@ def index_costs(folder: Path, batch: int) -> dict[str, float]:
     return found | {"index_mib": peak_mib([os.getpid()]) - before}
 
 
-def head_costs(identities: int, ranks: int, sampling: float, embedding_size: int) -> dict[str, float]:
-    """Draw what the last rank draws of a class matrix; in a process that has done nothing before."""
+def head_costs(scratch: Path, identities: int, ranks: int, sampling: float, embedding_size: int) -> dict[str, float]:
+    """Draw what the last rank draws of a class matrix, and save it; in a process that has done nothing before."""
+    import torch
+
+    from training.checkpoints.class_rows import write_rows
+    from training.checkpoints.run_folder import rows_path
     from training.objectives.class_shards import initial_rows, sampled_classes, shard_range
 
     ranks = min(ranks, identities)
@@ -108,9 +119,16 @@ def head_costs(identities: int, ranks: int, sampling: float, embedding_size: int
     rows = initial_rows(classes, embedding_size)
     seconds = time.perf_counter() - start
     assert rows.shape == (len(classes), embedding_size)
-    memory = peak_mib([os.getpid()]) - before
     sampled = _seconds_of_a_step(lambda step: sampled_classes(classes, sampling, 0, step))
-    return {"rows_s": seconds, "sampled_s": sampled, "head_mib": memory}
+    kept = {"weight": rows, "momentum_buffer": torch.ones_like(rows)}
+    start = time.perf_counter()
+    copies = {name: value.clone() for name, value in kept.items()}
+    copied = time.perf_counter()
+    write_rows(scratch / rows_path(scratch, 0, ranks - 1, ranks).name, copies, classes)
+    written = time.perf_counter()
+    memory = peak_mib([os.getpid()]) - before
+    found = {"rows_s": seconds, "sampled_s": sampled, "copy_s": copied - start, "write_s": written - copied}
+    return found | {"head_mib": memory}
 
 
 def _seconds_of_a_step(draw: Callable[[int], Any]) -> float:

@@ -15,10 +15,11 @@ from shards.command import UserError, first_line, storage_mistake
 from shards.format import Preprocessing
 from shards.writer import write_atomically
 from training.checkpoints.checksummed_file import load_data, write_data
-from training.checkpoints.run_folder import FINAL, checkpoint_path, numbered_checkpoints
+from training.checkpoints.class_rows import RowsFile, check_rows
+from training.checkpoints.run_folder import FINAL, checkpoint_path, numbered_checkpoints, rows_files
 
-CHECKPOINT_VERSION = 2
-_READABLE = (1, CHECKPOINT_VERSION)
+CHECKPOINT_VERSION = 3
+_READABLE = (1, 2, CHECKPOINT_VERSION)
 _KIND = "low-resolution face recognition checkpoint"
 
 
@@ -69,6 +70,8 @@ class Checkpoint:
         validation_due: whether the validation of this step was cut short, and is to be made up for.
         teacher: the file of the frozen network that the run learns from, None without one.
         averaged: state dict of the moving average of the backbone's weights, None without one.
+        rows: the files that hold the rows of a class matrix in shards, and what the optimiser keeps for them; None
+            where all that is in `head` and `optimizer`.
     """
 
     step: int
@@ -85,12 +88,14 @@ class Checkpoint:
     validation_due: bool = False
     teacher: WeightsFile | None = None
     averaged: dict | None = None
+    rows: list | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically, with a SHA-256 of everything in it."""
     fields = {**vars(checkpoint), "preprocessing": checkpoint.preprocessing.to_dict()}
     fields |= {name: asdict(fields[name]) for name in ("best", "initial", "teacher") if fields[name] is not None}
+    fields["rows"] = [asdict(file) for file in checkpoint.rows] if checkpoint.rows is not None else None
     versions = {"torch": str(torch.__version__)}
     data = {"kind": _KIND, "version": CHECKPOINT_VERSION, "versions": versions, **fields}
     write_atomically(path, lambda file: write_data(file, data))
@@ -143,6 +148,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
             data[name] = WeightsFile(**data[name]) if data.get(name) else None
         data.setdefault("validation_due", False)
         data.setdefault("averaged", None)
+        data["rows"] = [RowsFile(**file) for file in data["rows"]] if data.get("rows") else None
         checkpoint = Checkpoint(**{name: data[name] for name in Checkpoint.__dataclass_fields__})
         _require_types(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -150,7 +156,7 @@ def load_checkpoint(path: Path, checked: bool = False) -> Checkpoint:
     return checkpoint
 
 
-def _require_types(described: Checkpoint | Best | WeightsFile) -> None:
+def _require_types(described: Checkpoint | Best | WeightsFile | RowsFile) -> None:
     """Raise TypeError where a field is not of its kind, or the configuration names no network."""
     for name, hint in get_type_hints(type(described)).items():
         value = getattr(described, name)
@@ -159,6 +165,8 @@ def _require_types(described: Checkpoint | Best | WeightsFile) -> None:
         if isinstance(value, Best | WeightsFile):
             _require_types(value)
     if isinstance(described, Checkpoint):
+        for file in described.rows or []:
+            _require_types(file)
         model = described.config["model"]
         if not isinstance(model["backbone"], str) or type(model["embedding_size"]) is not int:
             raise TypeError(f"its network is {str(model)[:80]!r}")
@@ -168,7 +176,7 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
     """Return a run's newest undamaged checkpoint; a damaged newer one is skipped with a warning."""
     for path in reversed(numbered_checkpoints(run_dir)):
         try:
-            load_checkpoint(path)
+            check_rows(path.parent, load_checkpoint(path).rows or [])
         except UserError as damage:
             print(f"warning: skipped: {damage}", file=sys.stderr)
         else:
@@ -176,9 +184,19 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
     return None
 
 
-def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and the one of step 0."""
+def remove_old_checkpoints(run_dir: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints and the one of step 0, and rows that belong to none that is left.
+
+    Args:
+        run_dir: folder of the run.
+        keep: number of checkpoints.
+        best: step whose rows stay as well.
+    """
     first = checkpoint_path(run_dir, 0)
     paths = [path for path in numbered_checkpoints(run_dir) if path != first]
     for path in paths[:-keep]:
         path.unlink()
+    left = {path.name for path in (first, *paths[-keep:])}
+    for step, path in rows_files(run_dir):
+        if step != best and checkpoint_path(run_dir, step).name not in left:
+            path.unlink()

@@ -111,6 +111,20 @@ def load_data(path: Path, checked: bool = False, foreign: bool = False) -> dict[
     return data
 
 
+def written_checksum(path: Path) -> str:
+    """Return the SHA-256 with which a file of ours was written.
+
+    Raises:
+        UserError: the file has none.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, _COMMENT), 2)
+        comment = file.read()
+    if not comment.startswith(_MARK):
+        raise UserError(f"{path} is damaged: it does not end with a SHA-256")
+    return comment[len(_MARK) :].decode("ascii", errors="replace")
+
+
 def _holds_tensors(data: Any) -> bool:
     if isinstance(data, dict):
         return any(map(_holds_tensors, data.values()))

@@ -14,8 +14,9 @@ from training.engine.gradient_norm import clip_gradients
 from training.engine.next_batch import BatchFetcher
 from training.engine.optimizer import set_learning_rate
 from training.engine.run import Job, Run, locked_run, open_run
+from training.engine.saving import Saver
 from training.engine.step import Trained, for_training, losses_and_gradients
-from training.engine.training_state import TrainingState, late_save, save
+from training.engine.training_state import TrainingState
 from training.engine.validation import Validate
 from training.monitoring.metrics_log import MetricsLog
 from training.monitoring.run_page import note_start, try_to_write_page
@@ -64,10 +65,11 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
     guard = FiniteGuard(config, job.loader, state, job.run_dir, world)
     feed = BatchFetcher(job.loader, world.device, world.rank)
     begun = state.step
+    saver = Saver(job.run_dir, job.origin, config, world)
     log = _begin_log(job, world) if world.is_main else None
     try:
         with stop_requests() as stops:
-            stopping = state.validation_due and _validate_pending(job, world, validate, log, stops)
+            stopping = state.validation_due and _validate_pending(job, world, validate, log, stops, saver)
             if state.step < config.steps and not stopping:
                 feed.fetch()
                 raise_on_all_ranks(world, feed.mistake)
@@ -91,9 +93,10 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 if validating:
                     stopping = any_rank(stops.made)[0] or failed
                 if save_due:
-                    _save(job, world, log, is_best)
+                    _save(job, world, log, saver, is_best, background=not (stopping or last))
                 if failed:
                     raise_on_all_ranks(world, feed.mistake)
+            saver.wait()
     except StoppedEarly:
         if world.is_main:
             print(
@@ -102,6 +105,7 @@ def _steps(job: Job, world: World, validate: Validate | None) -> int:
                 flush=True,
             )
     finally:
+        saver.close()
         if log is not None:
             log.close()
             try_to_write_page(job.run_dir)
@@ -189,26 +193,25 @@ def _record_validation(state: TrainingState, figures: dict[str, float]) -> None:
 
 
 def _validate_pending(
-    job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests
+    job: Job, world: World, validate: Validate | None, log: MetricsLog | None, stops: StopRequests, saver: Saver
 ) -> bool:
     """Validate the step that a run continues from, if that was interrupted; return whether to stop again."""
     if validate is None:
         job.state.validation_due = False
     is_best = validate is not None and _validated(job, world, validate, log, stops)
     if not job.state.validation_due:
-        _save(job, world, log, is_best)
+        _save(job, world, log, saver, is_best)
     return any_rank(stops.made)[0]
 
 
-def _save(job: Job, world: World, log: MetricsLog | None, is_best: bool) -> None:
+def _save(
+    job: Job, world: World, log: MetricsLog | None, saver: Saver, is_best: bool, *, background: bool = False
+) -> None:
     """Write a checkpoint, after the lines of metrics up to it are on disk."""
-    started = time.monotonic()
     with errors_end_all_ranks(world):
         if log is not None:
             log.sync()
-    save(job.run_dir, job.state, job.origin, job.config, world, is_best)
-    if world.is_main and (told := late_save(time.monotonic() - started)):
-        print(told, file=sys.stderr, flush=True)
+    saver.save(job.state, is_best=is_best, background=background)
 
 
 def _begin_log(job: Job, world: World) -> MetricsLog:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from shards.writer import write_atomically
 from training.checkpoints.checkpoint import Checkpoint, WeightsFile, latest_checkpoint, load_checkpoint
 from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.engine.finite_checks import listed
-from training.engine.training_state import Origin, TrainingState, new_state, save
+from training.engine.saving import Saver
+from training.engine.training_state import Origin, TrainingState, new_state
 from training.networks.backbones import fitting_backbone
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
 from training.networks.input_adapter import adapt_input
@@ -160,9 +161,10 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
         )
         if begun is not None:
             with errors_end_all_ranks(world):
-                state.restore(begun)
+                state.restore(begun, run.run_dir / CHECKPOINTS)
         else:
-            save(run.run_dir, state, origin, run.config, world)
+            with closing(Saver(run.run_dir, origin, run.config, world)) as saver:
+                saver.save(state)
         frozen = teacher.backbone.requires_grad_(False).eval().to(world.device) if teacher else None
         yield Job(run.config, run.run_dir, loader, state, origin, frozen)
 

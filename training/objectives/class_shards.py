@@ -1,4 +1,4 @@
-"""How the classes are divided among the ranks, and what is drawn for each class; pure arithmetic, then the exchange.
+"""How the classes are divided among the ranks, and what is drawn for each class; pure arithmetic.
 
 Whatever is drawn for a class is drawn in blocks of classes, from a seed and the number of the block: every rank draws
 what its own classes need and little more, and the same for every number of ranks.
@@ -8,17 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.ranks.world import World
 from training.settings.head import Initial
 
 _BLOCK = 4096
 _SAMPLE_BLOCK = 65_536
-_SEND_ROWS = 65_536
 
 # Apart from the streams of whatever else is drawn by the seed.
 _OF_SAMPLES = 1
@@ -115,36 +112,6 @@ def _blocks(classes: range, size: int) -> Iterator[tuple[int, range, slice]]:
             slice(first - classes.start, last - classes.start),
         )
         first = last
-
-
-def full_state(rows: Tensor, identities: int, world: World) -> Tensor | None:
-    """Gather the rows of all shards on rank 0, in the order of classes; every rank must call it.
-
-    For weights, and for whatever an optimiser keeps for each of them, such as momentum. Rows travel in blocks, so
-    that no rank but 0 ever holds more than its own; the last rank waits for as long as all others take.
-
-    Args:
-        rows: (classes of this rank, D).
-        identities: number of classes C.
-        world: this process among all.
-
-    Returns:
-        (C, D) on the CPU at rank 0, None elsewhere.
-    """
-    if world.size == 1:
-        return rows.detach().cpu().clone()
-    if not world.is_main:
-        for block in rows.detach().split(_SEND_ROWS):
-            dist.send(block.cpu().contiguous(), 0, group=world.patient)
-        return None
-    full = torch.empty(identities, *rows.shape[1:], dtype=rows.dtype)
-    full[: len(rows)] = rows.detach()
-    for rank in range(1, world.size):
-        classes = shard_range(identities, rank, world.size)
-        for block in full[classes.start : classes.stop].split(_SEND_ROWS):
-            # A block of rows is contiguous and shares the memory of the whole.
-            dist.recv(block, rank, group=world.patient)
-    return full
 
 
 def shard_state(full: Tensor, rank: int, size: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from shards.command import UserError
-from training.objectives.class_shards import full_state, initial_rows, sampled_classes, shard_range, shard_state
+from training.objectives.class_shards import initial_rows, sampled_classes, shard_range
 from training.objectives.cosine_heads import at_least_float32
 from training.objectives.margin_head import RULES, drawn, lengths
 from training.objectives.margin_rules import Samples
@@ -44,9 +44,7 @@ class ShardedHead(nn.Module):
     gradient 0,
     which leaves momentum and weight decay to act on them.
 
-    To save and to resume on any number of ranks: `full_state()` on every rank, `load_full_state()` on every rank.
-    For an optimiser's momentum do the same with `class_shards.full_state(momentum, identities, world)` and
-    `class_shards.shard_state(full, rank, size)`.
+    To save: each rank its own rows (`TrainingState.divided`); to resume, on any number of ranks: `load_rows`.
 
     Args:
         settings: name (one of `RULES`), scale, margin and what else the head of that name reads.
@@ -110,24 +108,20 @@ class ShardedHead(nn.Module):
         del labels
         return self.rule.penalty(lengths(embeddings))
 
-    def full_state(self) -> dict[str, Tensor] | None:
-        """Return the state dict of the same head in one piece at rank 0, None elsewhere; every rank must call it."""
-        full = full_state(self.weight, self.identities, self.world)
-        of_rule = {f"rule.{name}": value.cpu().clone() for name, value in self.rule.state_dict().items()}
-        return None if full is None else {"weight": full, **of_rule}
+    def load_rows(self, rows: Tensor, state: dict[str, Tensor]) -> None:
+        """Take this rank's rows, and the rule's state out of a head's state dict.
 
-    def load_full_state(self, state: dict[str, Tensor]) -> None:
-        """Take this rank's rows out of `full_state`'s result, or out of an unsharded head's state dict.
-
-        Only these are copied: a file loaded with `torch.load(..., mmap=True)` need not fit the memory of a rank.
+        Args:
+            rows: (classes of this rank, D).
+            state: state dict of the same head in one piece, with or without the class matrix.
         """
-        if state["weight"].shape != (self.identities, self.weight.shape[1]):
+        if rows.shape != self.weight.shape:
             raise UserError(
-                f"a class matrix of {tuple(state['weight'].shape)} for {self.identities} classes of "
-                f"{self.weight.shape[1]} numbers; name the checkpoint of the same run"
+                f"class rows of {tuple(rows.shape)} for {len(self.weight)} classes of {self.weight.shape[1]} numbers; "
+                "name the checkpoint of the same run"
             )
         with torch.no_grad():
-            self.weight.copy_(shard_state(state["weight"], self.world.rank, self.world.size))
+            self.weight.copy_(rows)
         self.rule.load_state_dict({name: state[f"rule.{name}"] for name in self.rule.state_dict()})
 
     def _rows_of_step(self, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:

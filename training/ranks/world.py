@@ -35,13 +35,15 @@ class World:
         rank: 0..size - 1.
         size: number of processes.
         device: where this process computes.
-        patient: group of all processes with a long timeout, for waiting while one writes, for example, a checkpoint.
+        patient: group of all processes with a long timeout, for waiting while one validates, for example.
+        saving: the same for the threads that write checkpoints while training goes on.
     """
 
     rank: int
     size: int
     device: torch.device
     patient: dist.ProcessGroup | None = None
+    saving: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -80,9 +82,9 @@ def joined_world(device: str, timeout: int = 45) -> Iterator[World]:
         # Tensors on the GPU are sent by NCCL; stop requests are on the CPU and sent by gloo.
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=limit, store=store)
-    patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if size > 1 else None
+    groups = [dist.new_group(backend="gloo", timeout=_PATIENCE) for _ in range(2)] if size > 1 else []
     try:
-        yield World(rank, size, place, patient)
+        yield World(rank, size, place, *groups)
     except RuntimeError as error:
         if size == 1 or not _is_of_communication(error):
             raise
@@ -274,12 +276,12 @@ def any_rank(*flags: bool, group: dist.ProcessGroup | None = None) -> tuple[bool
     return tuple(map(bool, raised.tolist()))
 
 
-def gather_objects(mine: Any) -> list[Any]:
-    """Return every rank's object, in order of rank; for small plain data."""
+def gather_objects(mine: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """Return every rank's object, in order of rank; for small plain data, by a group of all ranks."""
     if not dist.is_initialized():
         return [mine]
     gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, mine)
+    dist.all_gather_object(gathered, mine, group=group)
     return gathered
 
 

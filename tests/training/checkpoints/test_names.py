@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.checkpoints.checkpoint import copy_checkpoint
-from training.engine.training_state import late_save
+from training.engine.saving import late_save
 
 
 def test_a_second_name_takes_no_room(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.training.worlds import on_world
 from training.engine.step import StepLosses, build_learner, embed, for_training, losses_and_gradients
 from training.engine.step_losses import LossInputs
 from training.objectives.sharded_head import ShardedHead
-from training.ranks.world import ALONE, World
+from training.ranks.world import ALONE, World, gather_objects
 from training.settings.config import Config, Head, Losses, Model
 from training.settings.recipes import TINY
 
@@ -43,7 +43,7 @@ def share_of_batch(rank: int = 0, size: int = 1) -> Batch:
 
 
 def gradients_of(world: World, config: Config) -> dict[str, Tensor]:
-    """The losses and gradients of a step on this rank; of a sharded head in one piece, at rank 0 only."""
+    """The losses and gradients of a step on this rank; of a sharded head in one piece."""
     learner = build_learner(config, IDENTITIES, world)
     losses = losses_and_gradients(
         for_training(learner, config, world), share_of_batch(world.rank, world.size), config, world
@@ -51,10 +51,7 @@ def gradients_of(world: World, config: Config) -> dict[str, Tensor]:
     found = {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
     found["losses"] = losses.values()
     if isinstance(learner.head, ShardedHead):
-        with torch.no_grad():
-            learner.head.weight.copy_(found["head.weight"])
-        found.pop("head.weight")
-        found |= {f"head.{name}": value for name, value in (learner.head.full_state() or {}).items()}
+        found["head.weight"] = torch.cat(gather_objects(found["head.weight"]))
     return found
 
 
