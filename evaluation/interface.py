@@ -95,7 +95,7 @@ class Recogniser:
             # Without loss, so that the pixels are the same.
             encoded = cv2.imencode(".png", pixels[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         form = self.preprocessing
-        picture = whole(name, path, form) if points is None else aligned(name, path, points, form)
+        picture = whole(name, path, form, on_template=True) if points is None else aligned(name, path, points, form)
         return replace(picture, encoded=encoded)
 
 

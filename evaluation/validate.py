@@ -49,6 +49,8 @@ def held_out(request: HeldOut) -> Validate:
             f"{trained[0].folder} and the held-out {request.shards} differ in {differences[0]}; "
             "write both with the same settings"
         )
+    if request.points:
+        index.require_points()
     size = index.manifest.preprocessing.size
     if not request.sizes or max(request.sizes) >= size:
         raise UserError(f"validation at {request.sizes} pixels of faces of {size}; name sizes below it")
@@ -161,21 +163,22 @@ def _embeddings(
     size = index.manifest.preprocessing.size
     embedded: dict[int, list[NDArray[np.float32]]] = {size: [], **{low: [] for low in request.sizes}}
     for sides, numbers in (((size,), photos[is_first]), (request.sizes, photos[~is_first])):
-        for faces in _batches(index, numbers):
+        for faces, rows in _batches(index, numbers):
             on_device = torch.from_numpy(faces).to(request.device)
+            points = [torch.from_numpy(index.points(rows)).to(request.device)] if request.points else []
             for side in sides:
                 # (N, side, side, 3) -> (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
                 seen = network_pixels(reduce(on_device, side), size).permute(0, 3, 1, 2)
-                embedded[side].append(backbone(seen).float().cpu().numpy())
+                embedded[side].append(backbone(seen, *points).float().cpu().numpy())
     return {side: np.concatenate(vectors) for side, vectors in embedded.items()}
 
 
-def _batches(index: ShardIndex, photos: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the faces of photos, (N, S, S, 3) uint8 RGB."""
+def _batches(index: ShardIndex, photos: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield the faces of photos, (N, S, S, 3) uint8 RGB, with the photos' rows."""
     for start in range(0, len(photos), _BATCH):
-        faces = []
-        for photo in photos[start : start + _BATCH]:
+        faces, rows = [], photos[start : start + _BATCH]
+        for photo in rows:
             face = _face(index, photo)
             assert face is not None, "every photo was decoded before training began"
             faces.append(face)
-        yield np.stack(faces)
+        yield np.stack(faces), rows

@@ -6,14 +6,17 @@
                              KEY.views  where the manifest names stored views: their bytes, s x s x 3 RGB each,
                                         reduced by Pillow from the face as it is decoded
                              KEY.label  int32, little endian, 4 bytes
-                             KEY.json   source path, identity, data set, native size
+                             KEY.json   source path, identity, data set, native size, and the five points of the
+                                        face where they are known: x, y in units of its side
     shard-000000.idx     the same members for DALI's webdataset reader (its text index, v1.2)
     photos.npy           one record per photo (`PHOTO_DTYPE`), grouped by label
+    points.npy           where the manifest counts pointed photos: the same five points (`POINTS_DTYPE`), NaN where
+                         they are not known, row by row as photos.npy
     identities.npy       int64, the row of each label's first photo, and one past the last
     identities.txt       the name of each label, one a line
     rejects.csv          every input that is not in the tars: path, identity, reason
 
-Nothing in a folder depends on when, where or by how many processes it was written.
+Nothing in a folder depends on when, where or by how many processes it was written. Version 1 had no points.
 """
 
 import json
@@ -28,9 +31,11 @@ from numpy.typing import NDArray
 from shards.command import UserError
 from shards.storage.places import Folder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READ_VERSIONS = (1, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 PHOTOS = "photos.npy"
+POINTS = "points.npy"
 IDENTITIES = "identities.npy"
 NAMES = "identities.txt"
 REJECTS = "rejects.csv"
@@ -47,6 +52,8 @@ PHOTO_DTYPE = np.dtype(
     ]
 )
 
+POINTS_DTYPE = np.dtype([("points", "<f4", (5, 2))])
+"""x, y of left eye, right eye, nose tip, left and right mouth corner of the stored face, in units of its side."""
 
 COLOURS = ("RGB", "BGR")
 """Orders of the colours in which networks take pictures."""
@@ -152,6 +159,7 @@ class Manifest:
         dropped_identities: names of identities left with too few photos.
         tars: in order.
         versions: of the libraries that shaped the bytes.
+        pointed: photos whose five points are known; all of them, or those of some sources, or none.
         version: of this format.
     """
 
@@ -172,6 +180,7 @@ class Manifest:
     dropped_identities: tuple[str, ...]
     tars: tuple[TarEntry, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    pointed: int = 0
     version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -261,10 +270,9 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
         version = json.loads(text)["version"]
-        if version != FORMAT_VERSION:
-            raise UserError(
-                f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the folder again"
-            )
+        if version not in READ_VERSIONS:
+            read = " and ".join(map(str, READ_VERSIONS))
+            raise UserError(f"{path} has format version {version}, this program reads {read}; write the folder again")
         return Manifest.from_json(text)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(

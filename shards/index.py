@@ -17,6 +17,8 @@ from shards.format import (
     NAMES,
     PHOTO_DTYPE,
     PHOTOS,
+    POINTS,
+    POINTS_DTYPE,
     TAR_BLOCK,
     Manifest,
     next_member,
@@ -93,6 +95,47 @@ class ShardIndex:
                 "on; write the folder again"
             )
         return ShardIndex(folder, manifest, records, first)
+
+    @cached_property
+    def _points(self) -> ArrayFile:
+        path = self.folder / POINTS
+        try:
+            points = ArrayFile(path)
+        except NUMPY_DAMAGE as error:
+            raise UserError(f"{path} cannot be read ({error}); write the folder again") from error
+        if points.dtype != POINTS_DTYPE or points.shape != (self.photos,):
+            raise UserError(
+                f"{path} holds {points.shape} points, the manifest says {self.photos} photos; write the folder again"
+            )
+        return points
+
+    def points(self, photos: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the five points of photos, x, y in units of a face's side: (..., 5, 2), NaN where not known.
+
+        Raises:
+            UserError: points.npy is missing or damaged.
+        """
+        if not self.manifest.pointed:
+            return np.full((*photos.shape, 5, 2), np.nan, dtype=np.float32)
+        found: NDArray[np.float32] = self._points[photos]["points"]
+        return found
+
+    def require_points(self) -> None:
+        """Refuse a folder that does not hold the points of every photo.
+
+        Raises:
+            UserError: with the command that writes such a folder.
+        """
+        manifest = self.manifest
+        if manifest.pointed < manifest.photos:
+            datasets = " ".join(str(source["dataset"]) for source in manifest.sources)
+            form = manifest.preprocessing
+            raise UserError(
+                f"{self.folder} (format version {manifest.version}) holds the five points of {manifest.pointed:,} of "
+                f"{manifest.photos:,} photos, and the network needs those of all; write it anew from {datasets}, with "
+                f"`python -m pipeline.shard --template {form.template} --size {form.size} --out NEW_FOLDER ...`"
+            )
+        self._points  # noqa: B018 - to tell a damaged file before work begins
 
     @property
     def identities(self) -> int:

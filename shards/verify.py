@@ -74,7 +74,7 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
     """Check what the index says of itself."""
     import numpy as np
 
-    from shards.format import IDENTITIES, NAMES, PHOTOS
+    from shards.format import IDENTITIES, NAMES, PHOTOS, POINTS
 
     manifest = index.manifest
     if len(index.names) != index.identities or len(set(index.names)) != index.identities:
@@ -90,6 +90,8 @@ def _check_index(index: "ShardIndex") -> Iterator[Fault]:
     for entry, count in zip(manifest.tars, counts, strict=False):
         if entry.photos != count:
             yield Fault(PHOTOS, "", f"holds {count} photos of {entry.name}, the manifest says {entry.photos}")
+    if index.points(np.empty(0, np.int64)).shape != (0, 5, 2):
+        yield Fault(POINTS, "", "holds no points")
     yield from _check_rejects(index)
     total = manifest.photos + sum(manifest.rejects.values())
     if total != manifest.input_records:
@@ -197,6 +199,10 @@ def _check_sample(
     except (ValueError, KeyError, TypeError, RecursionError):
         yield "has a json that names no identity and native size"
         return
+    written = np.array(about.get("points") or np.full((5, 2), np.nan), dtype=np.float32)
+    points = index.points(np.array(row))
+    if index.manifest.pointed and not np.array_equal(written, points, equal_nan=True):
+        yield f"has points {written.tolist()}, points.npy says {points.tolist()}"
     if native != record["native"]:
         yield f"stood in its photo at {native} pixels, photos.npy says {record['native']}"
     if label < len(index.names) and name != index.names[label]:

@@ -25,7 +25,7 @@ from evaluation.enrolled.search import GallerySearch
 from evaluation.models.embedder import Embedder
 from evaluation.models.load import load_model
 from evaluation.models.preparation import aligned
-from pipeline.alignment.align import preprocessing
+from pipeline.alignment.align import preprocessing, template_points
 from pipeline.benchmarks.runner import in_fresh_process, in_rounds, print_table, write_figures
 from pipeline.detection.cascade import find_faces, find_near
 from pipeline.synthetic.walks import Walk, WalkVideo, write_walk_video
@@ -233,7 +233,9 @@ def _seen(how: Measuring, pixels: NDArray[np.uint8], landmarks: NDArray[np.float
 
 
 def _embed(how: Measuring, faces: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    return how.embedder.embed_faces(np.stack(faces))
+    # Where the points are does not change what a network that takes them costs.
+    points = np.tile(template_points(how.embedder.preprocessing.template, 1).astype(np.float32), (len(faces), 1, 1))
+    return how.embedder.embed_faces(np.stack(faces), points)
 
 
 def _model(task: Task) -> Measuring:

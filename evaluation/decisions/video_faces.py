@@ -103,6 +103,14 @@ class _Crop:
     jpeg: bytes
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A face as the network sees it, (S, S, 3) uint8 RGB, and its five points (5, 2) in units of its side."""
+
+    pixels: NDArray[np.uint8]
+    points: NDArray[np.float32]
+
+
 class _Part:
     """The faces of the frames of a part, as they come.
 
@@ -113,7 +121,8 @@ class _Part:
     def __init__(self, how: Measuring) -> None:
         self._how = how
         size = how.embedder.preprocessing.size
-        self._length = how.embedder.embed_faces(np.zeros((0, size, size, 3), dtype=np.uint8)).shape[1]
+        nothing = np.zeros((0, size, size, 3), dtype=np.uint8), np.zeros((0, 5, 2), dtype=np.float32)
+        self._length = how.embedder.embed_faces(*nothing).shape[1]
         self.clear()
 
     def clear(self) -> None:
@@ -131,8 +140,9 @@ class _Part:
         seen = [self._as_seen(pixels, face) for face in faces]
         some = [face for face in seen if face is not None]
         size = self._how.embedder.preprocessing.size
-        stacked = np.stack(some) if some else np.zeros((0, size, size, 3), dtype=np.uint8)
-        found = self._how.embedder.embed_faces(stacked)
+        stacked = np.stack([one.pixels for one in some]) if some else np.zeros((0, size, size, 3), dtype=np.uint8)
+        points = np.array([one.points for one in some], dtype=np.float32).reshape(-1, 5, 2)
+        found = self._how.embedder.embed_faces(stacked, points)
         vectors = np.full((len(faces), found.shape[1]), np.nan, dtype=np.float32)
         vectors[[face is not None for face in seen]] = found
         return vectors
@@ -150,7 +160,7 @@ class _Part:
         seen = self._as_seen(frame.pixels, face)
         assert seen is not None
         side = side_in_photo(face.landmarks, self._how.embedder.preprocessing.template)
-        sharp = sharpness(seen)
+        sharp = sharpness(seen.pixels)
         row = len(self._embedded)
         self._embedded.append((len(self._faces) - 1, side, sharp, vector))
         kept = self._best.setdefault(track, [])
@@ -160,15 +170,18 @@ class _Part:
         rivals = near or (kept if len(kept) == CROPS else [])
         if all(weight > one.weight for one in near) and (not rivals or weight > min(one.weight for one in rivals)):
             gone = near or sorted(rivals, key=lambda one: one.weight)[:1]
-            picture = jpeg(seen)
+            picture = jpeg(seen.pixels)
             assert picture is not None
             self._best[track] = [*(one for one in kept if one not in gone), _Crop(weight, frame.seconds, row, picture)]
 
-    def _as_seen(self, pixels: NDArray[np.uint8], face: DetectedFace) -> NDArray[np.uint8] | None:
+    def _as_seen(self, pixels: NDArray[np.uint8], face: DetectedFace) -> _Seen | None:
         form = self._how.embedder.preprocessing
         try:
             side_in_photo(face.landmarks, form.template)
-            return aligned("", Path(), face.landmarks, form).preparation.apply(pixels)
+            preparation = aligned("", Path(), face.landmarks, form).preparation
+            points = preparation.points()
+            assert points is not None
+            return _Seen(preparation.apply(pixels), points)
         except (DegenerateLandmarks, PictureError):
             return None
 

@@ -95,7 +95,7 @@ class FoundFace:
     def picture(self, name: str, path: Path, form: Preprocessing) -> Picture:
         """Return the face as the network sees it."""
         if not self.landmarks:
-            return whole(name, path, form)
+            return whole(name, path, form, on_template=True)
         return aligned(name, path, np.array(self.landmarks).reshape(5, 2), form)
 
 
@@ -239,7 +239,7 @@ def picture_of(table: FaceTable, row: int, form: Preprocessing, low: int | None 
     path, points = Path(table.photos[row]), table.landmarks[row]
     if np.isfinite(points).all():
         return aligned(table.photos[row], path, points, form, low)
-    return whole(table.photos[row], path, form, low)
+    return whole(table.photos[row], path, form, low, on_template=True)
 
 
 def faces_as_seen(table: FaceTable, form: Preprocessing, rows: Sequence[int]) -> Iterator[NDArray[np.uint8] | None]:

@@ -14,15 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from evaluation.models.embedding_cache import EmbeddingCache
+from evaluation.models.forward import Forward
 from evaluation.models.identity import model_identity
 from evaluation.models.pictures import FramedPhoto, Picture, PictureError, chunks, decode, grouped, reduced
 from evaluation.models.sharing import gathered
 from pipeline.jobs.progress import progress
-from pipeline.loading.batch_pixels import to_network_range
 from shards.command import UserError
 from shards.format import Preprocessing
 from training.networks.backbone_file import LoadedBackbone
-from training.networks.backbones import channels_last
 from training.ranks.world import ALONE, World
 
 # Pictures embedded at once, by device: more are no faster, and take memory.
@@ -78,6 +77,7 @@ class _Fetched:
         rows: of the result.
         key: in the cache.
         face: (S, S, 3) uint8, or None.
+        points: (5, 2) float32 of the face in units of its side, or None.
         vector: (D,) float32 from the cache, or None.
         fault: why there is neither.
     """
@@ -85,6 +85,7 @@ class _Fetched:
     rows: list[int]
     key: bytes = b""
     face: NDArray[np.uint8] | None = None
+    points: NDArray[np.float32] | None = None
     vector: NDArray[np.float32] | None = None
     fault: str = ""
 
@@ -132,12 +133,11 @@ class Embedder:
         watched: bool = False,
     ) -> None:
         self.preprocessing: Preprocessing = loaded.preprocessing
-        self._device = torch.device("cuda" if device == "gpu" else "cpu")
-        self._backbone = channels_last(loaded.backbone).to(self._device)
-        self._flip, self._batch = flip, batch or _BATCH[device]
+        place = torch.device("cuda" if device == "gpu" else "cpu")
+        self._forward = Forward(loaded, place, flip=flip, halved=precision == "bfloat16")
+        self._batch = batch or _BATCH[device]
         self._model = f"{loaded.name} of step {'unknown' if loaded.step is None else loaded.step}"
         wholly_in_its_file = bool(loaded.sha256) and ":" not in loaded.name
-        self._halved = precision == "bfloat16"
         identity = model_identity(loaded, device, flip, precision)
         self._cache = EmbeddingCache(cache, identity) if cache and wholly_in_its_file else None
         self.computed = self.reused = 0
@@ -155,8 +155,13 @@ class Embedder:
         same picture twice is embedded once. Memory: the result and a few batches.
 
         Raises:
-            UserError: the network's output is not finite.
+            UserError: the network's output is not finite, or it needs points that a picture does not have.
         """
+        if self._forward.takes_points and (without := [one.name for one in pictures if not one.preparation.has_points]):
+            raise UserError(
+                f"{self._model} needs the five points of every face, and {without[0]} is taken whole, as are "
+                f"{len(without) - 1:,} more; give its landmarks or have faces found, or use a network without points"
+            )
         before = self.computed, self.reused
         mistake, vectors, faults = self._embed_share(pictures)
         if self._world.size > 1:
@@ -199,9 +204,7 @@ class Embedder:
 
     def _of_nothing(self, number: int) -> NDArray[np.float32]:
         """Return the vectors of pictures none of which can be used: (number, D), NaN."""
-        size = self.preprocessing.size
-        length = self._forward(np.zeros((1, size, size, 3), dtype=np.uint8)).shape[1]
-        return np.full((number, length), np.nan, dtype=np.float32)
+        return np.full((number, self._forward.length()), np.nan, dtype=np.float32)
 
     def summary(self) -> str:
         """Return in one clause how many embeddings were computed and how many reused."""
@@ -218,7 +221,9 @@ class Embedder:
         new = [item for item in fetched if item.face is not None]
         for start in range(0, len(new), self._batch):
             batch = new[start : start + self._batch]
-            vectors = self._forward(np.stack([item.face for item in batch if item.face is not None]))
+            faces = np.stack([item.face for item in batch if item.face is not None])
+            points = [item.points for item in batch if item.points is not None]
+            vectors = self._forward(faces, np.stack(points) if points else None)
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
                 raise self._diverged(pictures[batch[int(np.argmin(finite))].rows[0]].name)
@@ -228,16 +233,23 @@ class Embedder:
                     self._cache.put(item.key, vector)
                 yield item, vector
 
-    def embed_faces(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed faces as the network sees them, (N, S, S, 3) uint8 RGB -> (N, D) float32; nothing is kept.
+    def embed_faces(self, faces: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed faces as the network sees them; nothing is kept.
+
+        Args:
+            faces: (N, S, S, 3) uint8 RGB.
+            points: (N, 5, 2) of each in units of its side, for a network that takes them.
+
+        Returns:
+            (N, D) float32.
 
         Raises:
             UserError: the network's output is not finite.
         """
         if not len(faces):
             return self._of_nothing(0)
-        parts = range(0, len(faces), self._batch)
-        vectors = np.concatenate([self._forward(faces[start : start + self._batch]) for start in parts])
+        parts = [slice(start, start + self._batch) for start in range(0, len(faces), self._batch)]
+        vectors = np.concatenate([self._forward(faces[part], points[part]) for part in parts])
         self.computed += len(vectors)
         if not np.isfinite(vectors).all():
             raise self._diverged("a face")
@@ -248,22 +260,6 @@ class Embedder:
             f"{self._model} gives numbers that are not finite, first for {name}; its training diverged: evaluate an "
             "earlier checkpoint"
         )
-
-    @torch.inference_mode()
-    def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, S, S, 3) uint8 -> (N, D) float32."""
-        # (N, S, S, 3) -> (N, 3, S, S), which in memory is channels last
-        pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
-        inputs = to_network_range(pixels)
-        # A GPU's convolutions would take float32 for TF32, with ten bits where a CPU has 23.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with exact, torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
-            vectors = self._backbone(inputs).float()
-            if self._flip:
-                # The last axis is the width: left and right change places.
-                vectors = (vectors + self._backbone(inputs.flip(3)).float()) / 2
-        numbers: NDArray[np.float32] = vectors.cpu().numpy()
-        return numbers
 
     def _read_ahead(self, pool: Executor, photos: list[FramedPhoto]) -> Iterator[list[_Fetched]]:
         """Yield batches of what was fetched; the next batch is read while one is in use."""
@@ -284,6 +280,7 @@ class Embedder:
             data = photo.picture.read()
             found: list[_Fetched] = []
             framed: NDArray[np.uint8] | None = None
+            points = None
             for low, rows in photo.rows.items():
                 key = EmbeddingCache.key(data, framing, low) if self._cache is not None else b""
                 if self._cache is not None and (vector := self._cache.get(key)) is not None:
@@ -291,7 +288,8 @@ class Embedder:
                     continue
                 if framed is None:
                     framed = preparation.framed(decode(data))
-                found.append(_Fetched(rows, key, face=reduced(framed, low)))
+                    points = preparation.points() if self._forward.takes_points else None
+                found.append(_Fetched(rows, key, face=reduced(framed, low), points=points))
         except PictureError as error:
             return [_Fetched(rows, fault=str(error)) for rows in photo.rows.values()]
         return found

@@ -34,6 +34,7 @@ _SOURCES = (
     "pipeline/pixels/*.py",
     "pipeline/alignment/*.py",
     "pipeline/loading/*.py",
+    "training/peers/*.py",
     "training/networks/*.py",
     "evaluation/models/*.py",
 )

@@ -10,7 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alignment.align import TEMPLATES, WARP, DegenerateLandmarks, align, native_size
+from pipeline.alignment.align import (
+    TEMPLATES,
+    WARP,
+    DegenerateLandmarks,
+    align,
+    cut_by,
+    native_size,
+    template_points,
+)
+from pipeline.pixels.face_points import mirrored_points
 from pipeline.pixels.photo import UnusablePhoto
 from pipeline.pixels.photo import decode as decode_photo
 from pipeline.pixels.resample import reduce_and_enlarge, resize
@@ -33,6 +42,7 @@ class Preparation:
         warp: of the alignment, one of `pipeline.alignment.align.WARPS`' descriptions.
         low: the result is reduced to this side in pixels and enlarged back; None leaves it as it is.
         mirrored: left and right of the result change places.
+        on_template: a whole picture is a face that came aligned, so that its five points are the template's.
     """
 
     framing: Literal["aligned", "native", "whole"]
@@ -42,6 +52,24 @@ class Preparation:
     warp: str = WARP
     low: int | None = None
     mirrored: bool = False
+    on_template: bool = False
+
+    @property
+    def has_points(self) -> bool:
+        """Whether `points` are known."""
+        return self.landmarks is not None or self.on_template
+
+    def points(self) -> NDArray[np.float32] | None:
+        """Return the five points of the face in the result, (5, 2) x, y in units of its side; None where not known."""
+        if self.landmarks is None:
+            points = template_points(self.template, 1) if self.on_template else None
+        else:
+            side = native_size(self.landmarks) if self.framing == "native" else self.size
+            points = cut_by(self.landmarks, side, self.template, self.warp).points(self.landmarks)
+        if points is None:
+            return None
+        placed = points.astype(np.float32)
+        return mirrored_points(placed) if self.mirrored else placed
 
     def apply(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Prepare a photo: (H, W, 3) uint8 RGB -> (size, size, 3) uint8 RGB.
@@ -53,7 +81,7 @@ class Preparation:
 
     def framing_key(self) -> bytes:
         """Return bytes that two preparations share only where `framed` does the same to every photo."""
-        mirrored = ["mirrored"] if self.mirrored else []
+        mirrored = ["mirrored"] * self.mirrored + ["on", self.template] * self.on_template
         if self.landmarks is None:
             return json.dumps([self.framing, self.size, *mirrored]).encode()
         # As text every float64 differs from every other.

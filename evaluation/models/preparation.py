@@ -51,9 +51,17 @@ def aligned(
     return Picture(name, path, Preparation(framing, form.size, landmarks, form.template, _warp(form), low))
 
 
-def whole(name: str, path: Path, preprocessing: Preprocessing, low: int | None = None) -> Picture:
-    """Resize the whole picture to the network's size; `low` as above."""
-    return Picture(name, path, Preparation("whole", preprocessing.size, low=low))
+def whole(
+    name: str, path: Path, preprocessing: Preprocessing, low: int | None = None, *, on_template: bool = False
+) -> Picture:
+    """Resize the whole picture to the network's size; `low` as above.
+
+    With `on_template` it is a face that came aligned, whose five points are then the template's.
+    """
+    form = preprocessing
+    known = on_template and form.template in TEMPLATES
+    template = form.template if known else Preparation.template
+    return Picture(name, path, Preparation("whole", form.size, template=template, low=low, on_template=known))
 
 
 def picture_names(folder: Path) -> tuple[list[str], int]:

@@ -130,7 +130,8 @@ def picture(data: Data, number: int, size: int, low: int | None = None, *, mirro
     """Return one of the pictures of a set; 2 k and 2 k + 1 are pair k."""
     # Reports name a mirror image apart, and files of embeddings, too.
     name = f"{data.path.stem}/{number}{MIRRORED if mirrored else ''}"
-    preparation = Preparation("whole", size, low=low, mirrored=mirrored)
+    # The pictures of these sets stand on the centred template.
+    preparation = Preparation("whole", size, template="centred", low=low, mirrored=mirrored, on_template=True)
     return Picture(name, data.path / str(number), preparation, data.pairs.pictures[number])
 
 

@@ -69,7 +69,9 @@ class Faces:
     def picture(self, label: str, path: Path, name: str, form: Preprocessing, low: int | None = None) -> Picture:
         """Return a picture that is not lost: aligned where its landmarks are known, else whole."""
         points = self.points.get(name)
-        return whole(label, path, form, low) if points is None else aligned(label, path, points, form, low)
+        if points is not None:
+            return aligned(label, path, points, form, low)
+        return whole(label, path, form, low, on_template=self.alignment.kind == "aligned already")
 
     def side(self, name: str) -> int | None:
         """Return the side in pixels at which a face stands in its picture; None without landmarks."""

@@ -143,6 +143,12 @@ class Cut:
         """Return the part of the photo that holds all that the face is made of."""
         return needed(self.to_grid, self.size * self.finer)
 
+    def points(self, landmarks: ArrayLike) -> NDArray[np.float64]:
+        """Return where landmarks (5, 2) in pixels of the photo stand in the face, in units of its side: (5, 2)."""
+        placed = np.asarray(landmarks, dtype=np.float64) @ self.to_grid[:, :2].T + self.to_grid[:, 2]
+        # The middle of a face's pixel is that of `finer` pixels of the grid.
+        return (placed - (self.finer - 1) / 2) / (self.finer * self.size)
+
     def face(self, photo: Photo) -> NDArray[np.uint8]:
         """Return the face (size, size, 3) uint8 out of a photo, or a part of one that holds what is needed."""
         grid = warp_colour(photo.pixels, self.to_grid, self.size * self.finer, photo.left, photo.top)

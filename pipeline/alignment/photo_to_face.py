@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alignment.align import WARPS, DegenerateLandmarks, cut_by, native_size
+from pipeline.alignment.align import WARPS, DegenerateLandmarks, cut_by, native_size, template_points
 from pipeline.pixels.photo import Photo, UnusablePhoto, decode, decode_needed, whole
 from pipeline.pixels.resample import resize
 from pipeline.sources.datasets import Framing
@@ -47,11 +47,19 @@ class FaceFormat:
 
 @dataclass(frozen=True)
 class Face:
-    """An encoded face, the bytes of its stored views, and the size in pixels at which it stood in its photo."""
+    """An encoded face.
+
+    Attributes:
+        encoded: its bytes.
+        views: the bytes of its stored views.
+        native: the size in pixels at which it stood in its photo.
+        points: (5, 2) float32 x, y in units of its side, to six decimals; NaN where not known.
+    """
 
     encoded: bytes
     views: bytes
     native: int
+    points: NDArray[np.float32]
 
 
 def make_face(
@@ -68,10 +76,13 @@ def make_face(
     Raises:
         UnusablePhoto: with the reason.
     """
-    if form.template is None or framing == "whole":
+    if form.template is None or framing in ("whole", "aligned"):
         pixels = decode(data)
+        # A face that came aligned stands on the template, as far as anyone knows.
+        known = form.template is not None and framing == "aligned"
+        points = template_points(form.template, 1) if known and form.template else np.full((5, 2), np.nan)
         # The resampling is per channel, so the order of channels does not matter.
-        return _face(resize(pixels, form.size, form.size), min(pixels.shape[:2]), form)
+        return _face(resize(pixels, form.size, form.size), min(pixels.shape[:2]), points, form)
     assert landmarks is not None
     native = native_size(landmarks)
     size = min(native, form.size) if framing == "native" else form.size
@@ -82,7 +93,7 @@ def make_face(
         raise UnusablePhoto("landmarks degenerate") from error
     photo = decode_needed(data, cut.needed())
     _check(photo, landmarks)
-    return _face(resize(cut.face(photo), form.size, form.size), native, form)
+    return _face(resize(cut.face(photo), form.size, form.size), native, cut.points(landmarks), form)
 
 
 def _check(photo: Photo, landmarks: NDArray[np.float64]) -> None:
@@ -94,7 +105,7 @@ def _check(photo: Photo, landmarks: NDArray[np.float64]) -> None:
         raise UnusablePhoto("landmarks outside the picture")
 
 
-def _face(face: NDArray[np.uint8], native: int, form: FaceFormat) -> Face:
+def _face(face: NDArray[np.uint8], native: int, points: NDArray[np.float64], form: FaceFormat) -> Face:
     """Encode a BGR face and reduce its views."""
     encoded = _encode(face, form)
     views = b""
@@ -102,7 +113,7 @@ def _face(face: NDArray[np.uint8], native: int, form: FaceFormat) -> Face:
         # Training would reduce the face as it is decoded, with the marks of its compression.
         rgb = cv2.cvtColor(decode(encoded), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         views = b"".join(resize(rgb, side, side).tobytes() for side in form.stored_views)
-    return Face(encoded, views, min(native, _NATIVE_LIMIT))
+    return Face(encoded, views, min(native, _NATIVE_LIMIT), points.round(6).astype(np.float32))
 
 
 def read_photo(root: Path, path: str, position: int) -> bytes:

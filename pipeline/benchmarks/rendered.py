@@ -95,5 +95,6 @@ def write_large_index(
         input_records=photos,
         rejects={},
         dropped_identities=(),
+        pointed=0,
     )
     (out / MANIFEST).write_text(large.to_json(), encoding="utf-8")

@@ -50,6 +50,8 @@ class Batch:
         photos: (B, V) int64, the photos that the views were made from: rows of the shard index, those of a
             second folder counted on from the first.
         size: side of the network's input in pixels.
+        points: (B, V, 5, 2) float32, the five points of the face in each view, in units of its side; None where nobody
+            asked for them.
     """
 
     step: int
@@ -57,11 +59,13 @@ class Batch:
     views: tuple[View, ...]
     photos: Tensor
     size: int
+    points: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with labels and views on a device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
-        return Batch(self.step, self.labels.to(device, non_blocking=True), views, self.photos, self.size)
+        points = None if self.points is None else self.points.to(device, non_blocking=True)
+        return Batch(self.step, self.labels.to(device, non_blocking=True), views, self.photos, self.size, points)
 
     def pixels(self) -> Iterator[Tensor]:
         """Yield every tensor that the views are made of."""
@@ -102,6 +106,10 @@ class Batch:
                     network_pixels(faces, size, part, rows)
         # (V B, size, size, 3) -> (V B, 3, size, size)
         return pixels.permute(0, 3, 1, 2)
+
+    def network_points(self) -> Tensor | None:
+        """Return the points of every row of `network_input`: (V B, 5, 2) float32, or None."""
+        return None if self.points is None else self.points.transpose(0, 1).flatten(0, 1)
 
     def view_labels(self) -> Tensor:
         """Return the label of every row of `network_input`: (V B,) int64."""

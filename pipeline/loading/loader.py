@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.loading.batch import Batch, View
 from pipeline.loading.batch_device import BatchDevice
@@ -18,6 +19,7 @@ from pipeline.loading.face_decoder import FaceDecoder
 from pipeline.loading.loader_checks import check_request
 from pipeline.loading.step_source import Step, StepSource
 from pipeline.loading.view_making import Faces, make_view
+from pipeline.pixels.face_points import mirrored_points
 from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
 from pipeline.reading.quarantine import Quarantine
 from pipeline.sampling.crops import Crops
@@ -53,6 +55,7 @@ class Loader:
         hardware_load: share 0..1 of the photos that go to the GPU's JPEG unit, where it has one.
         quarantine: CSV file for damaged photos that others stand in for, or None.
         largest_damaged_share: of all photos, at which the run ends with a message.
+        points: give the five points of the face in every view, for a network that takes them.
 
     Raises:
         UserError: the folders, the batch, the world size, a view or the device do not fit.
@@ -79,6 +82,7 @@ class Loader:
         hardware_load: float = 0.65,
         quarantine: Path | None = None,
         largest_damaged_share: float = 0.001,
+        points: bool = False,
     ) -> None:
         paths = [shards] if isinstance(shards, Path | RemotePath) else list(shards)
         folders = ShardFolders.open([*paths, *([] if crops is None else [crops])])
@@ -87,6 +91,10 @@ class Loader:
         most = most_identities_per_batch(shares, global_batch)
         check_request(indexes, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
         folders.check_tars()
+        if points:
+            for index in folders.indexes:
+                index.require_points()
+        self._points = points
         self.identities = sum(index.identities for index in indexes)
         self.preprocessing = folders.preprocessing
         self._folders = folders
@@ -146,7 +154,15 @@ class Loader:
         step, faces = self._decoder.next_step()
         views = tuple(self._view(step, view, faces) for view in range(step.places.shape[1]))
         labels, photos = self._device.numbers(step.draw.identities), torch.from_numpy(step.chosen.photos)
-        return Batch(step.number, labels, views, photos, self.preprocessing.size)
+        return Batch(step.number, labels, views, photos, self.preprocessing.size, self._points_of(step))
+
+    def _points_of(self, step: Step) -> Tensor | None:
+        """Return the points of every view, mirrored as it is: (B, V, 5, 2)."""
+        if not self._points:
+            return None
+        points = self._folders.points(step.chosen.photos)
+        turned = mirrored_points(points)
+        return torch.from_numpy(np.where(step.draw.mirrored[..., None, None], turned, points))
 
     def _view(self, step: Step, view: int, faces: Faces) -> View:
         sides, photos = step.chosen.sides[:, view], step.chosen.photos[:, view]

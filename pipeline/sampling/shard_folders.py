@@ -69,6 +69,13 @@ class ShardFolders:
             natives[places] = index.records[rows]["native"]
         return natives
 
+    def points(self, photos: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the five points of photos in units of a face's side: (..., 5, 2), NaN where not known."""
+        points = np.empty((*photos.shape, 5, 2), dtype=np.float32)
+        for places, index, rows in self._by_folder(photos):
+            points[places] = index.points(rows)
+        return points
+
     def stores(self, photos: NDArray[np.int64], sides: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether views of these sides are stored beside photos: bool, of the photos' shape."""
         stored = np.zeros(photos.shape, dtype=np.bool_)

@@ -21,6 +21,8 @@ from shards.format import (
     NAMES,
     PHOTO_DTYPE,
     PHOTOS,
+    POINTS,
+    POINTS_DTYPE,
     REJECTS,
     Manifest,
     TarEntry,
@@ -47,33 +49,52 @@ def finish(plan: Plan, out: Path) -> Manifest:
     final_of = np.full(len(plan.names), -1, dtype=np.int64)
     final_of[kept] = np.arange(len(kept))
     first = np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64)
-    tars, dropped = [], set(plan.too_few)
+    tars, dropped, pointed = [], set(plan.too_few), 0
+    for number in range(plan.tars):
+        record = read_record(record_path(out, number))
+        labels = final_of[record.labels]
+        tars.append(_relabel(out / tar_name(number), number, record, labels, plan.settings.stored_views))
+        plan.records.add_rejects(record.rejects)
+        dropped.update(record.dropped)
+        pointed += int(np.isfinite(record.points["points"]).all(axis=(1, 2)).sum())
 
-    def write_photos(file: BinaryIO) -> None:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": PHOTO_DTYPE.descr, "fortran_order": False, "shape": (int(first[-1]),)}
-        )
-        start = file.tell()
-        for number in range(plan.tars):
-            record = read_record(record_path(out, number))
-            labels = final_of[record.labels]
-            tars.append(_relabel(out / tar_name(number), number, record, labels, plan.settings.stored_views))
-            plan.records.add_rejects(record.rejects)
-            dropped.update(record.dropped)
-            # An identity's photos stand together, in the tar as in the table.
-            for rows in np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1):
-                if rows.size:
-                    file.seek(start + int(first[labels[rows[0]]]) * PHOTO_DTYPE.itemsize)
-                    file.write(record.photos[rows].tobytes())
-
-    write_atomically(out / PHOTOS, write_photos)
+    write_atomically(out / PHOTOS, lambda file: _write_rows(file, plan, out, final_of, first, PHOTO_DTYPE))
+    if pointed:
+        write_atomically(out / POINTS, lambda file: _write_rows(file, plan, out, final_of, first, POINTS_DTYPE))
     write_atomically(out / IDENTITIES, _npy(first))
     write_atomically(out / NAMES, "".join(f"{plan.names[label]}\n" for label in kept).encode())
     write_atomically(out / REJECTS, lambda file: _write_csv(file, plan.records.rejects()))
-    manifest = _manifest(plan, tars, len(kept), sorted(dropped))
+    manifest = _manifest(plan, tars, len(kept), sorted(dropped), pointed)
     assert manifest.photos + sum(manifest.rejects.values()) == manifest.input_records
     write_atomically(out / MANIFEST, manifest.to_json().encode())
     return manifest
+
+
+def _write_rows(
+    file: BinaryIO, plan: Plan, out: Path, final_of: NDArray[np.int64], first: NDArray[np.int64], dtype: np.dtype
+) -> None:
+    """Write the table of photos or of points, tar by tar, each identity's rows in their place.
+
+    Args:
+        file: open for writing.
+        plan: of the folder.
+        out: folder with the records of all tars.
+        final_of: label of each planned one.
+        first: (identities + 1,) row of each label's first photo.
+        dtype: `PHOTO_DTYPE` or `POINTS_DTYPE`.
+    """
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype.descr, "fortran_order": False, "shape": (int(first[-1]),)}
+    )
+    start = file.tell()
+    for number in range(plan.tars):
+        record = read_record(record_path(out, number))
+        labels, table = final_of[record.labels], record.photos if dtype == PHOTO_DTYPE else record.points
+        # An identity's photos stand together, in the tar as in the table.
+        for rows in np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1):
+            if rows.size:
+                file.seek(start + int(first[labels[rows[0]]]) * dtype.itemsize)
+                file.write(table[rows].tobytes())
 
 
 def _refuse_nothing(plan: Plan, out: Path) -> NoReturn:
@@ -108,7 +129,7 @@ def _relabel(
     return TarEntry(tar_name(number), record.bytes, sha256, len(record.photos))
 
 
-def _manifest(plan: Plan, tars: list[TarEntry], identities: int, dropped: list[str]) -> Manifest:
+def _manifest(plan: Plan, tars: list[TarEntry], identities: int, dropped: list[str], pointed: int) -> Manifest:
     settings = plan.settings
     return Manifest(
         preprocessing=settings.preprocessing(),
@@ -128,6 +149,7 @@ def _manifest(plan: Plan, tars: list[TarEntry], identities: int, dropped: list[s
         dropped_identities=tuple(dropped),
         tars=tuple(tars),
         versions=library_versions(),
+        pointed=pointed,
     )
 
 

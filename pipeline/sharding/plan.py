@@ -17,7 +17,7 @@ from pipeline.sources.datasets import Source
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS
 from pipeline.sources.photo_table import PhotoTable
 from shards.command import UserError
-from shards.format import Preprocessing
+from shards.format import FORMAT_VERSION, Preprocessing
 
 _MEBIBYTE = 1 << 20
 # Headers, the label, a JSON text and stored views, each padded to blocks of 512 bytes, beside every face.
@@ -147,7 +147,7 @@ class Plan:
 
     def circumstances(self) -> dict[str, Any]:
         """Return what must not change while a folder is begun and not finished."""
-        return {**library_versions(), "tars": self.tars}
+        return {**library_versions(), "format": FORMAT_VERSION, "tars": self.tars}
 
     def photos_per_tar(self) -> NDArray[np.int64]:
         """Return the number of photos of every tar's work: (tars,)."""

@@ -17,7 +17,7 @@ from pipeline.sharding.plan import TarContents, library_versions, too_few_reason
 from pipeline.sharding.tar_record import TarRecord, record_path, write_record
 from pipeline.sources.datasets import Framing
 from shards.command import UserError
-from shards.format import PHOTO_DTYPE, index_name, label_bytes, tar_name
+from shards.format import PHOTO_DTYPE, POINTS_DTYPE, index_name, label_bytes, tar_name
 from shards.writer import Member, dali_index, write_atomically, write_tar
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
@@ -66,6 +66,7 @@ def make_tar(contents: TarContents, job: Job) -> tuple[int, int, int]:
     members = 4 if job.form.stored_views else 3
     record = TarRecord(
         _photo_records(contents.number, made, placed[::members]),
+        _points(made),
         contents.labels[made.rows],
         made.rejects,
         made.dropped,
@@ -82,6 +83,7 @@ class _Made:
 
     rows: list[int] = field(default_factory=list)
     checks: list[tuple[int, int, int, int]] = field(default_factory=list)
+    points: list[NDArray[np.float32]] = field(default_factory=list)
     rejects: list[tuple[int, str, str, str]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
@@ -89,6 +91,7 @@ class _Made:
         """Note a face that goes into the tar."""
         self.rows.append(row)
         self.checks.append((len(face.encoded), zlib.crc32(face.encoded), zlib.crc32(face.views), face.native))
+        self.points.append(face.points)
 
 
 def _members(contents: TarContents, job: Job, made: _Made) -> Iterator[tuple[str, bytes]]:
@@ -105,7 +108,7 @@ def _faces_of_identity(rows: list[int], contents: TarContents, job: Job, made: _
     reasons: dict[int, str] = {}
     for row in rows:
         origin = job.origins[contents.sources[row]]
-        landmarks = None if origin.framing == "whole" else contents.landmarks[row]
+        landmarks = contents.landmarks[row] if origin.framing in ("landmarks", "native") else None
         try:
             data = read_photo(origin.root, contents.paths[row], int(contents.positions[row]))
             faces.append((row, make_face(data, landmarks, job.form, origin.framing)))
@@ -129,11 +132,20 @@ def _files(contents: TarContents, job: Job, row: int, face: Face) -> Iterator[tu
         "path": contents.paths[row],
         "native": face.native,
     }
+    if np.isfinite(face.points).all():
+        about["points"] = face.points.astype(np.float64).round(6).tolist()
     yield f"{key}.{job.form.codec}", face.encoded
     if face.views:
         yield f"{key}.views", face.views
     yield f"{key}.label", label_bytes(int(contents.labels[row]))
     yield f"{key}.json", _JSON.encode(about).encode()
+
+
+def _points(made: _Made) -> NDArray[np.void]:
+    points = np.empty(len(made.rows), dtype=POINTS_DTYPE)
+    for row, found in enumerate(made.points):
+        points["points"][row] = found
+    return points
 
 
 def _photo_records(number: int, made: _Made, placed: list[Member]) -> NDArray[np.void]:

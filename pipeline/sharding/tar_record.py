@@ -24,6 +24,7 @@ class TarRecord:
 
     Attributes:
         photos: (N,) `PHOTO_DTYPE`, in the tar's order.
+        points: (N,) `POINTS_DTYPE`, likewise.
         labels: (N,) int64 planned labels.
         rejects: number of the source, path, identity and reason of every photo planned for the tar that is not in it.
         dropped: identities left with too few photos.
@@ -32,6 +33,7 @@ class TarRecord:
     """
 
     photos: NDArray[np.void]
+    points: NDArray[np.void]
     labels: NDArray[np.int64]
     rejects: list[tuple[int, str, str, str]]
     dropped: list[str]
@@ -56,6 +58,7 @@ def write_record(path: Path, record: TarRecord, staging: Path | None = None) -> 
     np.savez(
         buffer,
         photos=record.photos,
+        points=record.points,
         labels=record.labels,
         about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
     )
@@ -73,8 +76,8 @@ def read_record(path: Path) -> TarRecord:
         with np.load(path, allow_pickle=False) as data:
             about = json.loads(data["about"].tobytes())
             rejects = [(int(s), str(p), str(i), str(r)) for s, p, i, r in about["rejects"]]
-            photos, labels = data["photos"], data["labels"]
-            return TarRecord(photos, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
+            photos, points, labels = (data[name] for name in ("photos", "points", "labels"))
+            return TarRecord(photos, points, labels, rejects, about["dropped"], about["sha256"], about["bytes"])
     except OSError:
         raise
     except (*NUMPY_DAMAGE, KeyError, AttributeError, zlib.error, NotImplementedError, struct.error) as error:

@@ -34,7 +34,7 @@ _ORL_LANDMARKS = Path(__file__).parent / "data" / "orl_landmarks.csv"
 # Rows in memory at once.
 _ROWS = 20_000
 
-Framing = Literal["landmarks", "native", "whole"]
+Framing = Literal["landmarks", "native", "whole", "aligned"]
 OnDisk = Iterator[tuple[str, str]]
 
 
@@ -54,7 +54,7 @@ class Source:
         on_disk: yields identity and path of the pictures found on disk; called when `listed` is through.
         held_against_disk: a photo counts as missing unless `on_disk` finds it, and as a reject unless listed.
         framing: "landmarks" aligns by landmarks; "native" does so at the size at which the face stands in the
-            photo, and enlarges; "whole" takes the picture as it is, as an aligned face or a whole one.
+            photo, and enlarges; "whole" takes the picture as it is, "aligned" too: a face that stands on the template.
         expected: what the root should hold, for messages.
         excluded: identities to leave out.
         choice: what chose among the data set's photos; goes into the manifest.
@@ -71,6 +71,11 @@ class Source:
     excluded: frozenset[str] = frozenset()
     choice: dict[str, Any] = field(default_factory=dict)
     passed_over: PassedOver = field(default_factory=PassedOver, compare=False)
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether faces are cut out by landmarks."""
+        return self.framing in ("landmarks", "native")
 
 
 def vggface2(root: Path, lists: Sequence[Path]) -> Source:
@@ -208,7 +213,7 @@ def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
             "folder",
             root,
             partial(_found, root, passed_over),
-            framing="whole",
+            framing="aligned",
             expected=expected,
             choice={"aligned": True},
             passed_over=passed_over,
@@ -236,7 +241,7 @@ def low_resolution(name: str, root: Path) -> Source:
     found = next((root / inner for inner in LOW_RESOLUTION[name] if (root / inner).is_dir()), None)
     if found is None:
         raise UserError(f"{root} holds none of {', '.join(LOW_RESOLUTION[name])}; expected {expected}")
-    return replace(folder(found, [], aligned=True), name=name, choice={})
+    return replace(folder(found, [], aligned=True), name=name, framing="whole", choice={})
 
 
 def without_identities(source: Source, listed: Path) -> Source:

@@ -109,7 +109,7 @@ def recordio(root: Path) -> Source:
     layout = _Layout(root / "train.rec", *_read_index(root / "train.idx"))
     choice = {"aligned": True, **_read_property(root / "property")}
     return Source(
-        "recordio", root, layout.listed, framing="whole", expected="train.rec with photos in it", choice=choice
+        "recordio", root, layout.listed, framing="aligned", expected="train.rec with photos in it", choice=choice
     )
 
 

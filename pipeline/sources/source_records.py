@@ -35,7 +35,7 @@ def load_source(database: TemporaryDatabase, number: int, source: Source, prefix
     )
     listed = on_disk = 0
     for piece in source.listed():
-        rows = _with_faults(piece, landmarks=source.framing != "whole")
+        rows = _with_faults(piece, landmarks=source.has_landmarks)
         database.insert("inputs", rows.assign(place=np.arange(listed, listed + len(rows)), found=False))
         listed += len(rows)
     found = source.on_disk()

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from shards.command import UserError
 from shards.digest import file_sha256
-from shards.format import IDENTITIES, MANIFEST, NAMES, PHOTOS, REJECTS, index_name, read_manifest
+from shards.format import IDENTITIES, MANIFEST, NAMES, PHOTOS, POINTS, REJECTS, index_name, read_manifest
 from shards.lock import locked
 from shards.storage.places import Folder, RemotePath
 from shards.writer import write_atomically
@@ -35,7 +35,8 @@ def copy_folder(source: Folder, target: Folder, known: "Uploads | None" = None) 
     if _there(target / MANIFEST) and read_manifest(target) != manifest:
         raise UserError(f"{target} holds another shard folder than {source}; name another folder, or remove it")
     digests = {tar.name: tar.sha256 for tar in manifest.tars}
-    small = [PHOTOS, IDENTITIES, NAMES, REJECTS, *(index_name(name) for name in digests)]
+    points = [POINTS] if manifest.pointed else []
+    small = [PHOTOS, *points, IDENTITIES, NAMES, REJECTS, *(index_name(name) for name in digests)]
     if known is not None:
         digests = {name: sha256 for name, sha256 in digests.items() if not known.has(name, sha256)}
     with _alone_in(target), ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -25,7 +25,7 @@ from pipeline.sources.recordio import DamagedRecord, recordio
 from pipeline.sources.recordio import read_record as read_rec
 from pipeline.synthetic.write import write_dataset
 from shards.command import UserError
-from shards.format import PHOTO_DTYPE, tar_name
+from shards.format import PHOTO_DTYPE, POINTS_DTYPE, tar_name
 from shards.verify import find_faults
 from tests.campaigns.mutations import Reader, campaign
 from tests.pipeline.sources.test_recordio import write_set
@@ -47,7 +47,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
     done = scratch / "begun"
     (done / WORK).mkdir(parents=True)
     (done / tar_name(0)).write_bytes(bytes(10))
-    unit = TarRecord(np.zeros(3, PHOTO_DTYPE), np.zeros(3, np.int64), [(0, "a", "b", "c")], ["d"], "0" * 64, 10)
+    tables = np.zeros(3, PHOTO_DTYPE), np.zeros(3, POINTS_DTYPE)
+    unit = TarRecord(*tables, np.zeros(3, np.int64), [(0, "a", "b", "c")], ["d"], "0" * 64, 10)
     write_record(record_path(done, 0), unit)
     photo = next((root / "train").rglob("*.jpg"))
     found = {f"photo{suffix}": _photo(photo, scratch, suffix) for suffix in (".jpg", ".png", ".webp", ".ppm", ".tif")}

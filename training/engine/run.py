@@ -23,7 +23,7 @@ from training.checkpoints.run_folder import CHECKPOINTS, CONFIG, LOCK
 from training.engine.finite_checks import listed
 from training.engine.saving import Saver
 from training.engine.training_state import Origin, TrainingState, new_state
-from training.networks.backbones import fitting_backbone
+from training.networks.backbones import fitting_backbone, named_with_points, takes_points
 from training.networks.initial_weights import InitialBackbone, fine_tuned, load_initial, load_teacher
 from training.networks.input_adapter import adapt_input
 from training.peers.onnx_file import model_sha256
@@ -127,7 +127,8 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             teacher = load_teacher(run.teacher, run.config, begun.teacher if begun else None)
             first_weights = run.init_from or run.teacher
             initial = load_initial(first_weights, run.config) if first_weights and begun is None else None
-            loader = _open_loader(run, world, begun.step if begun else 0)
+            points = named_with_points(run.config.model.backbone) or (teacher and takes_points(teacher.backbone))
+            loader = _open_loader(run, world, begun.step if begun else 0, points=bool(points))
             open_until_the_end.callback(loader.close)
             preprocessing = _check_shards(run, loader, begun, initial)
             if teacher is not None:
@@ -235,7 +236,7 @@ def _unwritable(run_dir: Path, error: OSError) -> UserError:
     return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
 
 
-def _open_loader(run: Run, world: World, start_step: int) -> Loader:
+def _open_loader(run: Run, world: World, start_step: int, *, points: bool) -> Loader:
     config = run.config
     return Loader(
         run.shards,
@@ -256,6 +257,7 @@ def _open_loader(run: Run, world: World, start_step: int) -> Loader:
         hardware_load=config.decoding.hardware_load,
         quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
         largest_damaged_share=config.largest_damaged_share,
+        points=points,
     )
 
 

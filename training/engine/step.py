@@ -15,7 +15,7 @@ from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError
 from training.engine.compiling import compiled
 from training.engine.step_losses import LossInputs, StepLosses, losses_of
-from training.networks.backbones import build_backbone
+from training.networks.backbones import build_backbone, takes_points
 from training.networks.global_batch_norm import over_global_batch
 from training.objectives.head_loss import Head, HeadLoss
 from training.objectives.heads import build_head
@@ -49,12 +49,17 @@ def build_learner(config: Config, identities: int, world: World = ALONE, backbon
         return Learner(backbone, head)
 
 
+Seen = tuple[Tensor, Tensor | None]
+"""Pictures (N, 3, S, S), and the five points of each face (N, 5, 2) in units of the side; None where not asked for."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A learner as a step calls it.
 
     Attributes:
-        backbone: pictures (N, 3, S, S) to embeddings (N, D); averages its gradients over ranks.
+        backbone: pictures (N, 3, S, S), and points where it takes them, to embeddings (N, D); averages its gradients
+            over ranks.
         head: a `HeadLoss`, or one that averages its gradients over ranks.
         teacher: frozen, pictures (N, 3, S, S) to embeddings (N, D); None without one.
     """
@@ -134,13 +139,15 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
         config: of the run.
         world: this process among all.
     """
-    pictures = batch.network_input()
-    inputs = LossInputs.of(batch, config, world, _targets(trained, pictures, batch.photos, config, world))
+    seen = batch.network_input(), batch.network_points()
+    inputs = LossInputs.of(batch, config, world, _targets(trained, seen, batch.photos, config, world))
     if config.accumulate == 1:
-        losses = losses_of(embed(trained, pictures, config, world, batch.step), inputs, trained.head, config)
+        losses = losses_of(embed(trained, seen, config, world, batch.step), inputs, trained.head, config)
         losses.total.backward()
         return losses
-    parts = pictures.chunk(config.accumulate)
+    pictures, points = (None if one is None else one.chunk(config.accumulate) for one in seen)
+    assert pictures is not None
+    parts = list(zip(pictures, points or [None] * len(pictures), strict=True))
     with torch.no_grad():
         found = [embed(trained, part, config, world, batch.step, i) for i, part in enumerate(parts)]
     embeddings = torch.cat(found).requires_grad_()
@@ -149,7 +156,7 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
     if not any(parameter.requires_grad for parameter in trained.backbone.parameters()):
         return losses
     assert embeddings.grad is not None
-    gradients = embeddings.grad.split([len(part) for part in parts])
+    gradients = embeddings.grad.split([len(part) for part in pictures])
     for i, (part, gradient) in enumerate(zip(parts, gradients, strict=True)):
         # Gradients add up on each rank; only with the last part are they averaged over ranks.
         adds_up = isinstance(trained.backbone, DistributedDataParallel) and i < len(parts) - 1
@@ -158,19 +165,28 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
     return losses
 
 
-def embed(trained: Trained, pictures: Tensor, config: Config, world: World, step: int, part: int = 0) -> Tensor:
-    """Return the embeddings of pictures: (N, 3, S, S) -> (N, D).
+def embed(trained: Trained, seen: Seen, config: Config, world: World, step: int, part: int = 0) -> Tensor:
+    """Return the embeddings of what is seen: (N, 3, S, S), and perhaps (N, 5, 2) -> (N, D).
 
     What a backbone draws, such as its dropout, is a function of (seed, step, rank, part): a resumed run draws the
     same, and a part that is embedded twice is dropped the same.
     """
     torch.manual_seed(int(np.random.SeedSequence((config.seed, step, world.rank, part)).generate_state(1)[0]))
     with torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        embeddings: Tensor = trained.backbone(pictures)
+        embeddings: Tensor = trained.backbone(*_taken(trained.backbone, seen))
     return embeddings
 
 
-def _targets(trained: Trained, pictures: Tensor, photos: Tensor, config: Config, world: World) -> Tensor | None:
+def _taken(network: nn.Module, seen: Seen) -> tuple[Tensor, ...]:
+    """Return what a network takes of what is seen."""
+    pictures, points = seen
+    if not takes_points(network):
+        return (pictures,)
+    assert points is not None
+    return pictures, points
+
+
+def _targets(trained: Trained, seen: Seen, photos: Tensor, config: Config, world: World) -> Tensor | None:
     """Return the teacher's embedding of each view's photo in full, (V b, D); None without a teacher.
 
     The first view of the views that show one photo is in full; its embedding is the target of them all. The target of a
@@ -178,12 +194,12 @@ def _targets(trained: Trained, pictures: Tensor, photos: Tensor, config: Config,
     """
     if trained.teacher is None:
         return None
-    # (V b, 3, S, S) -> (V, b, 3, S, S)
-    by_view = pictures.unflatten(0, (len(config.views.sizes), -1))
+    # (V b, 3, S, S) -> V times (b, 3, S, S)
+    taken = [one.chunk(len(config.views.sizes)) for one in _taken(trained.teacher, seen)]
     groups = photo_groups(config.views, config.sampling)
     autocast = torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     with torch.no_grad(), autocast:
-        by_group = [trained.teacher(by_view[group[0]]) for group in groups]
+        by_group = [trained.teacher(*(views[group[0]] for views in taken)) for group in groups]
     group_of = {view: number for number, group in enumerate(groups) for view in group}
     # V times (b, D) -> (V, b, D)
     targets = torch.stack([by_group[group_of[view]] for view in range(len(group_of))])

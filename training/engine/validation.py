@@ -15,6 +15,7 @@ from torch import nn
 from shards.command import UserError
 from shards.storage.places import Folder
 from training.engine.run import Run
+from training.networks.backbones import named_with_points
 from training.ranks.world import World, errors_end_all_ranks
 from training.settings.import_path import imported
 
@@ -32,12 +33,14 @@ class HeldOut:
         training_shards: folders of those who are.
         sizes: sides in pixels of the low-resolution probes.
         device: where the backbone is.
+        points: whether the backbone takes the face's five points.
     """
 
     shards: Folder
     training_shards: tuple[Folder, ...]
     sizes: tuple[int, ...]
     device: torch.device
+    points: bool = False
 
 
 def open_validation(by: str, held_out: HeldOut) -> Validate:
@@ -87,7 +90,8 @@ def validation_of_run(run: Run, world: World, shards: Folder | None, by: str) ->
             raise UserError(f"{found} alone; give --validation-shards DIR and --validate_every STEPS, or neither")
         sizes = sorted({side for ends in run.config.views.ranges for side in ends if side < size})
         if world.is_main:
-            validate = open_validation(by, HeldOut(shards, run.folders, tuple(sizes), world.device))
+            points = named_with_points(run.config.model.backbone)
+            validate = open_validation(by, HeldOut(shards, run.folders, tuple(sizes), world.device, points))
     return validate or _in_the_main_process
 
 

@@ -12,6 +12,7 @@ from shards.command import UserError, first_line
 from training.networks.ir_net import IR_NAMES, build_ir_net
 from training.networks.resnet import RESNET_UNITS, build_resnet
 from training.networks.spherenet import SPHERENET_UNITS, build_spherenet
+from training.peers.keypoint_transformer import KEYPOINT_TRANSFORMERS
 from training.peers.onnx_network import ONNX, OnnxNetwork
 from training.peers.state_dicts import PEER_BACKBONES
 from training.settings.import_path import imported
@@ -81,6 +82,11 @@ def fitting_backbone(name: str, size: int, embedding_size: int, state: Mapping[s
     except (RuntimeError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ValueError(first_line(error)) from error
     return network
+
+
+def named_with_points(name: str) -> bool:
+    """Tell whether a network of a name in `BACKBONES` takes the face's five points beside its picture."""
+    return name in KEYPOINT_TRANSFORMERS
 
 
 def takes_points(network: nn.Module) -> bool:
