@@ -63,6 +63,14 @@ def parser() -> Parser:
         metavar="PROBABILITY",
         help="0..1, of each of AdaFace's three augmentations of a photo (default: 0, none)",
     )
+    command.add_argument(
+        "--affine",
+        type=float,
+        default=0.0,
+        metavar="PROBABILITY",
+        help="0..1, of a photo to be scaled, turned and moved as CVLface does (default: 0, none)",
+    )
+    command.add_argument("--points", action="store_true", help="mark the five points, where the folders hold them")
     command.add_argument("--seed", type=int, default=0, help="of the draw, 0 or more (default: 0)")
     command.add_argument("--step", type=int, default=0, help="of training whose batch is shown (default: 0)")
     command.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="where DALI decodes (default: cpu)")
@@ -91,6 +99,9 @@ def draw_sheet(batch: "Batch", name_of: Callable[[int], str]) -> "Figure":
             if row == 0 or len(sides[:, column].unique()) > 1:
                 axes[row][column].set_title(f"{side} x {side}", fontsize=9, pad=2)
             axes[row][column].imshow(pictures[column, row].clamp(0, 1).cpu().numpy(), interpolation="none")
+            if batch.points is not None:
+                marks = batch.points[row, column].cpu().numpy() * batch.size
+                axes[row][column].plot(*marks.T, "o", color="lime", markersize=2, scalex=False, scaley=False)
             axes[row][column].set(xticks=[], yticks=[])
     for row, label in enumerate(batch.labels.tolist()):
         axes[row][0].set_ylabel(name_of(label).rsplit("/", 1)[-1], fontsize=8)
@@ -120,7 +131,7 @@ def main() -> None:
             mirror,
             options.photos,
             Degradation(probability=options.degrade),
-            Augmentation(options.augment, options.augment, options.augment),
+            Augmentation(options.augment, options.augment, options.augment, affine=options.affine),
         ),
         seed=options.seed,
         global_batch=min(options.identities, folders.identities),
@@ -128,6 +139,7 @@ def main() -> None:
         mix=options.mix or (),
         start_step=options.step,
         device=options.device,
+        points=options.points,
     )
     batch = next(loader)
     loader.close()

@@ -7,7 +7,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sampling.augmentation import Augmentation, Span
+from pipeline.loading.affine_draw import in_dali_pixels
+from pipeline.sampling.augmentation import Augmentation, within
 from pipeline.sampling.random_streams import Stream, generator
 
 _TRIES = 10
@@ -38,6 +39,9 @@ class Change(IntEnum):
     BRIGHTNESS = 13
     CONTRAST = 14
     SATURATION = 15
+    AFFINE = 16
+    MATRIX = 17
+    """The first of six columns, row by row: from DALI's pixels of the face to those of the result."""
 
 
 def draw_augmentation(
@@ -50,6 +54,7 @@ def draw_augmentation(
     first_row: int,
     rows: int,
     global_batch: int,
+    affine: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Draw what happens to the photos of some rows of the global batch.
 
@@ -62,6 +67,7 @@ def draw_augmentation(
         first_row: place of the first row in the global batch.
         rows: their number B.
         global_batch: rows of all ranks.
+        affine: (V B, 2, 3) of `draw_affine`; None where no face is moved.
 
     Returns:
         (V B, columns) float32 by `Change`, photo after photo of the rows.
@@ -71,18 +77,21 @@ def draw_augmentation(
     # (B, V, numbers) -> (V B, numbers)
     uniforms = mine[:, list(groups)].swapaxes(0, 1).reshape(-1, shape[2])
     crop, low, light, side, down, up, order, *factors = uniforms[:, : _EVENTS - 1].T
-    drawn = np.zeros((len(uniforms), len(Change)), dtype=np.float32)
+    drawn = np.zeros((len(uniforms), Change.MATRIX + 6), dtype=np.float32)
     drawn[:, Change.CROP] = crop < augmentation.crop
     drawn[:, Change.TOP : Change.WIDTH + 1] = rectangles(augmentation, size, uniforms[:, _EVENTS:])
     drawn[:, Change.REDUCED] = low < augmentation.low_resolution
-    drawn[:, Change.SIDE] = np.maximum(np.floor(_within(augmentation.side, side) * size), 1)
+    drawn[:, Change.SIDE] = np.maximum(np.floor(within(augmentation.side, side) * size), 1)
     for column, numbers in ((Change.DOWN, down), (Change.UP, up)):
         drawn[:, column] = _KERNELS[(numbers * len(_KERNELS)).astype(np.int64)]
     drawn[:, Change.PHOTOMETRIC] = light < augmentation.photometric
     drawn[:, Change.FIRST : Change.THIRD + 1] = _ORDERS[(order * len(_ORDERS)).astype(np.int64)]
     span = (1 - augmentation.strength, 1 + augmentation.strength)
     for column, numbers in zip((Change.BRIGHTNESS, Change.CONTRAST, Change.SATURATION), factors, strict=True):
-        drawn[:, column] = _within(span, numbers)
+        drawn[:, column] = within(span, numbers)
+    if affine is not None:
+        drawn[:, Change.AFFINE] = (affine != np.eye(2, 3)).any(axis=(1, 2))
+        drawn[:, Change.MATRIX :] = in_dali_pixels(affine, size).reshape(-1, 6)
     return drawn
 
 
@@ -102,9 +111,9 @@ def rectangles(augmentation: Augmentation, size: int, uniforms: NDArray[np.float
     """
     # (N, 40) -> four of (N, 10)
     area, aspect, down, across = np.split(uniforms, 4, axis=1)
-    area = _within(augmentation.area, area) * size * size
+    area = within(augmentation.area, area) * size * size
     least, most = np.log(augmentation.aspect)
-    ratio = np.exp(_within((least, most), aspect))
+    ratio = np.exp(within((least, most), aspect))
     width, height = (np.rint(np.sqrt(part)).astype(np.int64) for part in (area * ratio, area / ratio))
     fits = (width > 0) & (width <= size) & (height > 0) & (height <= size)
     top, left = (
@@ -113,7 +122,3 @@ def rectangles(augmentation: Augmentation, size: int, uniforms: NDArray[np.float
     tries = np.stack([top, left, height, width], axis=2)
     chosen = tries[np.arange(len(tries)), fits.argmax(axis=1)]
     return np.where(fits.any(axis=1, keepdims=True), chosen, [0, 0, size, size])
-
-
-def _within(span: Span, uniforms: NDArray[np.float64]) -> NDArray[np.float64]:
-    return span[0] + (span[1] - span[0]) * uniforms

@@ -1,4 +1,4 @@
-"""AdaFace's augmentation in DALI operators, for the CPU and for a GPU by the same function.
+"""AdaFace's augmentation, and CVLface's affine one, in DALI operators, for the CPU and for a GPU by the same function.
 
 As in `degradation_graph`, an `if` on a tensor acts picture by picture.
 """
@@ -22,12 +22,21 @@ def augment(face: DataNode, drawn: DataNode, size: int) -> DataNode:
     Returns:
         (S, S, 3) uint8 each.
     """
+    face = move(face, drawn)
     face = crop(face, drawn, size)
     face = low_resolution(face, drawn, size)
     if drawn[Change.PHOTOMETRIC] > 0:
         face = photometric(face, drawn, drawn[Change.FIRST])
         face = photometric(face, drawn, drawn[Change.SECOND])
         face = photometric(face, drawn, drawn[Change.THIRD])
+    return face
+
+
+def move(face: DataNode, drawn: DataNode) -> DataNode:
+    """Scale, turn and move a face; beyond its border it is black."""
+    if drawn[Change.AFFINE] > 0:
+        matrix = fn.reshape(drawn[Change.MATRIX : Change.MATRIX + 6], shape=[2, 3])
+        face = fn.warp_affine(face, matrix=matrix, inverse_map=False, fill_value=0)
     return face
 
 

@@ -19,7 +19,6 @@ from pipeline.loading.face_decoder import FaceDecoder
 from pipeline.loading.loader_checks import check_request
 from pipeline.loading.step_source import Step, StepSource
 from pipeline.loading.view_making import Faces, make_view
-from pipeline.pixels.face_points import mirrored_points
 from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
 from pipeline.reading.quarantine import Quarantine
 from pipeline.sampling.crops import Crops
@@ -157,12 +156,10 @@ class Loader:
         return Batch(step.number, labels, views, photos, self.preprocessing.size, self._points_of(step))
 
     def _points_of(self, step: Step) -> Tensor | None:
-        """Return the points of every view, mirrored as it is: (B, V, 5, 2)."""
+        """Return the points of every view: (B, V, 5, 2)."""
         if not self._points:
             return None
-        points = self._folders.points(step.chosen.photos)
-        turned = mirrored_points(points)
-        return torch.from_numpy(np.where(step.draw.mirrored[..., None, None], turned, points))
+        return torch.from_numpy(step.moved(self._folders.points(step.chosen.photos)))
 
     def _view(self, step: Step, view: int, faces: Faces) -> View:
         sides, photos = step.chosen.sides[:, view], step.chosen.photos[:, view]

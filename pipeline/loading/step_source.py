@@ -4,13 +4,16 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.loading.affine_draw import draw_affine, moved_points
 from pipeline.loading.augmentation_draw import draw_augmentation
 from pipeline.loading.dali_graph import DegradedSamples, Samples, degraded_samples
 from pipeline.loading.degradation_draw import DegradationDraw, draw_batch
+from pipeline.pixels.face_points import mirrored_points
 from pipeline.reading.photo_reader import ChosenPhotos, PhotoReader
 from pipeline.sampling.sampler import Draw, Sampler
 from pipeline.sampling.views import Views
@@ -33,6 +36,7 @@ class Step:
         decoded: (N,) int64, the photos handed to the decoder.
         places: (B, V) int64, where among them each view's photo stands; -1 where the view is stored.
         exact: (N,) bool, the photos whose views the graph leaves to an exact reduction; None where it degrades none.
+        affine: (N, 2, 3), where the faces of the photos go, of `draw_affine`; None where none is moved.
     """
 
     number: int
@@ -41,6 +45,13 @@ class Step:
     decoded: NDArray[np.int64]
     places: NDArray[np.int64]
     exact: NDArray[np.bool_] | None
+    affine: NDArray[np.float64] | None = None
+
+    def moved(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the points (B, V, 5, 2) of each view where its face has gone, mirrored as it is."""
+        if self.affine is not None:
+            points = moved_points(points, self.affine[self.places])
+        return np.where(self.draw.mirrored[..., None, None], mirrored_points(points), points)
 
 
 class StepSource:
@@ -100,12 +111,16 @@ class StepSource:
             raise
         encoded = [chosen.faces[photo] for photo in decoded.tolist()]
         degraded = self._draw_degradation(draw, chosen, number)
-        self.pending.append(Step(number, draw, chosen, decoded, places, degraded.exact if degraded else None))
+        augmentation, where = self._sampler.views.augmentation, self._place(draw, number)
+        affine = draw_affine(augmentation, **where) if augmentation.affine else None
+        exact = degraded.exact if degraded else None
+        self.pending.append(Step(number, draw, chosen, decoded, places, exact, affine))
         self._next_step += 1
         self._handed_over_at = time.monotonic()
         samples = degraded_samples(encoded, degraded) if degraded else (encoded,)
         if self.augmented_size:
-            return samples[0], self._draw_augmentation(draw, number), *samples[1:]
+            changes = draw_augmentation(augmentation, size=self._size, affine=affine, **where)
+            return samples[0], changes, *samples[1:]
         return samples if degraded else encoded
 
     def rewind(self) -> None:
@@ -143,19 +158,17 @@ class StepSource:
             global_batch=self._sampler.global_batch,
         )
 
-    def _draw_augmentation(self, draw: Draw, step: int) -> NDArray[np.float32]:
-        """Draw what happens to each decoded photo."""
+    def _place(self, draw: Draw, step: int) -> dict[str, Any]:
+        """Return what the draws for the decoded photos of a step depend on, beside the settings."""
         group_of = {view: number for number, group in enumerate(self._sampler.photo_groups) for view in group}
-        return draw_augmentation(
-            self._sampler.views.augmentation,
-            [0] if self._one_face else [group_of[view] for view in range(len(group_of))],
-            size=self._size,
-            seed=self._sampler.seed,
-            step=step,
-            first_row=draw.first_row,
-            rows=len(draw.identities),
-            global_batch=self._sampler.global_batch,
-        )
+        return {
+            "groups": [0] if self._one_face else [group_of[view] for view in range(len(group_of))],
+            "seed": self._sampler.seed,
+            "step": step,
+            "first_row": draw.first_row,
+            "rows": len(draw.identities),
+            "global_batch": self._sampler.global_batch,
+        }
 
 
 def steps_ahead(latency_s: float, step_s: float) -> int:

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     DEGRADATION = 6
     MARGIN = 7
     AUGMENTATION = 8
+    AFFINE = 9
     CROP = 10
 
 

@@ -127,8 +127,7 @@ def open_run(run: Run, world: World, begun: Checkpoint | None) -> Iterator[Job]:
             teacher = load_teacher(run.teacher, run.config, begun.teacher if begun else None)
             first_weights = run.init_from or run.teacher
             initial = load_initial(first_weights, run.config) if first_weights and begun is None else None
-            points = named_with_points(run.config.model.backbone) or (teacher and takes_points(teacher.backbone))
-            loader = _open_loader(run, world, begun.step if begun else 0, points=bool(points))
+            loader = _open_loader(run, world, begun.step if begun else 0, teacher)
             open_until_the_end.callback(loader.close)
             preprocessing = _check_shards(run, loader, begun, initial)
             if teacher is not None:
@@ -191,10 +190,7 @@ def _holds_this_run(run: Run) -> bool:
         begun = read_object(path)["config"]
         refuse_changes(begun, run.config.to_dict())
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        print(
-            f"warning: {path} is damaged ({error}); the newest checkpoint is used",
-            file=sys.stderr,
-        )
+        print(f"warning: {path} is damaged ({error}); the newest checkpoint is used", file=sys.stderr)
     return True
 
 
@@ -236,7 +232,7 @@ def _unwritable(run_dir: Path, error: OSError) -> UserError:
     return UserError(f"{run_dir} cannot be written ({error.strerror}); name another --run-dir")
 
 
-def _open_loader(run: Run, world: World, start_step: int, *, points: bool) -> Loader:
+def _open_loader(run: Run, world: World, start_step: int, teacher: InitialBackbone | None) -> Loader:
     config = run.config
     return Loader(
         run.shards,
@@ -257,7 +253,7 @@ def _open_loader(run: Run, world: World, start_step: int, *, points: bool) -> Lo
         hardware_load=config.decoding.hardware_load,
         quarantine=run.run_dir / f"quarantine-{world.rank}.csv",
         largest_damaged_share=config.largest_damaged_share,
-        points=points,
+        points=named_with_points(config.model.backbone) or (teacher is not None and takes_points(teacher.backbone)),
     )
 
 

@@ -1,7 +1,7 @@
 """AdaFace's augmentation: each operator against Pillow or a slow loop, and drawn by arithmetic."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,11 +40,21 @@ def drawn(augmentation: Augmentation, *, step: int = 0, first_row: int = 0, rows
 
 def augmented(augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
     """Run the graph on the pictures; return what it makes of them, and what was drawn."""
-    changes = drawn(augmentation)
-    encoded = [np.frombuffer(cv2.imencode(".png", face[:, :, ::-1])[1].tobytes(), np.uint8) for face in FACES]
+    return graph_of(augmentation), drawn(augmentation)
+
+
+def graph_of(
+    augmentation: Augmentation, affine: np.ndarray | None = None, pictures: Sequence[np.ndarray] = FACES
+) -> np.ndarray:
+    """Return what the graph makes of pictures."""
+    count = len(pictures)
+    changes = draw_augmentation(
+        augmentation, [0], size=SIZE, seed=1, step=0, first_row=0, rows=count, global_batch=count, affine=affine
+    )
+    encoded = [np.frombuffer(cv2.imencode(".png", face[:, :, ::-1])[1].tobytes(), np.uint8) for face in pictures]
     graph = build_graph(
         lambda: (encoded, changes),
-        most=BATCH,
+        most=count,
         device="cpu",
         device_id=None,
         threads=1,
@@ -52,7 +62,7 @@ def augmented(augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
         augmented_size=SIZE,
     )
     (found,) = graph.run()
-    return np.stack([np.asarray(found.at(row)) for row in range(BATCH)]), changes
+    return np.stack([np.asarray(found.at(row)) for row in range(count)])
 
 
 @pytest.mark.slow
