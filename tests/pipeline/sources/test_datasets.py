@@ -78,7 +78,7 @@ def test_orl_keeps_the_held_out_people_apart() -> None:
 
 def test_a_folder_of_aligned_faces(rendered: Path) -> None:
     source = datasets.folder(rendered / "VGGFace2" / "train", [], aligned=True)
-    assert source.framing == "whole"
+    assert source.framing == "aligned"
     assert len(everything(source)[0]) == 60
     with pytest.raises(UserError, match="either --landmarks CSV or --aligned"):
         datasets.folder(rendered / "VGGFace2" / "train", [], aligned=False)
