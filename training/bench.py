@@ -38,6 +38,12 @@ def parser() -> Parser:
         help="folder written by pipeline.shard (default: rendered people, written for the run)",
     )
     command.add_argument("--threads", type=int, default=usable_cores(), help="threads of torch (default: all cores)")
+    command.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="NAME",
+        help="instead of all this, the passes of each of these networks and heads alone (default: none)",
+    )
     command.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute")
     sizes = [4_200_000, 42_000_000]
     command.add_argument("--photos", type=int, nargs="+", default=sizes, help="scale: photos of each data set")
@@ -65,11 +71,21 @@ def main() -> None:
         return bench_scale(options)
     import torch
 
+    from training.networks.backbones import named_with_points
     from training.ranks.machine import chosen_device, prepare_machine
 
     device = chosen_device(options.device)
     torch.set_num_threads(options.threads)
     prepare_machine(device)
+    if options.parts:
+        from training.benchmarks.parts import measure_parts, report_parts
+
+        parts = measure_parts(options)
+        report_parts(parts, options)
+        write_figures(options.out, "parts.json", {name: vars(part) for name, part in parts.items()})
+        return None
+    if named_with_points(options.backbone):
+        raise UserError(f"{options.backbone} takes five points, which the ways compared do not; use --parts")
     measured = _measure(options)
     return write_figures(options.out, "training.json", measured.to_dict())
 

@@ -178,3 +178,15 @@ def test_mistakes_end_in_one_line(shards: Path, refused: Callable[..., str]) -> 
     assert "below 1" in refused("training.bench", "scale", "--sampling", 1)
     assert "no folder" in refused("training.bench", "scale", "--scratch", shards / "manifest.json")
     assert "faces of 32 pixels; give --size 32" in refused("training.bench", "--shards", shards, "--batch", 2)
+
+
+def test_each_network_and_head_is_measured_by_itself(command: Callable, refused: Callable, tmp_path: Path) -> None:
+    words = ["--size", 32, "--batch", 2, "--rounds", 1, "--identities", 7, "--threads", 1]
+    done = command("training.bench", "--parts", "mbf", "adaface", "sphereface", *words, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "parts.json").read_text())
+    assert list(found) == ["mbf", "adaface", "sphereface"]
+    assert found["adaface"]["parameters"] == 7 * 512
+    assert all(len(part["seconds"]) == 1 and part["gflop"] > 0 for part in found.values())
+    assert "no network and no head 'nothing'" in refused("training.bench", "--parts", "nothing", *words)
+    assert "takes five points" in refused("training.bench", "--backbone", "vit_kprpe_small", *words)

@@ -187,8 +187,7 @@ def _holds_this_run(run: Run) -> bool:
     if not run.resume:
         raise UserError(f"{run.run_dir} holds a run; add --resume to continue it or choose another --run-dir")
     try:
-        begun = read_object(path)["config"]
-        refuse_changes(begun, run.config.to_dict())
+        refuse_changes(read_object(path)["config"], run.config.to_dict())
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         print(f"warning: {path} is damaged ({error}); the newest checkpoint is used", file=sys.stderr)
     return True
@@ -280,8 +279,7 @@ def _check_shards(run: Run, loader: Loader, begun: Checkpoint | None, initial: I
     Returns:
         the preprocessing of the run.
     """
-    size = loader.preprocessing.size
-    if size != run.config.size:
+    if (size := loader.preprocessing.size) != run.config.size:
         raise UserError(
             f"{run.shards_named} holds faces of {size} pixels, the network takes {run.config.size}; "
             f"give --size {size} with fitting --views.sizes, or write shards with --size {run.config.size}"
