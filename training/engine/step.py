@@ -1,5 +1,6 @@
 """One step of training: views to losses and gradients, over the global batch."""
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -117,7 +118,10 @@ def _data_parallel(network: nn.Module, world: World) -> nn.Module:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return network
     gpu_ids = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=gpu_ids)
+    # Else the gradients are packed anew after a process's first step, and more than two ranks add them up in another
+    # order: a resumed run would differ in its last digits. The warning is of what this costs, a look through the graph.
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+    return DistributedDataParallel(network, device_ids=gpu_ids, find_unused_parameters=True)
 
 
 def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: World) -> StepLosses:

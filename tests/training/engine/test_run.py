@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from tests.training.worlds import on_world
@@ -124,6 +125,19 @@ def test_two_processes_and_two_machines_resume_and_equal_one(whole_run: Path, sh
     found = losses(run_dir)
     assert [step for step, _ in found] == list(range(1, 13))
     assert [loss for _, loss in found] == pytest.approx([loss for _, loss in losses(whole_run)[:12]], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_resumed_by_many_processes_it_is_the_same_to_the_bit(shards: Path, tmp_path: Path) -> None:
+    """By more than two: the sum of two numbers does not depend on their order."""
+    weights = []
+    for name, stops in (("whole", [4]), ("resumed", [2, 4])):
+        for steps in stops:
+            on_world(4, go_on, tmp_path, replace(TINY_RECIPE, steps=steps), shards, tmp_path / name)
+        final = load_checkpoint(tmp_path / name / "final.pt")
+        weights.append({**final.backbone, **final.head})
+    assert losses(tmp_path / "whole") == losses(tmp_path / "resumed")
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 @pytest.mark.slow
