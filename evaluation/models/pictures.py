@@ -59,13 +59,16 @@ class Preparation:
         """Whether `points` are known."""
         return self.landmarks is not None or self.on_template
 
+    def _side(self, landmarks: NDArray[np.float64]) -> int:
+        """Return the side at which the face is aligned."""
+        return native_size(landmarks) if self.framing == "native" else self.size
+
     def points(self) -> NDArray[np.float32] | None:
         """Return the five points of the face in the result, (5, 2) x, y in units of its side; None where not known."""
         if self.landmarks is None:
             points = template_points(self.template, 1) if self.on_template else None
         else:
-            side = native_size(self.landmarks) if self.framing == "native" else self.size
-            points = cut_by(self.landmarks, side, self.template, self.warp).points(self.landmarks)
+            points = cut_by(self.landmarks, self._side(self.landmarks), self.template, self.warp).points(self.landmarks)
         if points is None:
             return None
         placed = points.astype(np.float32)
@@ -104,9 +107,8 @@ class Preparation:
         assert self.landmarks is not None
         if not np.isfinite(self.landmarks).all():
             raise PictureError("landmarks are not numbers")
-        side = native_size(self.landmarks) if self.framing == "native" else self.size
         try:
-            return align(photo, self.landmarks, side, self.template, self.warp)
+            return align(photo, self.landmarks, self._side(self.landmarks), self.template, self.warp)
         except DegenerateLandmarks as error:
             raise PictureError("landmarks degenerate") from error
         except (cv2.error, MemoryError) as error:

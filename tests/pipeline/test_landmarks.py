@@ -62,6 +62,7 @@ def outcomes(out: Path) -> dict[str, tuple[int, str]]:
         return {row["path"]: (int(row["faces"]), row["outcome"]) for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_every_photo_is_reported(photos: Path, measured: Path) -> None:
     found = outcomes(measured)
     assert set(found) == {str(path.relative_to(photos)) for path in photos.rglob("*.*")}
@@ -82,6 +83,7 @@ def test_the_larger_face_is_taken_and_a_turned_photo_is_measured_as_it_is_stored
     np.testing.assert_allclose(back, upright, atol=0.02)
 
 
+@pytest.mark.slow
 def test_photos_go_through_the_whole_river(photos: Path, measured: Path, tmp_path: Path, command: Callable) -> None:
     out = tmp_path / "shards"
     done = command(
@@ -131,6 +133,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     assert not work.exists()
 
 
+@pytest.mark.slow
 def test_a_photo_changed_meanwhile_is_measured_again(photos: Path, tmp_path: Path) -> None:
     root, out = tmp_path / "photos", tmp_path / "landmarks.csv"
     shutil.copytree(photos / "s3", root / "s3")
@@ -141,6 +144,7 @@ def test_a_photo_changed_meanwhile_is_measured_again(photos: Path, tmp_path: Pat
     assert json.loads((tmp_path / "landmarks.json").read_text())["photos"] == 5
 
 
+@pytest.mark.slow
 def test_pictures_show_boxes_and_points(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     shutil.copytree(photos / "s11", tmp_path / "photos" / "s11")
@@ -161,6 +165,7 @@ def test_pictures_show_boxes_and_points(photos: Path, tmp_path: Path) -> None:
         measure_folder(tmp_path / "photos", plain, **how, pictures=tmp_path / "others")
 
 
+@pytest.mark.slow
 def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "no folder" in refused("pipeline.landmarks", "--images", tmp_path / "none", "--out", tmp_path / "a.csv")
     (tmp_path / "flat").mkdir()

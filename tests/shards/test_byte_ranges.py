@@ -78,6 +78,7 @@ def test_a_fault_that_passes_is_not_seen(files: list[Path]) -> None:
     assert data.tobytes() == files[0].read_bytes()[:50]
 
 
+@pytest.mark.slow
 def test_a_fault_that_stays_is_told_and_then_waited_for_no_more(files: list[Path]) -> None:
     failing = Failing(errno.EIO, 1000)
     reader = LocalFiles(files, failing)
@@ -88,6 +89,7 @@ def test_a_fault_that_stays_is_told_and_then_waited_for_no_more(files: list[Path
     assert failing.asked - tries == 2, "once, and once more"
 
 
+@pytest.mark.slow
 def test_real_storage_that_fails_is_told() -> None:
     """The first page of a process's memory can be opened, but not read."""
     (found,) = LocalFiles([Path("/proc/self/mem")]).read([Range(0, 0, 8)])

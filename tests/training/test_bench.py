@@ -158,6 +158,7 @@ def test_the_command_reports_every_way(tmp_path: Path, command: Callable) -> Non
     assert 0 <= found["waiting"] < 1
 
 
+@pytest.mark.slow
 def test_scale_measures_each_size(tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     # In this process: that each is measured in a fresh one is the runner's business.
     monkeypatch.setattr("training.benchmarks.scale.in_fresh_process", lambda function, *given: function(*given))

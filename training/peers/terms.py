@@ -2,6 +2,7 @@
 
 from training.peers.inception_resnet import INCEPTION_RESNETS
 from training.peers.iresnet import IRESNET_UNITS
+from training.peers.keypoint_transformer import KEYPOINT_TRANSFORMERS
 from training.peers.mobilefacenet import MOBILEFACENETS
 from training.peers.vision_transformer import VISION_TRANSFORMERS
 
@@ -28,5 +29,7 @@ def _project(backbone: str) -> str:
         return "InsightFace"
     if backbone in INCEPTION_RESNETS:
         return "facenet-pytorch"
+    if backbone in KEYPOINT_TRANSFORMERS:
+        return "CVLface"
     projects = {"adaface": "AdaFace and CVLface", "evolve": "face.evoLVe"}
     return projects.get(backbone.partition("-")[0], "")

@@ -68,6 +68,7 @@ def test_every_file_gives_the_same_embeddings(
     assert len(loaded.sha256) == 64
 
 
+@pytest.mark.slow
 def test_what_a_file_does_not_say_is_asked_for(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

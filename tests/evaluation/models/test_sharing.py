@@ -67,6 +67,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_two_processes_embed_what_one_does(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     _, alone = embed(folder, checkpoint, None)
@@ -76,6 +77,7 @@ def test_two_processes_embed_what_one_does(folder: Path, checkpoint: Path, tmp_p
         assert found["none"].shape == (0, alone.shape[1])
 
 
+@pytest.mark.slow
 def test_a_mistake_of_one_is_told_by_all(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     for found in on_world(2, diverged, tmp_path, folder, checkpoint):
         assert "not finite, first for 1.png" in bytes(found["told"].tolist()).decode()

@@ -29,6 +29,7 @@ def rgb(path: object) -> NDArray[np.uint8]:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
+@pytest.mark.slow
 def test_landmarks_of_real_faces_lie_where_the_list_has_them() -> None:
     errors, eyes = [], []
     for _, path, listed in orl_photos(["s3", "s11"])[::2]:

@@ -35,6 +35,7 @@ def test_the_death_of_the_server_of_processes_is_told_as_that_of_a_worker() -> N
     killer.join()
 
 
+@pytest.mark.slow
 def test_an_error_of_the_work_itself_is_no_death() -> None:
     with pytest.raises(TypeError), local_processes(1) as workplace:
         work_through(workplace, abs, [("text",)], lambda _: None, kept="")

@@ -48,6 +48,7 @@ def test_the_matrix_is_that_of_the_steps(numbers: list[float]) -> None:
     np.testing.assert_allclose(found * [1, 1, 112], expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_pixels_go_where_opencv_takes_them() -> None:
     settings = Augmentation(affine=0.7, rotation=0.5)
     where = {"seed": 1, "step": 0, "first_row": 0, "rows": BATCH, "global_batch": BATCH}

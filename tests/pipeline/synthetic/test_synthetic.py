@@ -121,6 +121,7 @@ def test_mat_files_name_pictures_that_are_there(rendered: Path) -> None:
     assert list((top / "Face_Identification_Test_Set" / "unmated_probe").glob("distractors_*.jpg"))
 
 
+@pytest.mark.slow
 def test_people_can_be_learnt(tmp_path: Path) -> None:
     """A linear classifier on aligned 16 x 16 faces knows unseen photos far above the chance of 1 in 12."""
     write_dataset(tmp_path, "vggface2", identities=12, photos=12, seed=2, workers=2)

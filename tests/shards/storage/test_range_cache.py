@@ -87,6 +87,7 @@ def test_pieces_come_with_a_check_of_their_own(tmp_path: Path) -> None:
         assert cache.piece(CONTENTS[0], 3) is None
 
 
+@pytest.mark.slow
 def test_it_stays_within_its_bound_and_keeps_what_was_used(tmp_path: Path) -> None:
     clock = [0.0]
     cache = RangeCache(tmp_path, MIB, lambda: clock[0], block=30_000)

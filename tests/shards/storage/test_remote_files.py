@@ -117,6 +117,7 @@ def test_memory_fetched_ahead_is_bounded_and_given_back(served: Served) -> None:
     assert not files.fetch_ahead(steps[4])
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_is_let_go(served: Served) -> None:
     folder, remote, _ = served
     files = reader(folder, replace(remote, kept=Kept(memory=4000)))

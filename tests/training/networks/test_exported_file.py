@@ -48,6 +48,7 @@ def test_the_loaded_network_embeds_as_the_checkpoint_does(
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=0 if kind == "safetensors" else 1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_every_format_is_recognised_by_its_content(exported: dict[str, Path], checkpoint: Path) -> None:
     for kind, path in exported.items():
         assert exported_format(path) == kind
