@@ -36,7 +36,7 @@ def test_a_fault_that_does_not_fit_is_told() -> None:
         replace(FAULTS[0], before="a").applied_to("banana")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_harmful_change_is_noticed_and_a_harmless_one_survives() -> None:
     harmful = next(fault for fault in FAULTS if fault.name == "digest-without-order-of-folders")
     harmless = replace(harmful, before="import hashlib", after="import hashlib  # as before")

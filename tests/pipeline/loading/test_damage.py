@@ -1,9 +1,8 @@
 """Damaged photos are passed over by arithmetic, named, and counted; a folder that lies is refused."""
 
 import os
+import resource
 import shutil
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -18,11 +17,12 @@ from pipeline.reading.photo_reader import picture_size
 from pipeline.sampling.views import Views
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
-from pipeline.sources.datasets import orl
+from pipeline.sources.datasets import orl, vggface2
 from shards.command import UserError
 from shards.format import next_member
 from shards.index import ShardIndex
 from shards.verify import find_faults
+from tests.forked import in_forked_process
 
 VIEWS = Views(sizes=(32, 8))
 
@@ -266,36 +266,18 @@ def test_stored_views_that_become_unreadable_are_replaced(tmp_path: Path) -> Non
     assert photo not in seen[:, 1]
 
 
-def test_few_open_files_suffice_for_any_number_of_tars(rendered: Path, train_list: Path, tmp_path: Path) -> None:
-    from pipeline.sources.datasets import vggface2
+def with_few_files(folder: Path, more: int) -> list[int] | str:
+    """Return the photos of a few batches, or what is told where only so many more files may be open."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + more,) * 2)
+    try:
+        return [int(batch.photos.sum()) for batch in batches(folder, 4)]
+    except UserError as mistake:
+        return str(mistake)
 
+
+def test_few_open_files_suffice_for_any_number_of_tars(rendered: Path, train_list: Path, tmp_path: Path) -> None:
     plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=12))
     shard(plan, tmp_path / "shards", workers=1)
-    script = (
-        "import os, resource, sys\n"
-        "from pathlib import Path\n"
-        "from pipeline.loading.loader import Loader\n"
-        "from pipeline.sampling.views import Views\n"
-        "from shards.command import run\n"
-        "def main():\n"
-        "    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) + int(sys.argv[2]),) * 2)\n"
-        "    loader = Loader(Path(sys.argv[1]), Views(sizes=(32, 8)), seed=5, global_batch=12)\n"
-        "    print([next(loader).photos.sum().item() for _ in range(4)])\n"
-        "    loader.close()\n"
-        "run(main)\n"
-    )
-    expected = str([batch.photos.sum().item() for batch in batches(tmp_path / "shards", 4)])
-    done = [
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "shards"), str(limit)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for limit in (50, 10)
-    ]
-    assert done[0].returncode == 0, done[0].stderr
-    assert done[0].stdout.strip() == expected
-    assert done[1].returncode == 2
-    assert "ulimit -n" in done[1].stderr
-    assert len(done[1].stderr.splitlines()) == 1
+    expected = [int(batch.photos.sum()) for batch in batches(tmp_path / "shards", 4)]
+    assert in_forked_process(with_few_files, tmp_path / "shards", 50) == expected
+    assert "ulimit -n" in in_forked_process(with_few_files, tmp_path / "shards", 10)
