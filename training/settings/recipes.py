@@ -20,11 +20,11 @@ QUICKSTART = replace(
     model=Model(backbone="spherenet4"),
     size=64,
     views=Views(sizes=(64, 8, 12, 16)),
-    optimizer=Optimizer(learning_rate=0.05, milestones=(210, 300)),
+    optimizer=Optimizer(learning_rate=0.05, milestones=(180, 260)),
     batch=24,
-    steps=350,
+    steps=300,
     log_every=10,
-    checkpoint_every=70,
+    checkpoint_every=60,
 )
 """A small network on the 25 training people of ORL, for two CPU cores."""
 
