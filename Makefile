@@ -40,16 +40,16 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 quick: $(VENV)/installed-dev
-	@echo "check: format, lint, types and the tests that start no process; about QUICK on two cores"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not soak"
+	@echo "check: format, lint, types and the tests that start no process; about two and a half minutes on two cores"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not soak"
 
 unit: $(VENV)/installed-dev
-	@echo "test: format, lint, types and all tests but those of make soak; about TEST on two cores"
+	@echo "test: format, lint, types and all tests but those of make soak; about fourteen minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 # Kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
 soak: $(VENV)/installed-dev
-	@echo "soak: the tests that take long; about SOAK on two cores"
+	@echo "soak: the tests that take long; about five minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m soak
 
 format: $(VENV)/installed-dev
