@@ -90,14 +90,12 @@ class Loader:
         most = most_identities_per_batch(shares, global_batch)
         check_request(indexes, views, most, global_batch=global_batch, world=world, device=device, seed=seed)
         folders.check_tars()
-        if points:
-            for index in folders.indexes:
-                index.require_points()
+        for index in folders.indexes if points else ():
+            index.require_points()
         self._points = points
         self.identities = sum(index.identities for index in indexes)
         self.preprocessing = folders.preprocessing
         self._folders = folders
-        small = None if crops is None else Crops.of(folders, views, share=crop_share, seed=seed)
         sampler = Sampler.of(
             [index.first for index in indexes],
             views,
@@ -105,7 +103,7 @@ class Loader:
             global_batch=global_batch,
             sampling=sampling,
             shares=shares,
-            crops=small,
+            crops=None if crops is None else Crops.of(folders, views, share=crop_share, seed=seed),
         )
         self._reader = PhotoReader(
             folders,
