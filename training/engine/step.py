@@ -209,9 +209,10 @@ def _targets(trained: Trained, seen: Seen, photos: Tensor, config: Config, world
     targets = torch.stack([by_group[group_of[view]] for view in range(len(group_of))])
     # (b, V) -> (V, b)
     first = [groups[group_of[view]][0] for view in range(len(group_of))]
-    stands_in = (photos != photos[:, first]).T.to(targets.device)
+    # The numbers of photos are on the CPU: without small pictures a GPU has nothing to wait for.
+    stands_in = (photos != photos[:, first]).T
     if stands_in.any():
         of_person = torch.stack([F.normalize(one) for one in by_group]).mean(dim=0)
-        targets = torch.where(stands_in[:, :, None], of_person, targets)
+        targets = torch.where(stands_in[:, :, None].to(targets.device), of_person, targets)
     # (V, b, D) -> (V b, D)
     return targets.flatten(0, 1)
