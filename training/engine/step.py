@@ -121,7 +121,7 @@ def _data_parallel(network: nn.Module, world: World) -> nn.Module:
     # Else the gradients are packed anew after a process's first step, and more than two ranks add them up in another
     # order: a resumed run would differ in its last digits. The warning is of what this costs, a look through the graph.
     warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-    return DistributedDataParallel(network, device_ids=gpu_ids, find_unused_parameters=True)
+    return DistributedDataParallel(network, device_ids=gpu_ids, find_unused_parameters=world.size > 2)
 
 
 def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: World) -> StepLosses:
