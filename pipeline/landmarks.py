@@ -31,6 +31,7 @@ def parser() -> Parser:
     add("--score", type=float, default=0.9, help="how sure the detector must be of a face, 0 to 1")
     add("--smallest", type=float, default=10.0, help="width in pixels of the smallest face that is looked for")
     add("--pictures", type=Path, metavar="DIR", help="folder for photos with boxes and points (default: none drawn)")
+    add("--unlabelled", action="store_true", help="take photos that lie in no folder of a person, too")
     add("--workers", type=int, default=usable_cores(), help="processes")
     return command
 
@@ -56,6 +57,7 @@ def main() -> None:
         workers=options.workers,
         smallest=options.smallest,
         pictures=options.pictures,
+        unlabelled=options.unlabelled,
     )
     _summary(found, options.out)
 

@@ -62,6 +62,11 @@ def _add_input(command: Parser) -> None:
         help="landmark lists; scface: their folder (default: none)",
     )
     add("--aligned", action="store_true", help="folder: the photos are aligned faces, no landmarks needed")
+    add(
+        "--unlabelled",
+        action="store_true",
+        help="folder: nobody knows whom the photos show; each is an identity of its own (with --min-photos 1)",
+    )
     add("--people", choices=["train", "held-out", "all"], default="train", help="orl: which people")
     add("--exclude", type=Path, metavar="FILE", help="list of identities to leave out, one a line (default: none)")
     add(

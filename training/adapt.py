@@ -3,15 +3,17 @@
 Finds the faces in PHOTOS/PERSON/PHOTO.jpg, sets people aside, adapts the recogniser on the others, writes it as ONNX,
 in the layout of the file that came in where that is ONNX, and tests both on those set aside. Ends in the figures before
 and after. Real small pictures from your cameras, CROPS/PERSON/PICTURE.jpg, are trained on beside reduced photos, and
-those of the people set aside are a test of their own. Each stage is a command of this program, which is printed. The
-command may be stopped or killed at any moment: the same command continues.
+those of the people set aside are a test of their own. Photos of people whom nobody named take half of each batch. Each
+stage is a command of this program, which is printed. The command may be stopped or killed at any moment: the same
+command continues.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shards.command import Parser, UserError, run
+from shards.command import Parser, run
 from shards.cores import usable_cores
 from training.settings.recipes import MODES
 
@@ -40,8 +42,10 @@ def parser() -> Parser:
         help="compatible: the enrolled gallery stays; fresh: it is enrolled again, and more is gained",
     )
     add("--crops", type=Path, metavar="DIR", help="small pictures of the same people, PERSON/PICTURE (default: none)")
+    add("--unlabelled", type=Path, metavar="DIR", help="more photos, of people whom nobody named (default: none)")
     add("--landmarks", type=Path, metavar="CSV", help="five points a photo (default: the faces are found)")
     add("--crop-landmarks", type=Path, metavar="CSV", help="likewise, of --crops (default: the faces are found)")
+    add("--unlabelled-landmarks", type=Path, metavar="CSV", help="likewise, of --unlabelled (default: found)")
     add(
         "--template", choices=["centred", "paper"], help="where the recogniser takes landmarks to be (default: its own)"
     )
@@ -63,123 +67,97 @@ def parser() -> Parser:
     return command
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What every stage needs.
+
+    Attributes:
+        options: of the command line.
+        loaded: the recogniser as it came, with its preprocessing as the options tell it.
+        work: folder of everything but the adapted file.
+        stages: runs them.
+    """
+
+    options: Any
+    loaded: "LoadedBackbone"
+    work: Path
+    stages: "Stages"
+
+    @property
+    def form(self) -> "Preprocessing":
+        """How pictures go into the recogniser."""
+        return self.loaded.preprocessing
+
+
 def main() -> None:
     """Run all stages, from photos to the adapted file."""
     options = parser().parse_args()
-    _check(options)
+    from training.adaptation.given import open_recogniser, refuse_unusable
+    from training.adaptation.people_set_aside import LIST
     from training.adaptation.stages import Stages
 
-    loaded = _open_model(options)
-    form = loaded.preprocessing
+    refuse_unusable(options)
+
     work = options.work or options.out.with_name(f"{options.out.name}.work")
+    count = 6 + (3 if options.crops else 0) + (2 if options.unlabelled else 0)
+    job = _Job(options, open_recogniser(options), work, Stages(count))
     work.mkdir(parents=True, exist_ok=True)
-    stages = Stages(count=9 if options.crops else 6)
+    form = job.form
     print(f"{options.model}: {form.template} template, {form.size} pixels, {form.input_told}", file=sys.stderr)
-    photos = _find_faces(options, options.photos, options.landmarks, work / "landmarks.csv", stages)
-    crops = None
+    photos = _find_faces(job, options.photos, options.landmarks, "landmarks.csv")
+    crops = unlabelled = None
     if options.crops:
-        crops = _find_faces(options, options.crops, options.crop_landmarks, work / "crop-landmarks.csv", stages)
-    chosen = _set_people_aside(options, photos, crops, work, stages)
-    _write_shards(options, photos, form, work, work / "shards", stages)
+        crops = _find_faces(job, options.crops, options.crop_landmarks, "crop-landmarks.csv")
+    if options.unlabelled:
+        given = options.unlabelled_landmarks
+        unlabelled = _find_faces(job, options.unlabelled, given, "unlabelled-landmarks.csv", "--unlabelled")
+    chosen = _set_people_aside(job, photos, crops)
+    others = ("--exclude", work / "test" / LIST)
+    _write_shards(job, photos, "shards", *others, "--min-photos", 2)
     if crops:
-        _write_shards(options, crops, form, work, work / "crops", stages, "--min-photos", 1)
-    final = _adapt(options, loaded, work, stages)
-    stages.run("adapted file", "training.export", "--checkpoint", final, "--format", "onnx", "--out", options.out)
-    _test(options, chosen, photos, crops, form, work, stages)
+        _write_shards(job, crops, "crops", *others, "--min-photos", 1)
+    if unlabelled:
+        _write_shards(job, unlabelled, "unlabelled", "--unlabelled", "--min-photos", 1)
+    final = _adapt(job)
+    job.stages.run("adapted file", "training.export", "--checkpoint", final, "--format", "onnx", "--out", options.out)
+    _test(job, chosen, photos, crops)
     print(f"adapted     {options.out}")
 
 
-def _test(
-    options: Any,
-    chosen: "SetAside",
-    photos: "Photos",
-    crops: "Photos | None",
-    form: "Preprocessing",
-    work: Path,
-    stages: "Stages",
-) -> None:
+def _test(job: _Job, chosen: "SetAside", photos: "Photos", crops: "Photos | None") -> None:
     """Test on the people set aside, on their photos reduced and on their own small pictures."""
     from training.adaptation.gain import print_gains
     from training.adaptation.people_set_aside import CROPS, GALLERY, PROBES, STRANGERS
 
-    reports = {"report": _evaluate(options, (photos,) * 3, (GALLERY, PROBES, STRANGERS), form, work, stages)}
-    if crops and (work / "test" / CROPS).is_dir():
-        reports["crops"] = _evaluate(options, (photos, crops), (GALLERY, CROPS), form, work, stages)
+    reports = {"report": _evaluate(job, dict.fromkeys((GALLERY, PROBES, STRANGERS), photos))}
+    if crops and (job.work / "test" / CROPS).is_dir():
+        reports["crops"] = _evaluate(job, {GALLERY: photos, CROPS: crops})
     elif crops:
-        stages.begin("test: none of the people set aside has a small picture with a face")
+        job.stages.begin("test: none of the people set aside has a small picture with a face")
     for what, report in reports.items():
         print_gains(report / "results.json", len(chosen.people if what == "report" else chosen.known))
         print(f"{what:<11} {report / 'report.html'}")
 
 
-def _open_model(options: Any) -> "LoadedBackbone":
-    """Load the recogniser as the options tell it, or ask for what its file does not say."""
-    from dataclasses import replace
-
-    from training.networks.exported_file import carries_metadata, exported_format, load_trainable
-    from training.networks.initial_weights import as_told
-    from training.settings.config import Model
-
-    loaded = load_trainable(options.model)
-    form = as_told(loaded.preprocessing, Model(**_told(options)))
-    if not options.template and exported_format(options.model) == "onnx" and not carries_metadata(options.model):
-        raise UserError(
-            f"{options.model} does not say how its pictures are prepared; say it with --template centred, as most "
-            f"recognisers of 112 pixels are trained, and where it is not {form.input_told} with --colour, --mean and "
-            "--deviation"
-        )
-    if not form.points:
-        raise UserError(
-            f"{options.model} takes pictures that are not aligned (template {form.template}); "
-            "adapt it by the commands of docs/adapt.md, with shards of such pictures"
-        )
-    return replace(loaded, preprocessing=form)
-
-
-def _told(options: Any) -> dict[str, Any]:
-    """Return what the options say of the recogniser's pictures."""
-    return {name: getattr(options, name) for name in ("template", "colour", "mean", "deviation")}
-
-
-def _check(options: Any) -> None:
-    if not options.photos.is_dir():
-        raise UserError(f"no folder {options.photos}; expected a folder that holds a folder of photos for each person")
-    if options.crops and not options.crops.is_dir():
-        raise UserError(f"no folder {options.crops}; expected a folder of small pictures for each person")
-    if options.crop_landmarks and not options.crops:
-        raise UserError("--crop-landmarks without --crops; give both or neither")
-    if (options.landmarks or options.crop_landmarks) and options.aligned:
-        raise UserError("--landmarks and --aligned exclude each other; give one of them")
-    if not 0 < options.set_aside < 1:
-        raise UserError(f"--set-aside {options.set_aside}; give a share above 0 and below 1, such as 0.25")
-    steps = 1 if options.steps is None else options.steps
-    if min(options.processes, steps, *options.sizes) < 1:
-        raise UserError("--processes, --sizes and --steps; give numbers of at least 1")
-    if options.out.suffix != ".onnx" or not options.out.absolute().parent.is_dir():
-        raise UserError(f"--out {options.out}; name a file that ends in .onnx, in a folder that is there")
-
-
-def _find_faces(options: Any, root: Path, given: Path | None, found: Path, stages: "Stages") -> "Photos":
+def _find_faces(job: _Job, root: Path, given: Path | None, found: str, *more: object) -> "Photos":
     """Return photos with their landmark list, found where none was given."""
     from training.adaptation.people_set_aside import Photos
 
-    if options.aligned or given:
-        stages.begin(f"faces of {root}: as given")
+    if job.options.aligned or given:
+        job.stages.begin(f"faces of {root}: as given")
         return Photos(root, given)
-    words = ("--images", root, "--out", found, "--workers", options.processes)
-    stages.run(f"faces of {root}: five points in each", "pipeline.landmarks", *words)
-    return Photos(root, found)
+    words = ("--images", root, "--out", job.work / found, "--workers", job.options.processes, *more)
+    job.stages.run(f"faces of {root}: five points in each", "pipeline.landmarks", *words)
+    return Photos(root, job.work / found)
 
 
-def _set_people_aside(
-    options: Any, photos: "Photos", crops: "Photos | None", work: Path, stages: "Stages"
-) -> "SetAside":
+def _set_people_aside(job: _Job, photos: "Photos", crops: "Photos | None") -> "SetAside":
     """Choose the people to test on and write their folders."""
     from training.adaptation.people_set_aside import set_people_aside, write_test_folders
 
-    stages.begin("people: some are set aside for the test")
-    chosen = set_people_aside(photos.usable(), options.set_aside, options.seed)
-    write_test_folders(chosen, photos, crops, work / "test")
+    job.stages.begin("people: some are set aside for the test")
+    chosen = set_people_aside(photos.usable(), job.options.set_aside, job.options.seed)
+    write_test_folders(chosen, photos, crops, job.work / "test")
     many = len(chosen.trained)
     print(f"    {many:,} people to train on, {len(chosen.people):,} set aside", file=sys.stderr)
     if many < _FEW_PEOPLE:
@@ -191,41 +169,35 @@ def _set_people_aside(
     return chosen
 
 
-def _write_shards(
-    options: Any,
-    photos: "Photos",
-    form: "Preprocessing",
-    work: Path,
-    out: Path,
-    stages: "Stages",
-    *more: object,
-) -> None:
-    from training.adaptation.people_set_aside import LIST
-
-    stages.run(
-        f"shards: the faces of the others in {photos.root}, aligned",
+def _write_shards(job: _Job, photos: "Photos", out: str, *more: object) -> None:
+    form = job.form
+    job.stages.run(
+        f"shards: the faces of {'the others in ' if '--exclude' in more else ''}{photos.root}, aligned",
         "pipeline.shard",
-        *("--dataset", "folder", "--root", photos.root, "--out", out, *photos.options),
-        *("--exclude", work / "test" / LIST, "--template", form.template, "--size", form.size),
-        *("--codec", "png", "--workers", options.processes, *(more or ("--min-photos", 2))),
+        *("--dataset", "folder", "--root", photos.root, "--out", job.work / out, *photos.options),
+        *("--template", form.template, "--size", form.size, "--codec", "png", "--workers", job.options.processes),
+        *more,
     )
 
 
-def _adapt(options: Any, loaded: "LoadedBackbone", work: Path, stages: "Stages") -> Path:
+def _adapt(job: _Job) -> Path:
     """Train, and return the final checkpoint."""
     from shards.format import read_manifest
+    from training.adaptation.given import told
     from training.checkpoints.run_folder import FINAL
 
+    options, work = job.options, job.work
     config, processes = _config(options, read_manifest(work / "shards").identities)
-    stages.run(
-        f"training: recipe adapt, {options.mode}, {config.steps:,} steps{_told_duration(loaded, config, options)}",
+    job.stages.run(
+        f"training: recipe adapt, {options.mode}, {config.steps:,} steps{_told_duration(job, config)}",
         "training.main",
         *("--recipe", "adapt", "--mode", options.mode, "--teacher", options.model),
-        *("--shards", work / "shards", *(("--crops", work / "crops") if options.crops else ())),
+        *("--shards", work / "shards", *((work / "unlabelled",) if options.unlabelled else ())),
+        *(("--crops", work / "crops") if options.crops else ()),
         *("--run-dir", work / "run", "--resume", "--device", options.device),
         *("--seed", options.seed, "--batch", config.batch, "--steps", config.steps),
         *("--optimizer.milestones", list(config.optimizer.milestones)),
-        *(word for name, value in _told(options).items() if value is not None for word in (f"--model.{name}", value)),
+        *(word for name, value in told(options).items() if value is not None for word in (f"--model.{name}", value)),
         launcher=("torch.distributed.run", "--standalone", "--local-addr", "localhost", "--nproc-per-node", processes),
     )
     return work / "run" / FINAL
@@ -252,37 +224,31 @@ def _config(options: Any, identities: int) -> "tuple[Config, int]":
     return replace(config, batch=batch - batch % processes, steps=steps, optimizer=optimizer), processes
 
 
-def _told_duration(loaded: "LoadedBackbone", config: "Config", options: Any) -> str:
+def _told_duration(job: _Job, config: "Config") -> str:
     from training.adaptation.stages import seconds_of_training
     from training.ranks.machine import chosen_device
 
-    if chosen_device(options.device) == "gpu":
+    if chosen_device(job.options.device) == "gpu":
         return ""
-    minutes = seconds_of_training(loaded.backbone, loaded.preprocessing.size, config, options.processes) / 60
-    return f", about {minutes:.0f} minutes" if minutes >= 1 else ""
+    seconds = seconds_of_training(job.loaded.backbone, job.form.size, config, job.options.processes)
+    return f", about {seconds / 60:.0f} minutes" if seconds >= 60 else ""
 
 
-def _evaluate(
-    options: Any,
-    faces: "tuple[Photos, ...]",
-    parts: tuple[str, ...],
-    form: "Preprocessing",
-    work: Path,
-    stages: "Stages",
-) -> Path:
-    """Test both files on folders of the people set aside, and return the folder of the report."""
+def _evaluate(job: _Job, faces: "dict[str, Photos]") -> Path:
+    """Test both files on folders of the people set aside, by their names, and return the folder of the report."""
     from training.adaptation.people_set_aside import CROPS, PROBES
 
-    there = [(part, one) for part, one in zip(parts, faces, strict=True) if (work / "test" / part).is_dir()]
-    crops = CROPS in parts
-    report = work / ("report-crops" if crops else "report")
-    kept = options.mode == "compatible"
-    lists = [one.landmarks for _, one in there if one.landmarks]
-    stages.run(
+    options, form, tests = job.options, job.form, job.work / "test"
+    there = {part: photos for part, photos in faces.items() if (tests / part).is_dir()}
+    crops = CROPS in faces
+    report = job.work / ("report-crops" if crops else "report")
+    lists = [photos.landmarks for photos in there.values() if photos.landmarks]
+    job.stages.run(
         f"test: {'small pictures of ' if crops else ''}the people set aside, before and after",
         "evaluation",
-        *("--checkpoint", options.out, "--gallery-model" if kept else "--checkpoint", options.model),
-        *(word for part, _ in there for word in (f"--{PROBES if part == CROPS else part}", work / "test" / part)),
+        *("--checkpoint", options.out),
+        *("--gallery-model" if options.mode == "compatible" else "--checkpoint", options.model),
+        *(word for part in there for word in (f"--{PROBES if part == CROPS else part}", tests / part)),
         *(("--landmarks", *lists) if lists else ("--aligned",)),
         *("--template", form.template, "--size", form.size, "--colour", form.colour),
         *("--mean", form.mean, "--deviation", form.deviation),

@@ -110,6 +110,7 @@ def measure_folder(
     workers: int,
     smallest: float = 10,
     pictures: Path | None = None,
+    unlabelled: bool = False,
 ) -> Summary:
     """Measure the landmarks of all photos IMAGES/IDENTITY/PHOTO, or of those that an interrupted run left.
 
@@ -121,6 +122,7 @@ def measure_folder(
         workers: processes.
         smallest: side in pixels of the smallest face that is looked for.
         pictures: folder for the photos with what was found drawn in; None draws none.
+        unlabelled: photos that lie in the folder itself are taken too.
 
     Raises:
         UserError: no detector, no photos, no face at all, or the list was made of other photos or otherwise.
@@ -129,10 +131,10 @@ def measure_folder(
     if not images.is_dir():
         raise UserError(f"no folder {images}; expected identity folders with photos in it")
     found_on_disk = list(walk_pictures(images, passed_over := PassedOver()))
-    paths = [path for identity, path in found_on_disk if identity]
-    nobodys = [path for identity, path in found_on_disk if not identity]
+    paths = [path for identity, path in found_on_disk if identity or unlabelled]
+    nobodys = [path for identity, path in found_on_disk if not (identity or unlabelled)]
     if not paths:
-        raise UserError(f"{images} holds no photos; expected IMAGES/IDENTITY/PHOTO.jpg")
+        raise UserError(f"{images} holds no photos; expected IMAGES/{'' if unlabelled else 'IDENTITY/'}PHOTO.jpg")
     digests = [_digest(images, part, settings) for part in _parts(paths)]
     made = {
         **asdict(settings),

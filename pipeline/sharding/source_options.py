@@ -18,7 +18,7 @@ _TEMPLATE_OF = {"recordio": "centred", **dict.fromkeys(datasets.LOW_RESOLUTION, 
 _TAKES = {
     "vggface2": {"root", "landmarks", "exclude"},
     "orl": {"people", "exclude"},
-    "folder": {"root", "landmarks", "aligned", "exclude"},
+    "folder": {"root", "landmarks", "aligned", "unlabelled", "exclude"},
     "recordio": {"root", "exclude"},
     "survface": {"root", "exclude"},
     "scface": {"root", "landmarks", "exclude"},
@@ -37,6 +37,7 @@ class SourceOptions:
         root: folder of the data set.
         landmarks: lists.
         aligned: a folder's photos are aligned faces.
+        unlabelled: nobody knows whom a folder's photos show.
         people: of ORL.
         exclude: file of identities to leave out.
     """
@@ -46,6 +47,7 @@ class SourceOptions:
     root: Path | None = None
     landmarks: tuple[Path, ...] = ()
     aligned: bool = False
+    unlabelled: bool = False
     people: str = "train"
     exclude: Path | None = None
 
@@ -70,7 +72,7 @@ def open_sources(options: Any) -> tuple[list[Source], str]:
 
 def _named(options: Any) -> dict[str, Any]:
     """Return the options of the command line that say something of a single source."""
-    names = ("root", "aligned", "people", "exclude")
+    names = ("root", "aligned", "unlabelled", "people", "exclude")
     return {"landmarks": tuple(options.landmarks), **{name: getattr(options, name) for name in names}}
 
 
@@ -107,7 +109,7 @@ def _from_table(table: Any, path: Path) -> SourceOptions:
         raise UserError(f"{path} has {what} under [[source]]; expected {', '.join(known)}")
     if table.get("dataset") not in DATASETS:
         raise UserError(f"{path} has dataset {table.get('dataset')!r}; choose one of {', '.join(DATASETS)}")
-    kinds: dict[str, type] = {"landmarks": list, "aligned": bool}
+    kinds: dict[str, type] = {"landmarks": list, "aligned": bool, "unlabelled": bool}
     for key, value in table.items():
         if not isinstance(value, kinds.get(key, str)):
             raise UserError(f"{path} has {key} = {value!r}; expected a {kinds.get(key, str).__name__}")
@@ -161,4 +163,5 @@ def _layout(one: SourceOptions, template: str, *, alone: bool) -> Source:
         return datasets.scface(one.root, one.landmarks[0] if one.landmarks else None)
     if one.dataset == "vggface2":
         return datasets.vggface2(one.root, one.landmarks)
-    return datasets.folder(one.root, one.landmarks, aligned=one.aligned or (template == "whole" and not one.landmarks))
+    aligned = one.aligned or (template == "whole" and not one.landmarks)
+    return datasets.folder(one.root, one.landmarks, aligned=aligned, unlabelled=one.unlabelled)

@@ -201,31 +201,38 @@ def scface(root: Path, lists: Path | None = None) -> Source:
     )
 
 
-def folder(root: Path, lists: Sequence[Path], *, aligned: bool) -> Source:
-    """Read a folder of identity folders, with landmark lists without a header or with aligned faces."""
-    _require_folder(root, "identity folders with photos")
+def folder(root: Path, lists: Sequence[Path], *, aligned: bool, unlabelled: bool = False) -> Source:
+    """Read a folder of identity folders, with landmark lists without a header or with aligned faces.
+
+    With `unlabelled` nobody knows whom the photos show: each is an identity of its own, wherever it lies.
+    """
+    _require_folder(root, "photos" if unlabelled else "identity folders with photos")
     if aligned == bool(lists):
         raise UserError("a folder of photos needs either --landmarks CSV or --aligned, not both or neither")
     passed_over = PassedOver()
+    told = {"unlabelled": True} if unlabelled else {}
     if aligned:
-        expected = "ROOT/IDENTITY/PHOTO.jpg"
+        expected = "ROOT/PHOTO.jpg" if unlabelled else "ROOT/IDENTITY/PHOTO.jpg"
         return Source(
             "folder",
             root,
-            partial(_found, root, passed_over),
+            partial(_found, root, passed_over, unlabelled=unlabelled),
             framing="aligned",
             expected=expected,
-            choice={"aligned": True},
+            choice={"aligned": True, **told},
             passed_over=passed_over,
         )
 
     def listed() -> Iterator[pd.DataFrame]:
         for path in lists:
             for table in iterate_landmarks(path):
-                yield _by_folder(table)
+                yield _by_folder(table, unlabelled=unlabelled)
 
-    choice = {"landmarks": [path.name for path in lists]}
-    on_disk = partial(walk_pictures, root, passed_over)
+    def on_disk() -> Iterator[tuple[str, str]]:
+        for identity, path in walk_pictures(root, passed_over):
+            yield path if unlabelled else identity, path
+
+    choice = {"landmarks": [path.name for path in lists], **told}
     return Source("folder", root, listed, on_disk, held_against_disk=True, choice=choice, passed_over=passed_over)
 
 
@@ -259,18 +266,19 @@ def without_identities(source: Source, listed: Path) -> Source:
     return replace(source, excluded=frozenset(names), choice={**source.choice, "excluded": listed.name})
 
 
-def _found(root: Path, passed_over: PassedOver) -> Iterator[pd.DataFrame]:
-    """List the pictures that lie in identity folders, piece by piece."""
+def _found(root: Path, passed_over: PassedOver, *, unlabelled: bool = False) -> Iterator[pd.DataFrame]:
+    """List the pictures that lie in identity folders, piece by piece; unlabelled ones are named by their own path."""
     found = walk_pictures(root, passed_over)
     while names := list(islice(found, _ROWS)):
         faults = ["name not in UTF-8" if "\\x" in path and not (root / path).exists() else "" for _, path in names]
-        yield pd.DataFrame(names, columns=["identity", "path"]).assign(fault=faults)
+        table = pd.DataFrame(names, columns=["identity", "path"]).assign(fault=faults)
+        yield table.assign(identity=table["path"]) if unlabelled else table
 
 
-def _by_folder(table: pd.DataFrame) -> pd.DataFrame:
-    """Name the identity of every row of a landmark list by the folder that its photo lies in."""
+def _by_folder(table: pd.DataFrame, *, unlabelled: bool) -> pd.DataFrame:
+    """Name the identity of every row of a landmark list by its photo's folder, or by the photo where nobody knows."""
     table = table.rename(columns={"name": "path"})
-    table.insert(0, "identity", [path.rpartition("/")[0] for path in table["path"]])
+    table.insert(0, "identity", [path if unlabelled else path.rpartition("/")[0] for path in table["path"]])
     return table
 
 

@@ -145,6 +145,22 @@ def test_a_photo_changed_meanwhile_is_measured_again(photos: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_photos_of_unknown_people_may_lie_in_the_folder_itself(photos: Path, tmp_path: Path) -> None:
+    for name in ("3.png", "5.png"):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy(photos / "s3" / name, tmp_path / "photos" / name)
+    measure_folder(
+        tmp_path / "photos",
+        out := tmp_path / "list.csv",
+        several="largest",
+        least_score=0.9,
+        workers=1,
+        unlabelled=True,
+    )
+    assert read_landmarks(out)["name"].tolist() == ["3.png", "5.png"]
+
+
+@pytest.mark.slow
 def test_pictures_show_boxes_and_points(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     shutil.copytree(photos / "s11", tmp_path / "photos" / "s11")

@@ -71,6 +71,17 @@ def crops(rendered: Path, landmarks: Path, tmp_path_factory: pytest.TempPathFact
     return root, root / "landmarks.csv"
 
 
+@pytest.fixture(scope="module")
+def unlabelled(rendered: Path, landmarks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photos in one folder, some of one person, with names that do not say whom they show, and their landmarks."""
+    root = tmp_path_factory.mktemp("unlabelled")
+    with (root / "landmarks.csv").open("w", newline="") as file:
+        for number, row in enumerate(read_landmarks(landmarks).head(6).itertuples(index=False)):
+            (root / f"{number}.jpg").symlink_to(rendered / "VGGFace2" / "train" / row.name)
+            csv.writer(file).writerow([f"{number}.jpg", *row[1:]])
+    return root, root / "landmarks.csv"
+
+
 @pytest.fixture
 def stages_in_process(monkeypatch: pytest.MonkeyPatch, own_cache: dict[str, str]) -> None:
     """Let every stage be the command that it is, called here: Python and PyTorch would start anew for each."""
@@ -91,6 +102,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     rendered: Path,
     landmarks: Path,
     crops: tuple[Path, Path],
+    unlabelled: tuple[Path, Path],
     recogniser: Path,
     command: Command,
     stages_in_process: None,
@@ -100,13 +112,16 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     words = (
         *("training.adapt", "--model", recogniser, "--photos", rendered / "VGGFace2" / "train", "--out", out),
         *("--crops", crops[0], "--crop-landmarks", crops[1]),
+        *("--unlabelled", unlabelled[0], "--unlabelled-landmarks", unlabelled[1]),
         *("--landmarks", landmarks, "--steps", 2, "--set-aside", 0.4, "--sizes", 8),
         *("--processes", 1, "--device", "cpu"),
     )
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert "note: " in done.stderr and "people are few" in done.stderr
-    assert [line[:3] for line in done.stderr.splitlines() if line[1:3] == "/9"] == [f"{n}/9" for n in range(1, 10)]
+    assert [line.split()[0] for line in done.stderr.splitlines() if "/11 " in line] == [
+        f"{number}/11" for number in range(1, 12)
+    ]
     work = tmp_path / "adapted.onnx.work"
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 3, TINY.size, TINY.size)).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"]).run(
@@ -126,6 +141,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     trained = set((work / "shards" / "identities.txt").read_text().split())
     assert held_out and trained and not held_out & trained
     assert set((work / "crops" / "identities.txt").read_text().split()) == trained
+    assert (work / "unlabelled" / "identities.txt").read_text().split() == [f"{number}.jpg" for number in range(6)]
 
     again = command(*words)
     assert again.returncode == 0, again.stderr
@@ -133,7 +149,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     assert again.stdout.split("per cent, on")[-1] == done.stdout.split("per cent, on")[-1]
     other = command(*words, "--seed", 1)
     assert other.returncode == 2
-    assert "stage 4 of 9 ended with status 2" in other.stderr.splitlines()[-1]
+    assert "stage 5 of 11 ended with status 2" in other.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +160,8 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
         (("--aligned", "--landmarks", "x.csv"), "--landmarks and --aligned exclude each other"),
         (("--crops", "nowhere"), "no folder nowhere"),
         (("--crop-landmarks", "x.csv"), "--crop-landmarks without --crops"),
+        (("--unlabelled", "nowhere"), "no folder nowhere; expected a folder of photos"),
+        (("--unlabelled-landmarks", "x.csv"), "--unlabelled-landmarks without --unlabelled"),
         (("--steps", "0"), "give numbers of at least 1"),
         (("--photos", "nowhere"), "no folder nowhere"),
     ],

@@ -107,6 +107,20 @@ def test_a_folder_with_a_landmark_list(rendered: Path) -> None:
     assert reasons == {}
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_photos_of_unknown_people_are_an_identity_each(rendered: Path, tmp_path: Path, aligned: bool) -> None:
+    first, second, third = sorted((rendered / "LFW" / "lfw").glob("*/*.jpg"))[:3]
+    for name, photo in (("1.jpg", first), ("cam/1.jpg", second), ("cam/2.jpg", third)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photo, tmp_path / name)
+    lists = [] if aligned else [tmp_path / "list.csv"]
+    for path in lists:
+        path.write_text("1.jpg,1,1,5,1,3,3,1,5,5,5\ncam/2.jpg,1,1,5,1,3,3,1,5,5,5\n")
+    records, reasons = everything(datasets.folder(tmp_path, lists, aligned=aligned, unlabelled=True))
+    assert records["identity"].tolist() == (["1.jpg", "cam/1.jpg", "cam/2.jpg"] if aligned else ["1.jpg", "cam/2.jpg"])
+    assert sum(reasons.values()) == (0 if aligned else 1)
+
+
 def test_low_resolution_training_sets_are_used_whole(rendered: Path) -> None:
     for name, folder in (("survface", "QMUL-SurvFace"), ("tinyface", "TinyFace")):
         source = datasets.low_resolution(name, rendered / folder)
