@@ -275,7 +275,7 @@ def _found(root: Path, passed_over: PassedOver, *, unlabelled: bool = False) -> 
         yield table.assign(identity=table["path"]) if unlabelled else table
 
 
-def _by_folder(table: pd.DataFrame, *, unlabelled: bool) -> pd.DataFrame:
+def _by_folder(table: pd.DataFrame, *, unlabelled: bool = False) -> pd.DataFrame:
     """Name the identity of every row of a landmark list by its photo's folder, or by the photo where nobody knows."""
     table = table.rename(columns={"name": "path"})
     table.insert(0, "identity", [path if unlabelled else path.rpartition("/")[0] for path in table["path"]])
