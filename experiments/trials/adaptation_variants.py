@@ -35,6 +35,7 @@ _FINE_TUNING = replace(
     distillation=Distillation(),
     head=Head(name="arcface", scale=32.0, margin=0.3),
 )
+_LORA = replace(_OCTUPLET, optimizer=replace(ADAPT_FRESH.optimizer, name="lora", rank=8, learning_rate=2e-3))
 _MOVING = replace(ADAPT_FRESH, optimizer=replace(ADAPT_FRESH.optimizer, frozen_statistics=False))
 _WITHOUT_ANCHOR = replace(
     ADAPT_COMPATIBLE,
@@ -51,6 +52,7 @@ ADAPTATIONS = (
     Variant("moving", "(g) fresh, moving statistics", _of(_MOVING)),
     Variant("end", "(h) compatible, weights of the end", _of(replace(ADAPT_COMPATIBLE, trained_share=1.0))),
     Variant("no-anchor", "(i) compatible, no triplets among the teacher's", _of(_WITHOUT_ANCHOR)),
+    Variant("lora", "(j) octuplet loss, LoRA of rank 8", _of(_LORA)),
 )
 """All at equal cost: the same views, batches, steps, rates and beginning."""
 
@@ -60,6 +62,7 @@ ADAPTATION_CONTRASTS = (
     ("fresh", "octuplet"),
     ("fresh", "distillation"),
     ("fresh", "fine-tuning"),
+    ("fresh", "lora"),
     ("fresh", "moving"),
     ("compatible", "end"),
     ("compatible", "no-anchor"),

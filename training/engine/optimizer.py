@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from training.engine.low_rank import LowRankAdamW
 from training.engine.step import Learner
 from training.settings.config import Optimizer
 
@@ -32,6 +33,9 @@ def build_optimizer(settings: Optimizer, learner: Learner) -> torch.optim.Optimi
         groups.append({"params": head, "factor": 1.0})
     if settings.undecayed != "none":
         groups = _parted(groups, undecayed(settings, learner))
+    if settings.name == "lora":
+        adapted = list(learner.backbone.parameters())
+        return LowRankAdamW(groups, adapted, settings.rank, settings.learning_rate, settings.weight_decay)
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(

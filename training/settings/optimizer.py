@@ -11,7 +11,9 @@ class Optimizer:
     """The optimiser and its schedule.
 
     Attributes:
-        name: sgd, or adamw (Loshchilov and Hutter, 2019), whose weight decay is apart from the gradient.
+        name: sgd; adamw (Loshchilov and Hutter, 2019), whose weight decay is apart from the gradient; or lora (Hu et
+            al., 2022), adamw on a product of low rank that is added to each matrix of the backbone, whose vectors stay.
+        rank: of lora's products, at least 1.
         learning_rate: factor of the gradient in a step, before the first milestone.
         momentum: of the gradient, 0..1.
         weight_decay: factor of every parameter, added to its gradient.
@@ -33,7 +35,8 @@ class Optimizer:
         average: factor 0..1 of the old values in a moving average of the backbone's weights; 0 for no average.
     """
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw", "lora"] = "sgd"
+    rank: int = 8
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -58,6 +61,8 @@ class Optimizer:
         for name in (*least_zero, "largest_norm"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"optimizer.{name} {getattr(self, name)}; give at least 0")
+        if self.rank < 1:
+            raise UserError(f"optimizer.rank {self.rank}; give at least 1")
         if not 0 <= self.average < 1:
             raise UserError(f"optimizer.average {self.average}; give a factor from 0 (none) to below 1, such as 0.999")
         for steps, epochs in (("milestones", "milestone_epochs"), ("warmup_steps", "warmup_epochs")):
