@@ -54,6 +54,15 @@ def test_people_are_found_and_keep_their_numbers(walk: Path) -> None:
     assert measured.misses < 0.15 * measured.faces
 
 
+@pytest.mark.slow
+def test_a_video_of_4k_is_searched_as_it_is(tmp_path: Path) -> None:
+    walks = (Walk("ann", 4, (60, 60), (0.3, 0.3), (0, 0.16)), Walk("bob", 104, (90, 90), (0.7, 0.7), (0, 0.16)))
+    write_walk_video(tmp_path, WalkVideo("4k.avi", walks, 1, 3840, 2160, 12.5, 0.16), 3)
+    found = list(follow_faces(Video(tmp_path / "4k.avi"), without, Search(smallest=48, interval=100)))
+    measured = measure_following(*held_against_truth(tmp_path / "4k.avi", found))
+    assert (measured.faces, measured.misses, measured.false, measured.tracks) == (4, 0, 0, 2)
+
+
 def test_between_whole_searches_a_face_is_found_where_it_is_expected(walk: Path) -> None:
     """Searched as a whole once, then near the track alone: who is there at the beginning is followed to the end."""
     found = list(follow_faces(Video(walk), without, Search(smallest=16, interval=100)))
