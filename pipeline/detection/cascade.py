@@ -63,6 +63,8 @@ def find_faces(photo: NDArray[np.uint8], smallest: float, least_score: float) ->
         smallest: side in pixels of the smallest face that is looked for.
         least_score: 0..1, faces of less are left out.
     """
+    # A view, such as the colours of a picture in the other order, is no layout for compiled code.
+    photo = np.ascontiguousarray(photo)
     boxes = _proposed(photo, smallest)
     boxes = _refined(photo, boxes)
     return _finished(photo, boxes, least_score)
@@ -76,6 +78,7 @@ def find_near(photo: NDArray[np.uint8], expected: NDArray[np.float64], least_sco
         expected: (N, 4) left, top, width, height in pixels, as `find_faces` gives boxes.
         least_score: 0..1, faces of less are left out.
     """
+    photo = np.ascontiguousarray(photo)
     side = expected[:, 2:].max(axis=1)[:, None]
     # (N, 7, 2) and (N, 7, 1)
     middles = (expected[:, :2] + expected[:, 2:] / 2)[:, None] + side[:, :, None] * _NEAR[None, :, :2]

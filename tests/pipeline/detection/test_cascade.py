@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.detection.boxes import keep_best, landmarks_of_box
-from pipeline.detection.cascade import find_faces, find_in_all
+from pipeline.detection.cascade import find_faces, find_in_all, find_near
 from pipeline.sources.datasets import orl_photos
 
 with warnings.catch_warnings():
@@ -60,6 +60,17 @@ def test_landmarks_of_a_box_are_near_those_measured() -> None:
     assert np.median(away) < 0.1 * face.box[2]
     moved_by = np.array([10.0, 5, 0, 0])
     np.testing.assert_allclose(landmarks_of_box(face.box + moved_by), landmarks_of_box(face.box) + moved_by[:2])
+
+
+def test_a_view_of_a_picture_is_searched_as_its_copy() -> None:
+    picture = scene(0)
+    for view in (picture[:, :, ::-1], picture[:200, 40:], picture[:, ::-1]):
+        seen, copied = find_faces(view, 20, 0.9), find_faces(view.copy(), 20, 0.9)
+        assert [face.score for face in seen] == [face.score for face in copied] != []
+        boxes = np.array([face.box for face in seen])
+        assert [face.score for face in find_near(view, boxes, 0.6)] == [
+            face.score for face in find_near(view.copy(), boxes, 0.6)
+        ]
 
 
 def test_photos_together_are_as_photos_alone() -> None:
