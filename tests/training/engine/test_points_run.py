@@ -57,7 +57,7 @@ def test_the_step_gives_each_view_its_own_points(shards: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_trains_and_its_checkpoint_embeds_faces_with_their_points(
-    shards: Path, tmp_path: Path, command: Callable, refused: Callable[..., str]
+    shards: Path, rendered: Path, tmp_path: Path, command: Callable, refused: Callable[..., str]
 ) -> None:
     settings = ["--recipe", "tiny", "--model.backbone", NAME, "--model.embedding_size", 8, "--steps", 3, "--batch", 8]
     run = tmp_path / "run"
@@ -65,6 +65,17 @@ def test_a_run_trains_and_its_checkpoint_embeds_faces_with_their_points(
     assert done.returncode == 0, done.stderr
     loaded = load_backbone(run / "final.pt")
     assert loaded.name == NAME
+    adapted, others = tmp_path / "adapted", tmp_path / "others"
+    lfw = ("--dataset", "folder", "--root", rendered / "LFW" / "lfw", "--landmarks", rendered / "lists" / "LFW.csv")
+    done = command("pipeline.shard", *lfw, "--size", 32, "--min-photos", 2, "--out", others)
+    assert done.returncode == 0, done.stderr
+    done = command(
+        *("training/main.py", "--recipe", "adapt", "--teacher", run / "final.pt", "--shards", shards),
+        *("--run-dir", adapted, "--steps", 2, "--batch", 4, "--validate_every", 1, "--validation-shards", others),
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_backbone(adapted / "final.pt").name == NAME
+    assert sum("validation" in line for line in (adapted / "metrics.jsonl").read_text().splitlines()) == 2
     old = as_version_1(shards, tmp_path / "old")
     told = refused("training/main.py", *settings, "--shards", old, "--run-dir", tmp_path / "other")
     assert "format version 1" in told
