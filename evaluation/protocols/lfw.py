@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.lists.text_lists import (
     Landmarks,
@@ -147,27 +148,20 @@ def measure(
         figures.append(_figure(size, low is None, scored, of_all, published=not match_gallery))
         values.append(figures[-1].value)
         if low is None and (swap := swapped(embedder)):
-            (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
-            other_way = _with_lost(data, score_pairs(one, left.rows, two, right.rows))
-            of_other = _figure(size, True, other_way, [everything[row] for row in other_way.rows], published=False)
-            figures[-1:] = both_ways(figures[-1:], [of_other])
+            figures[-1:] = both_ways(figures[-1:], [_other_way(data, swap, left, right, size)])
             values[-1] = figures[-3].value
             notes += (NOTE,)
         used = [data.pairs[row] for row in found.rows]
         if data.lost:
             figures += of_found([_figure(size, low is None, found, used, published=False)])
-        scored, same = found, np.array([pair.same for pair in used], dtype=bool)
-        curves += roc_curve(f"second photo {size} px", scored.scores[same], scored.scores[~same])
-        kinds = {"one person": scored.scores[same], "two people": scored.scores[~same]}
-        curves += score_curves(f"{size} px", kinds)
+        same = np.array([pair.same for pair in used], dtype=bool)
         # Norms of two models are on two scales: the probes' alone then tell.
         sides = [(second, right), (second, right)] if swapped(embedder) else [(first, left), (second, right)]
-        lengths = [{NORM: norms(of.vectors)[np.array(side.rows)[scored.rows]]} for of, side in sides]
-        curves += discarded_pairs(f"{size} px", scored.scores, same, *lengths)
+        curves += _curves(size, found, same, sides)
         if size == min([*low_sizes, form.size]):
             gallery = _pictures(data, [pair.left for pair in used], gallery_form, low if match_gallery else None)
             probes = _pictures(data, [pair.right for pair in used], form, low)
-            mistakes = worst_pairs(f"{size} px: ", scored.scores, same, gallery, probes)
+            mistakes = worst_pairs(f"{size} px: ", found.scores, same, gallery, probes)
     curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), np.array(values)))
     if data.listed != PUBLISHED_PAIRS:
         notes += (f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.",)
@@ -205,6 +199,27 @@ class _Side:
         names = sorted(set(shown))
         row = {name: number for number, name in enumerate(names)}
         return _Side(names, [row[name] for name in shown])
+
+
+def _other_way(data: Data, swap: PictureEmbedder, left: _Side, right: _Side, size: int) -> Figure:
+    """Return the accuracy in full where the first photos are embedded by the probes' model."""
+    (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
+    scored = _with_lost(data, score_pairs(one, left.rows, two, right.rows))
+    everything = [*data.pairs, *data.lost]
+    return _figure(size, True, scored, [everything[row] for row in scored.rows], published=False)
+
+
+def _curves(
+    size: int, found: PairScores, same: NDArray[np.bool_], sides: Sequence[tuple[Embedded, _Side]]
+) -> list[Curve]:
+    """Return the curves of the pairs with a score: (P,) of them, `same` whether each is of one person."""
+    of_one, of_two = found.scores[same], found.scores[~same]
+    lengths = [{NORM: norms(of.vectors)[np.array(side.rows)[found.rows]]} for of, side in sides]
+    return [
+        *roc_curve(f"second photo {size} px", of_one, of_two),
+        *score_curves(f"{size} px", {"one person": of_one, "two people": of_two}),
+        *discarded_pairs(f"{size} px", found.scores, same, *lengths),
+    ]
 
 
 def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:

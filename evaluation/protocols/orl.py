@@ -90,10 +90,9 @@ def measure(
         ranked = mated_ranks(reduced.vectors[is_probe], people[is_probe], gallery.vectors[is_first], people[is_first])
         interval = bootstrap_over_people(ranked.within(1), people[is_probe])
         figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
-        positives, negatives, both = _pairs(gallery, reduced, people)
-        figures += verification_figures(positives, negatives, both, FARS, prefix=f"{size} px: ")
-        curves += roc_curve(f"{size} px", positives, negatives)
-        curves += score_curves(f"{size} px", {"one person": positives, "two people": negatives})
+        of_pairs, curves_of_pairs = _verification(f"{size} px", gallery, reduced, people)
+        figures += of_pairs
+        curves += curves_of_pairs
         curves += discarded_probes(f"{size} px", ranked.ranks != 1, {NORM: norms(reduced.vectors[is_probe])})
         if size == min(embedded):
             mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_probe, is_first)
@@ -110,6 +109,16 @@ def measure(
         mistakes=tuple(mistakes),
         alignment=Alignment("landmark list", _LANDMARKS, pictures=len(photos)),
     )
+
+
+def _verification(
+    name: str, gallery: Embedded, reduced: Embedded, people: NDArray[np.str_]
+) -> tuple[list[Figure], list[Curve]]:
+    """Return the figures and curves of all pairs of a photo in the gallery and a reduced one."""
+    positives, negatives, both = _pairs(gallery, reduced, people)
+    curves = roc_curve(name, positives, negatives)
+    curves += score_curves(name, {"one person": positives, "two people": negatives})
+    return verification_figures(positives, negatives, both, FARS, prefix=f"{name}: "), curves
 
 
 def _notes(of_sizes: Sequence[str], match_gallery: bool) -> tuple[str, ...]:
