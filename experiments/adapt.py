@@ -30,7 +30,8 @@ def parser() -> Parser:
         nargs="+",
         metavar="NAME",
         default=["before", "fresh", "compatible"],
-        help="before, fresh, compatible; octuplet, distillation, fine-tuning; what choices do: moving, end, no-anchor",
+        help="before, fresh, compatible; octuplet, distillation, fine-tuning, lora; what choices do: moving, end, "
+        "no-anchor",
     )
     add(
         "--people",
