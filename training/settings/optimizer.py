@@ -13,7 +13,7 @@ class Optimizer:
     Attributes:
         name: sgd; adamw (Loshchilov and Hutter, 2019), whose weight decay is apart from the gradient; or lora (Hu et
             al., 2022), adamw on a product of low rank that is added to each matrix of the backbone, whose vectors stay.
-        rank: of lora's products, at least 1.
+        rank: number of rows of the smaller factor of lora's products, at least 1.
         learning_rate: factor of the gradient in a step, before the first milestone.
         momentum: of the gradient, 0..1.
         weight_decay: factor of every parameter, added to its gradient.
