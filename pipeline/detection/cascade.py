@@ -63,7 +63,7 @@ def find_faces(photo: NDArray[np.uint8], smallest: float, least_score: float) ->
         smallest: side in pixels of the smallest face that is looked for.
         least_score: 0..1, faces of less are left out.
     """
-    # A view, such as the colours of a picture in the other order, is no layout for compiled code.
+    # Compiled code takes contiguous arrays alone, which photo[:, :, ::-1] is not.
     photo = np.ascontiguousarray(photo)
     boxes = _proposed(photo, smallest)
     boxes = _refined(photo, boxes)

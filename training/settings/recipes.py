@@ -109,9 +109,9 @@ ADAPT_COMPATIBLE = replace(
 )
 """As `ADAPT_FRESH`, for galleries that stay enrolled with the teacher.
 
-Full and reduced views are also held to the teacher's embeddings, by triplets too, and final.pt lies between the weights
-before and after: on a fold of ORL 0.7 of those after found more small faces than 0.5 with either gallery, and lost less
-with the old one than all of them.
+Full views are held to the teacher's more strongly, triplets hold full and reduced views to its embeddings, and final.pt
+lies between the weights before and after: on a fold of ORL 0.7 of those after found more small faces than 0.5 with
+either gallery, and lost less with the old one than all of them.
 """
 
 ADAFACE = Config(
