@@ -42,6 +42,13 @@ def parser() -> Parser:
         metavar="MS",
         help="storage: milliseconds, 0 or more, after which the server answers",
     )
+    add(
+        "--mosaicml",
+        type=Path,
+        metavar="PYTHON",
+        help="storage: interpreter of an environment with mosaicml-streaming and opencv-python-headless, "
+        "to compare with (default: none)",
+    )
     add("--root", type=Path, help="shard: folder of VGGFace2 (default: rendered people)")
     add("--landmarks", type=Path, metavar="CSV", help="shard: its landmark list (default: rendered people)")
     add("--photos", type=int, default=20_000, help="shard: photos to align; few are repeated to so many")
@@ -69,16 +76,14 @@ def main() -> None:
         from pipeline.benchmarks.storage import bench_storage as bench
     elif options.what == "decoding":
         from pipeline.benchmarks.decoding import bench_decoding as bench
-    elif options.what in ("index", "soak"):
-        from pipeline.benchmarks import index_and_soak as bench_scale
-
-        bench = {"index": bench_scale.bench_index, "soak": bench_scale.bench_soak}[options.what]
     elif options.what == "shard":
         from pipeline.benchmarks.shard import bench_shard as bench
     elif options.what == "landmarks":
         from pipeline.benchmarks.landmarks import bench_landmarks as bench
     else:
-        from pipeline.benchmarks.records import bench_records as bench
+        from pipeline.benchmarks import growth
+
+        bench = {"index": growth.bench_index, "soak": growth.bench_soak, "records": growth.bench_records}[options.what]
     bench(options)
 
 

@@ -214,5 +214,5 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture
 def forked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let benchmarks fork the process of each run, which would import PyTorch for seconds."""
-    for name in ("runner", "loader", "storage", "index_and_soak"):
+    for name in ("runner", "loader", "storage", "growth"):
         monkeypatch.setattr(f"pipeline.benchmarks.{name}.in_fresh_process", in_forked_process)

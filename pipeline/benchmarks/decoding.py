@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pipeline.benchmarks.measured import cpu_seconds, family
 from pipeline.benchmarks.rendered import render_shards
-from pipeline.benchmarks.runner import cpu_seconds, family, in_fresh_process, in_rounds, print_table, write_figures
+from pipeline.benchmarks.runner import in_fresh_process, in_rounds, print_table, write_figures
 from pipeline.loading.dali_graph import Samples, build_graph
 from shards.index import ShardIndex
 

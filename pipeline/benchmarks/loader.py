@@ -11,11 +11,11 @@ from pipeline.benchmarks.loader_ways import (
     OURS,
     WAYS,
     WEBDATASET,
-    Measured,
     Task,
     decoded_views,
     measure,
 )
+from pipeline.benchmarks.measured import Measured
 from pipeline.benchmarks.rendered import LOW_SIDES, render_shards
 from pipeline.benchmarks.runner import Spread, in_fresh_process, in_rounds, print_table, ratios, spread, write_figures
 from shards.command import UserError

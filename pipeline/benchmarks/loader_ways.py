@@ -4,9 +4,9 @@ All but the first two deliver the same: batches of B identities x V views as flo
 memory, each view from a photo of its own, mirrored with probability 1/2.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import torch
 import webdataset
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from pipeline.benchmarks.runner import cpu_seconds, family, peak_mib
+from pipeline.benchmarks.measured import Measured, measured
+from pipeline.benchmarks.pillow_views import decoded, pillow_view
 from pipeline.loading.dali_graph import build_graph
 from pipeline.loading.loader import Loader
 from pipeline.sampling.sampler import Sampler
@@ -55,39 +55,11 @@ class Task:
     device: str
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One run of one way.
-
-    Attributes:
-        identities: delivered while it was measured.
-        identities_per_second: by the clock.
-        core_seconds: that its processes spent on cores meanwhile.
-        peak_mib: largest resident memory of its processes.
-    """
-
-    identities: int
-    identities_per_second: float
-    core_seconds: float
-    peak_mib: float
-
-
 def measure(way: str, task: Task) -> Measured:
     """Run one way in this process and measure it."""
     torch.set_num_threads(task.workers)
     cv2.setNumThreads(1)
-    batches = WAYS[way](task)
-    for _ in range(task.warm_up):
-        next(batches)
-    _wait(task)
-    processes = family()
-    spent, start = cpu_seconds(processes), time.perf_counter()
-    for _ in range(task.batches):
-        next(batches)
-    _wait(task)
-    seconds, spent = time.perf_counter() - start, cpu_seconds(processes) - spent
-    identities = task.batches * task.batch
-    return Measured(identities, identities / seconds, spent, peak_mib(processes))
+    return measured(WAYS[way](task), task.warm_up, task.batches, task.batch, partial(_wait, task))
 
 
 def _wait(task: Task) -> None:
@@ -155,26 +127,11 @@ def ours_small(task: Task) -> Iterator[object]:
 
 def _views(faces: list[np.ndarray], sizes: tuple[int, ...], generator: np.random.Generator) -> Tensor:
     """Make the views of an identity with Pillow: V faces (S, S, 3) uint8 -> (V, 3, S, S) float32."""
-    views = []
-    for face, side in zip(faces, sizes, strict=True):
-        picture = Image.fromarray(face)
-        if generator.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if side < face.shape[0]:
-            small = picture.resize((side, side), Image.Resampling.BICUBIC)
-            picture = small.resize(picture.size, Image.Resampling.BICUBIC)
-        views.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div_(127.5).sub_(1))
-    return torch.stack(views)
+    return torch.stack([pillow_view(face, side, generator) for face, side in zip(faces, sizes, strict=True)])
 
 
 def _open(path: Path) -> np.ndarray:
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    assert photo is not None
-    return photo
-
-
-def _decode(encoded: bytes) -> np.ndarray:
-    photo = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert photo is not None
     return photo
 
@@ -223,7 +180,7 @@ class WebDatasetPeople(IterableDataset[Tensor]):
             for _, group in groupby(samples, key=lambda sample: sample["label"]):
                 photos = [sample[self._codec] for sample in group]
                 chosen = generator.integers(0, len(photos), len(self._sizes))
-                yield _views([_decode(photos[c]) for c in chosen], self._sizes, generator)
+                yield _views([decoded(photos[c]) for c in chosen], self._sizes, generator)
 
 
 def webdataset_people(task: Task) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 _REQUEST = re.compile(rb"(GET|HEAD) /(\S*) HTTP/1.1\r\n")
-_RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d+)\r\n", re.IGNORECASE)
+_RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d*)\r\n", re.IGNORECASE)
 
 
 class _Connection(asyncio.Protocol):
@@ -36,7 +36,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             return
         size = path.stat().st_size
-        start, stop = (int(asked[1]), min(int(asked[2]) + 1, size)) if asked else (0, size)
+        start, stop = (int(asked[1]), min(int(asked[2] or size) + 1, size)) if asked else (0, size)
         status = "206 Partial Content" if asked else "200 OK"
         place = f"Content-Range: bytes {start}-{stop - 1}/{size}\r\n" if asked else ""
         head = f'HTTP/1.1 {status}\r\nContent-Length: {stop - start}\r\n{place}ETag: "{size}"\r\n\r\n'.encode()

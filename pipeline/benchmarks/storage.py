@@ -1,19 +1,22 @@
 """The benchmark of storage: `python -m pipeline.bench storage`.
 
 The loader on a local disk, warm and cold, and on a web server of this machine, whose answers come after a latency,
-without a cache and with a warm one; and the webdataset library on the same server, which reads in sequence.
+without a cache and with a warm one; the webdataset library on the same server, which reads in sequence; and
+mosaicml-streaming, where an interpreter has it, whose data set holds the same photos.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.benchmarks.loader_ways import OURS, WEBDATASET, Measured, Task, measure
+from pipeline.benchmarks.loader_ways import OURS, WEBDATASET, Task, measure
+from pipeline.benchmarks.measured import Measured
+from pipeline.benchmarks.mosaicml import Mosaicml
 from pipeline.benchmarks.range_server import served
 from pipeline.benchmarks.rendered import LOW_SIDES, render_shards
 from pipeline.benchmarks.runner import in_fresh_process, in_rounds, print_table, ratios, spread, write_figures
@@ -42,14 +45,11 @@ def bench_storage(options: Any) -> None:
             raise UserError(f"a batch of {options.batch} identities of {index.identities}; give a smaller --batch")
         sides = (index.manifest.preprocessing.size, *LOW_SIDES)
         task = Task(folder, Path(scratch), sides, options.batch, options.batches, _WARM_UP, options.workers, "cpu")
-        ways = dict(_ways(task, options.latencies, Path(scratch), servers))
-        for way, one in ways.values():
-            if isinstance(one.shards, RemotePath) and one.shards.kept.cache:
-                in_fresh_process(measure, way, one)
+        ways = dict(_ways(task, options, Path(scratch), servers))
         runs = in_rounds(
             ways,
             options.rounds,
-            partial(_measure, ways),
+            lambda name, _: ways[name](),
             lambda run: f"{run.identities_per_second:,.0f} identities/s",
         )
     figures = {name: _figures(name, runs) for name in ways}
@@ -59,27 +59,41 @@ def bench_storage(options: Any) -> None:
     write_figures(options.out, "storage.json", {**about, "ways": figures})
 
 
-def _ways(
-    task: Task, latencies: list[int], scratch: Path, servers: ExitStack
-) -> Iterator[tuple[str, tuple[str, Task]]]:
-    """Yield every way by its name, as a way of the loader's benchmark and its task; servers start as needed."""
-    yield WARM, (OURS, task)
-    yield COLD, (OURS, task)
+def _ways(task: Task, options: Any, scratch: Path, servers: ExitStack) -> Iterator[tuple[str, Callable[[], Measured]]]:
+    """Yield every way by its name, as what measures a run of it; servers start and caches fill as needed."""
     assert isinstance(task.shards, Path)
-    for latency in latencies:
+    yield WARM, partial(_in_fresh_process, OURS, task)
+    yield COLD, partial(_cold, task.shards, partial(_in_fresh_process, OURS, task))
+    peer = options.mosaicml and Mosaicml.written(options.mosaicml, task, scratch / "mosaicml")
+    if peer:
+        yield "local disk, mosaicml-streaming", partial(peer.measure, None, peer.folder)
+    for latency in options.latencies:
         url = servers.enter_context(served(task.shards, latency / 1000))
-        yield f"{latency} ms", (OURS, replace(task, shards=RemotePath(url)))
+        yield f"{latency} ms", partial(_in_fresh_process, OURS, replace(task, shards=RemotePath(url)))
         kept = Kept(cache=scratch / f"cache-{latency}", cache_bytes=_CACHE_BYTES)
-        yield f"{latency} ms, warm cache", (OURS, replace(task, shards=RemotePath(url, kept)))
-        yield f"{latency} ms, webdataset", (WEBDATASET, replace(task, shards=RemotePath(url)))
+        cached = partial(_in_fresh_process, OURS, replace(task, shards=RemotePath(url, kept)))
+        cached()
+        yield f"{latency} ms, warm cache", cached
+        remote = replace(task, shards=RemotePath(url))
+        yield f"{latency} ms, webdataset", partial(_in_fresh_process, WEBDATASET, remote)
+        if peer:
+            bucket = servers.enter_context(served(peer.folder, latency / 1000))
+            yield f"{latency} ms, mosaicml-streaming", partial(_fetched, peer, bucket, scratch)
 
 
-def _measure(ways: dict[str, tuple[str, Task]], name: str, number: int) -> Measured:
-    way, task = ways[name]
-    if name == COLD:
-        assert isinstance(task.shards, Path)
-        _forget(task.shards)
+def _in_fresh_process(way: str, task: Task) -> Measured:
     return in_fresh_process(measure, way, task)
+
+
+def _cold(folder: Path, way: Callable[[], Measured]) -> Measured:
+    _forget(folder)
+    return way()
+
+
+def _fetched(peer: Mosaicml, bucket: str, scratch: Path) -> Measured:
+    """Measure a run that has nothing of the bucket before."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        return peer.measure(bucket, Path(folder))
 
 
 def _forget(folder: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.benchmarks.runner import resident_mib, write_figures
+from pipeline.benchmarks.measured import resident_mib
+from pipeline.benchmarks.runner import write_figures
 from tests.campaigns.kill_trainer import ROOT, ranks_of, render_shards
 
 

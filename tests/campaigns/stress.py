@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.benchmarks.measured import resident_mib
 from pipeline.benchmarks.rendered import write_large_index
-from pipeline.benchmarks.runner import resident_mib
 from pipeline.sampling.sampler import Sampler
 from shards.cores import usable_cores
 from shards.index import ShardIndex

@@ -1,6 +1,7 @@
 """The benchmark runs every way and reports what it measured."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline.benchmarks.decoding import GPU_WAYS, HOST, decode_photos
-from pipeline.benchmarks.index_and_soak import Soak, load_index
+from pipeline.benchmarks.growth import Soak, load_index
 from pipeline.benchmarks.loader import write_loose
 from pipeline.benchmarks.loader_ways import WAYS, Task
 from pipeline.benchmarks.rendered import write_large_index
@@ -58,6 +59,17 @@ def test_storage_is_measured_on_a_disk_and_on_a_server(shards: Path, tmp_path: P
     assert list(ways) == places
     assert all(way["identities_per_second"] > 0 for way in ways.values())
     assert ways["local disk, warm"]["over_local_warm"] == {"median": 1, "least": 1, "largest": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("interpreter", "said"), [(sys.executable, "it needs mosaicml-streaming"), ("/none", "No such")]
+)
+def test_an_interpreter_without_mosaicml_streaming_is_refused(
+    shards: Path, refused: Callable[..., str], interpreter: str, said: str
+) -> None:
+    options = ["--shards", shards, "--batch", 4, "--batches", 1, "--workers", 1, "--mosaicml", interpreter]
+    assert said in refused("pipeline.bench", "storage", *options)
 
 
 def test_a_batch_too_large_is_refused(shards: Path, refused: Callable[..., str]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pipeline.benchmarks.measured import peak_mib
 from pipeline.benchmarks.rendered import write_large_index
-from pipeline.benchmarks.runner import in_fresh_process, peak_mib, print_table, write_figures
+from pipeline.benchmarks.runner import in_fresh_process, print_table, write_figures
 
 # Those of WebFace42M.
 _PHOTOS_OF_AN_IDENTITY = 21
