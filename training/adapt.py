@@ -3,9 +3,9 @@
 Finds the faces in PHOTOS/PERSON/PHOTO.jpg, sets people aside, adapts the recogniser on the others, writes it as ONNX,
 in the layout of the file that came in where that is ONNX, and tests both on those set aside. Ends in the figures before
 and after. Real small pictures from your cameras, CROPS/PERSON/PICTURE.jpg, are trained on beside reduced photos, and
-those of the people set aside are a test of their own. Photos of people whom nobody named take half of each batch. Each
-stage is a command of this program, which is printed. The command may be stopped or killed at any moment: the same
-command continues.
+those of the people set aside are a test of their own. Photos of people whom nobody named take half of each batch;
+where a picture of the test is among them, the figures are given with such pictures and without. Each stage is a command
+of this program, which is printed. The command may be stopped or killed at any moment: the same command continues.
 """
 
 import sys
@@ -99,7 +99,8 @@ def main() -> None:
     refuse_unusable(options)
 
     work = options.work or options.out.with_name(f"{options.out.name}.work")
-    count = 6 + (3 if options.crops else 0) + (2 if options.unlabelled else 0)
+    tests = 2 if options.crops else 1
+    count = 5 + tests + (2 if options.crops else 0) + (2 + tests if options.unlabelled else 0)
     job = _Job(options, open_recogniser(options), work, Stages(count))
     work.mkdir(parents=True, exist_ok=True)
     form = job.form
@@ -133,6 +134,7 @@ def _test(job: _Job, chosen: "SetAside", photos: "Photos", crops: "Photos | None
     if crops and (job.work / "test" / CROPS).is_dir():
         reports["crops"] = _evaluate(job, {GALLERY: photos, CROPS: crops})
     elif crops:
+        job.stages.count = job.stages.done + 1
         job.stages.begin("test: none of the people set aside has a small picture with a face")
     for what, report in reports.items():
         print_gains(report / "results.json", len(chosen.people if what == "report" else chosen.known))
@@ -241,18 +243,29 @@ def _evaluate(job: _Job, faces: "dict[str, Photos]") -> Path:
     options, form, tests = job.options, job.form, job.work / "test"
     there = {part: photos for part, photos in faces.items() if (tests / part).is_dir()}
     crops = CROPS in faces
-    report = job.work / ("report-crops" if crops else "report")
+    whose = f"{'small pictures of ' if crops else ''}the people set aside"
     lists = [photos.landmarks for photos in there.values() if photos.landmarks]
+    pictures = (
+        *(word for part in there for word in (f"--{PROBES if part == CROPS else part}", tests / part)),
+        *(("--landmarks", *lists) if lists else ("--aligned",)),
+    )
+    leaks: tuple[object, ...] = ()
+    if options.unlabelled:
+        out = job.work / ("leaks-crops" if crops else "leaks")
+        words = ("--shards", job.work / "unlabelled", "--out", out, *pictures)
+        job.stages.run(f"leaks: {whose} among {options.unlabelled}", "evaluation.leaks", *words)
+        leaks = ("--leave-out", out / "leaks.csv")
+    report = job.work / ("report-crops" if crops else "report")
     job.stages.run(
-        f"test: {'small pictures of ' if crops else ''}the people set aside, before and after",
+        f"test: {whose}, before and after",
         "evaluation",
         *("--checkpoint", options.out),
         *("--gallery-model" if options.mode == "compatible" else "--checkpoint", options.model),
-        *(word for part in there for word in (f"--{PROBES if part == CROPS else part}", tests / part)),
-        *(("--landmarks", *lists) if lists else ("--aligned",)),
+        *pictures,
         *("--template", form.template, "--size", form.size, "--colour", form.colour),
         *("--mean", form.mean, "--deviation", form.deviation),
         *(() if crops else ("--sizes", *options.sizes)),
+        *leaks,
         *("--device", options.device, "--out", report),
     )
     return report

@@ -129,7 +129,8 @@ def measure_folder(
     """
     settings = Detection(detector_name(), several, least_score, float(smallest))
     if not images.is_dir():
-        raise UserError(f"no folder {images}; expected identity folders with photos in it")
+        held = "photos" if unlabelled else "identity folders with photos in them"
+        raise UserError(f"no folder {images}; expected one that holds {held}")
     found_on_disk = list(walk_pictures(images, passed_over := PassedOver()))
     paths = [path for identity, path in found_on_disk if identity or unlabelled]
     nobodys = [path for identity, path in found_on_disk if not (identity or unlabelled)]

@@ -183,7 +183,9 @@ def test_pictures_show_boxes_and_points(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_mistakes_end_in_one_line(tmp_path: Path, refused: Callable[..., str]) -> None:
-    assert "no folder" in refused("pipeline.landmarks", "--images", tmp_path / "none", "--out", tmp_path / "a.csv")
+    nowhere = ("--images", tmp_path / "none", "--out", tmp_path / "a.csv")
+    assert "one that holds identity folders" in refused("pipeline.landmarks", *nowhere)
+    assert "one that holds photos" in refused("pipeline.landmarks", *nowhere, "--unlabelled")
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "photo.jpg").write_bytes(b"x")
     assert "IMAGES/IDENTITY/PHOTO" in refused(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.checks.leak_report import read_leaks
 from pipeline.alignment.align import preprocessing
 from pipeline.sources.landmark_list import LANDMARK_COLUMNS, read_landmarks
 from shards.json_file import read_object
@@ -119,8 +120,8 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert "note: " in done.stderr and "people are few" in done.stderr
-    assert [line.split()[0] for line in done.stderr.splitlines() if "/11 " in line] == [
-        f"{number}/11" for number in range(1, 12)
+    assert [line.split()[0] for line in done.stderr.splitlines() if "/13 " in line] == [
+        f"{number}/13" for number in range(1, 14)
     ]
     work = tmp_path / "adapted.onnx.work"
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 3, TINY.size, TINY.size)).astype(np.float32)
@@ -133,13 +134,17 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     assert out.read_bytes() != onnx_bytes(load_trainable(recogniser))
     results = read_object(work / "report" / "results.json")
     assert {Path(model["file"]).name for model in results["models"]} == {"recogniser.pt", "adapted.onnx"}
-    assert len(results["protocols"][0]["results"]) == 3, "own gallery, old gallery, old model"
+    leaks = read_leaks(work / "leaks" / "leaks.csv")
+    columns = [one["model"] for one in results["protocols"][0]["results"]]
+    assert len(columns) == (6 if leaks else 3), "own gallery, old gallery, old model; without leaks, too"
     small = read_object(work / "report-crops" / "results.json")
-    assert len(small["protocols"][0]["results"]) == 3
+    assert len(small["protocols"][0]["results"]) >= 3
     assert {"8 px: rank-1"} <= {one["name"] for one in results["protocols"][0]["results"][0]["figures"]}
     held_out = set((work / "test" / "people.txt").read_text().split())
     trained = set((work / "shards" / "identities.txt").read_text().split())
     assert held_out and trained and not held_out & trained
+    unnamed = {path.resolve().parent.name for path in unlabelled[0].glob("*.jpg")}
+    assert bool(leaks) == bool(unnamed & held_out)
     assert set((work / "crops" / "identities.txt").read_text().split()) == trained
     assert (work / "unlabelled" / "identities.txt").read_text().split() == [f"{number}.jpg" for number in range(6)]
 
@@ -149,7 +154,7 @@ def test_photos_and_a_recogniser_become_an_adapted_file(
     assert again.stdout.split("per cent, on")[-1] == done.stdout.split("per cent, on")[-1]
     other = command(*words, "--seed", 1)
     assert other.returncode == 2
-    assert "stage 5 of 11 ended with status 2" in other.stderr.splitlines()[-1]
+    assert "stage 5 of 13 ended with status 2" in other.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
