@@ -77,5 +77,6 @@ def _run(python: Path, *arguments: str, server: str | None = None) -> str:
         ) from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
+        assert last.startswith("ModuleNotFoundError"), done.stderr
         raise UserError(f"--mosaicml {python}: {last}; it needs mosaicml-streaming and opencv-python-headless")
     return done.stdout

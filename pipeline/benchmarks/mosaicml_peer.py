@@ -60,7 +60,10 @@ def measure(task: dict) -> dict:
     cv2.setNumThreads(1)
     views = task["batch"] * len(task["sizes"])
     data = Views(task["remote"], task["local"], task["sizes"], views)
-    loader: DataLoader[Tensor] = DataLoader(data, views, num_workers=task["workers"], drop_last=True)
+    # Forked, the workers would share the connection on which the index came.
+    loader: DataLoader[Tensor] = DataLoader(
+        data, views, num_workers=task["workers"], drop_last=True, multiprocessing_context="spawn"
+    )
     return vars(measured(iter(loader), task["warm_up"], task["batches"], task["batch"]))
 
 

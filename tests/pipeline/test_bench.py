@@ -76,7 +76,7 @@ def test_a_batch_too_large_is_refused(shards: Path, refused: Callable[..., str])
     assert "at most 12" in refused("pipeline.bench", "loader", "--shards", shards)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_large_index_loads_and_feeds_at_once(tmp_path: Path) -> None:
     """Every part of it at a five-hundredth of the size; times are for the command, limits here only catch a loop."""
     folder = tmp_path / "index"

@@ -108,7 +108,7 @@ def test_the_same_command_says_that_it_is_finished_and_another_is_refused(
     assert measured.read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     for person, path, _ in orl_photos([f"s{number}" for number in range(1, 5)]):

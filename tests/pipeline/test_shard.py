@@ -140,7 +140,7 @@ def test_a_small_folder_has_several_tars_but_none_without_an_identity(rendered: 
     assert plan.tars == len(plan.names)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_killed_at_random_it_continues_to_the_same_bytes(damaged: tuple[Path, Path], tmp_path: Path) -> None:
     root, path = damaged
     options = [*OPTIONS, "--root", str(root), "--landmarks", str(path), "--size", "256", "--codec", "png"]

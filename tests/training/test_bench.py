@@ -137,7 +137,7 @@ def new_pages_kept_and_returned() -> tuple[int, int]:
     return kept, new_pages()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_memory_that_is_kept_costs_no_new_pages() -> None:
     # In a process of its own, whose memory no other test has cut up.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -158,7 +158,7 @@ def test_the_command_reports_every_way(tmp_path: Path, command: Callable) -> Non
     assert 0 <= found["waiting"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_scale_measures_each_size(tmp_path: Path, command: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     # In this process: that each is measured in a fresh one is the runner's business.
     monkeypatch.setattr("training.benchmarks.scale.in_fresh_process", lambda function, *given: function(*given))

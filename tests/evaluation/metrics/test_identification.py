@@ -150,7 +150,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) // 1024)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_memory_is_bounded_at_real_sizes() -> None:
     """Open-set SurvFace's 60,294 gallery and 182,159 probe pictures; TinyFace's gallery is of the same kind.
 

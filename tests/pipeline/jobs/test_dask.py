@@ -31,6 +31,7 @@ def plan_of(rendered: Path, train_list: Path) -> Plan:
     return Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=224, codec="png", min_tars=12))
 
 
+@pytest.mark.soak
 def test_a_cluster_that_loses_a_worker_writes_the_same_bytes(
     rendered: Path, train_list: Path, tmp_path: Path, cluster: LocalCluster
 ) -> None:

@@ -275,6 +275,7 @@ def with_few_files(folder: Path, more: int) -> list[int] | str:
         return str(mistake)
 
 
+@pytest.mark.soak
 def test_few_open_files_suffice_for_any_number_of_tars(rendered: Path, train_list: Path, tmp_path: Path) -> None:
     plan = Plan(vggface2(rendered / "VGGFace2", [train_list]), Settings(size=32, min_tars=12))
     shard(plan, tmp_path / "shards", workers=1)

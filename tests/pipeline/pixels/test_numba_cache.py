@@ -31,7 +31,7 @@ def hits_and_misses(kept: Path, project: Path = ROOT) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_on_a_full_disk_it_works_without_being_kept(small_disk: Callable[[str], Path]) -> None:
     # Room for an empty file, and no more.
     disk = small_disk(f"size={PAGE}")

@@ -37,6 +37,7 @@ def options(rendered: Path, train_list: Path) -> list[object]:
     return [*words, "--size", 32, "--min-tars", 6, "--workers", 1]
 
 
+@pytest.mark.soak
 def test_a_full_disk_costs_the_tars_in_hand(
     rendered: Path,
     train_list: Path,

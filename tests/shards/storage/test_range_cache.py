@@ -122,7 +122,7 @@ def test_processes_share_it_though_one_lets_go_what_another_has_open(tmp_path: P
     assert kept(one, 1, 2) == kept(other, 1, 2) == [True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_kill_leaves_it_whole(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r".*"):
         in_forked_process(killed, tmp_path)

@@ -21,6 +21,7 @@ from training.settings.recipes import TINY
 CONFIG = replace(TINY, steps=3, checkpoint_every=1, log_every=1)
 
 
+@pytest.mark.soak
 def test_every_checkpoint_may_be_the_one_without_room(
     shards: Path, tmp_path: Path, small_disk: Callable[[str], Path]
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_mixed_run_passes_over_damage_and_resumes_bit_identically(
     assert "started on other shards" in refused(*turned, *resumed)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_too_much_damage_is_told_once_by_two_processes(
     shards: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

@@ -80,7 +80,7 @@ def test_two_runs_are_bit_identical(whole_run: Path, shards: Path, tmp_path: Pat
     assert losses(tmp_path) == losses(whole_run)[:12]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_killed_at_random_it_resumes_bit_identically(
     whole_run: Path, shards: Path, tmp_path: Path, command: Callable
 ) -> None:
@@ -127,7 +127,7 @@ def test_two_processes_and_two_machines_resume_and_equal_one(whole_run: Path, sh
     assert [loss for _, loss in found] == pytest.approx([loss for _, loss in losses(whole_run)[:12]], rel=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_resumed_by_many_processes_it_is_the_same_to_the_bit(shards: Path, tmp_path: Path) -> None:
     """By more than two: the sum of two numbers does not depend on their order."""
     weights = []

@@ -224,7 +224,7 @@ def peaks(world: World, identities: int, length: int) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in found.items()} | {"losses": per_sample.detach()}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_million_classes_lie_half_on_each_of_two_ranks(tmp_path: Path) -> None:
     identities, length = 1_000_000, 64
