@@ -1,6 +1,7 @@
 """The order of imports is the architecture: of the packages, and of the rooms (folders) within each."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -58,6 +59,7 @@ MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*
 SHADOWS = {"copy", "logging", "random", "types"}
 
 
+@cache
 def imported_modules(path: Path) -> set[str]:
     """Every module that a file imports, at its top or inside a function."""
     found: set[str] = set()

@@ -4,7 +4,7 @@ Ten-fold accuracy on LFW's 6,000 pairs; both photos aligned at the network's siz
 enlarged back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,11 @@ class Data:
         """Number of all pairs."""
         return len(self.pairs) + len(self.lost)
 
+    def of_rows(self, rows: Iterable[int]) -> list[LfwPair]:
+        """Return pairs by their places among all, the lost ones last."""
+        everything = [*self.pairs, *self.lost]
+        return [everything[row] for row in rows]
+
     def picture(self, name: str, form: Preprocessing, low: int | None) -> Picture:
         """Return a photo: aligned where its landmarks are known, else whole."""
         points = self.landmarks.points.get(name)
@@ -124,10 +129,10 @@ def measure(
     Raises:
         UserError: the checkpoint's template does not fit.
     """
-    form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
-    for preprocessing in (form, gallery_form):
-        require_template(preprocessing, PROTOCOL)
-    low_sizes, notes = reduced_sizes(sizes, form.size)
+    for one in (embedder, of_gallery(embedder)):
+        require_template(one.preprocessing, PROTOCOL)
+    full = embedder.preprocessing.size
+    low_sizes, notes = reduced_sizes(sizes, full)
     lows = [*low_sizes, None]
     left, right = _Side.of([pair.left for pair in data.pairs]), _Side.of([pair.right for pair in data.pairs])
     matched, reduced = _embed(data, embedder, left.names, right.names, lows, match_gallery=match_gallery)
@@ -138,42 +143,33 @@ def measure(
     values: list[float] = []
     left_out = 0
     for low, first, second in zip(lows, matched, reduced, strict=True):
-        size = low or form.size
+        size = low or full
         found = score_pairs(first, left.rows, second, right.rows)
         scored = _with_lost(data, found)
         # A file of embeddings may lack the pictures of one size only.
         left_out = max(left_out, data.listed - len(scored.rows))
-        everything = [*data.pairs, *data.lost]
-        of_all = [everything[row] for row in scored.rows]
-        figures.append(_figure(size, low is None, scored, of_all, published=not match_gallery))
+        figures.append(_figure(size, low is None, scored, data.of_rows(scored.rows), published=not match_gallery))
         values.append(figures[-1].value)
         if low is None and (swap := swapped(embedder)):
             figures[-1:] = both_ways(figures[-1:], [_other_way(data, swap, left, right, size)])
             values[-1] = figures[-3].value
             notes += (NOTE,)
-        used = [data.pairs[row] for row in found.rows]
+        used = data.of_rows(found.rows)
         if data.lost:
             figures += of_found([_figure(size, low is None, found, used, published=False)])
-        same = np.array([pair.same for pair in used], dtype=bool)
         # Norms of two models are on two scales: the probes' alone then tell.
         sides = [(second, right), (second, right)] if swapped(embedder) else [(first, left), (second, right)]
-        curves += _curves(size, found, same, sides)
-        if size == min([*low_sizes, form.size]):
-            gallery = _pictures(data, [pair.left for pair in used], gallery_form, low if match_gallery else None)
-            probes = _pictures(data, [pair.right for pair in used], form, low)
-            mistakes = worst_pairs(f"{size} px: ", found.scores, same, gallery, probes)
-    curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, form.size], dtype=float), np.array(values)))
-    if data.listed != PUBLISHED_PAIRS:
-        notes += (f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.",)
-    if match_gallery:
-        notes += ("Both photos of a pair are reduced; the published figures reduce the second one only.",)
+        curves += _curves(size, found, used, sides)
+        if size == min([*low_sizes, full]):
+            mistakes = _mistakes(f"{size} px: ", data, found, embedder, (low if match_gallery else None, low))
+    curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, full], dtype=float), np.array(values)))
     return Outcome(
         PROTOCOL,
         tuple(figures),
         tuple(curves),
         {"pairs in the list": data.listed, "pairs left out": left_out, "pictures": len({*left.names, *right.names})},
         tuple(sorted(missing.items())),
-        notes,
+        (*notes, *_notes(data, match_gallery)),
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),
         alignment=data.alignment,
@@ -205,14 +201,19 @@ def _other_way(data: Data, swap: PictureEmbedder, left: _Side, right: _Side, siz
     """Return the accuracy in full where the first photos are embedded by the probes' model."""
     (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
     scored = _with_lost(data, score_pairs(one, left.rows, two, right.rows))
-    everything = [*data.pairs, *data.lost]
-    return _figure(size, True, scored, [everything[row] for row in scored.rows], published=False)
+    return _figure(size, True, scored, data.of_rows(scored.rows), published=False)
+
+
+def _same(pairs: Sequence[LfwPair]) -> NDArray[np.bool_]:
+    """Return whether each pair is of one person."""
+    return np.array([pair.same for pair in pairs], dtype=bool)
 
 
 def _curves(
-    size: int, found: PairScores, same: NDArray[np.bool_], sides: Sequence[tuple[Embedded, _Side]]
+    size: int, found: PairScores, pairs: Sequence[LfwPair], sides: Sequence[tuple[Embedded, _Side]]
 ) -> list[Curve]:
-    """Return the curves of the pairs with a score: (P,) of them, `same` whether each is of one person."""
+    """Return the curves of the pairs with a score."""
+    same = _same(pairs)
     of_one, of_two = found.scores[same], found.scores[~same]
     lengths = [{NORM: norms(of.vectors)[np.array(side.rows)[found.rows]]} for of, side in sides]
     return [
@@ -220,6 +221,25 @@ def _curves(
         *score_curves(f"{size} px", {"one person": of_one, "two people": of_two}),
         *discarded_pairs(f"{size} px", found.scores, same, *lengths),
     ]
+
+
+def _notes(data: Data, match_gallery: bool) -> list[str]:
+    notes = []
+    if data.listed != PUBLISHED_PAIRS:
+        notes.append(f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.")
+    if match_gallery:
+        notes.append("Both photos of a pair are reduced; the published figures reduce the second one only.")
+    return notes
+
+
+def _mistakes(
+    where: str, data: Data, found: PairScores, embedder: PictureEmbedder, lows: tuple[int | None, int | None]
+) -> list[Mistake]:
+    """Return the worst pairs, their photos reduced to a size each."""
+    used = data.of_rows(found.rows)
+    first = _pictures(data, [pair.left for pair in used], of_gallery(embedder).preprocessing, lows[0])
+    second = _pictures(data, [pair.right for pair in used], embedder.preprocessing, lows[1])
+    return worst_pairs(where, found.scores, _same(used), first, second)
 
 
 def _pictures(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:

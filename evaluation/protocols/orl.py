@@ -5,6 +5,7 @@ Verification: every photo in full against every reduced photo that is not the sa
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,35 +59,20 @@ def measure(
     Raises:
         UserError: the checkpoint's template does not fit, or a photo cannot be used.
     """
-    form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
-    for one in (form, gallery_form):
-        require_template(one, PROTOCOL)
-    people = np.array([person for person, _, _ in photos])
-    is_first = np.array([path.stem == "1" for _, path, _ in photos])
+    form = embedder.preprocessing
+    for one in (embedder, of_gallery(embedder)):
+        require_template(one.preprocessing, PROTOCOL)
     low_sizes, notes = reduced_sizes(sizes, form.size)
-    pictures = {size: _pictures(photos, form, size) for size in (*low_sizes, form.size)}
-    embedded, faults = _embed(embedder, pictures)
-    enrolled, in_gallery = pictures, embedded
-    if of_gallery(embedder) is not embedder:
-        # Every photo meets every other one, so that at full size both ways are in it.
-        asked = list(pictures) if match_gallery else [form.size]
-        enrolled = {size: _pictures(photos, gallery_form, None if size == form.size else size) for size in asked}
-        in_gallery, of_enrolled = _embed(of_gallery(embedder), enrolled)
-        faults |= of_enrolled
-    kept = np.flatnonzero(np.all([part.usable for part in (*embedded.values(), *in_gallery.values())], axis=0))
-    people, is_first = people[kept], is_first[kept]
-    pictures, enrolled = _of_rows(pictures, kept), _of_rows(enrolled, kept)
-    embedded, in_gallery = (
-        {size: Embedded(part.vectors[kept], {}) for size, part in parts.items()} for parts in (embedded, in_gallery)
-    )
+    faces = _embed_all(photos, embedder, [*low_sizes, form.size], match_gallery)
+    people, is_first = faces.people, faces.is_first
     # A probe whose person has no photo left in the gallery has nobody to be identified as.
     is_probe = ~is_first & np.isin(people, people[is_first])
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
-    for size, reduced in embedded.items():
+    for size, reduced in faces.probes.items():
         full = size if match_gallery else form.size
-        gallery = in_gallery[full]
+        gallery = faces.gallery[full]
         ranked = mated_ranks(reduced.vectors[is_probe], people[is_probe], gallery.vectors[is_first], people[is_first])
         interval = bootstrap_over_people(ranked.within(1), people[is_probe])
         figures.append(Figure(f"{size} px: rank-1", rank_rate(ranked.ranks, 1), len(ranked.ranks), interval))
@@ -94,20 +80,69 @@ def measure(
         figures += of_pairs
         curves += curves_of_pairs
         curves += discarded_probes(f"{size} px", ranked.ranks != 1, {NORM: norms(reduced.vectors[is_probe])})
-        if size == min(embedded):
-            mistakes = _mistakes(f"{size} px: ", ranked, pictures[size], enrolled[full], is_probe, is_first)
+        if size == min(faces.probes):
+            shown = faces.probe_pictures[size], faces.gallery_pictures[full]
+            mistakes = _mistakes(f"{size} px: ", ranked, *shown, is_probe, is_first)
     rank_1 = [figure.value for figure in figures if figure.name.endswith("rank-1")]
-    curves.append(Curve("rank-1", "resolution", np.array(list(embedded), dtype=float), np.array(rank_1)))
+    curves.append(Curve("rank-1", "resolution", np.array(list(faces.probes), dtype=float), np.array(rank_1)))
     return Outcome(
         PROTOCOL,
         tuple(figures),
         tuple(curves),
         {"people": len(ORL_HELD_OUT_PEOPLE), "photos": len(photos)},
-        missing=tuple(sorted(faults.items())),
-        incomplete=bool(faults),
+        missing=tuple(sorted(faces.faults.items())),
+        incomplete=bool(faces.faults),
         notes=_notes(notes, match_gallery),
         mistakes=tuple(mistakes),
         alignment=Alignment("landmark list", _LANDMARKS, pictures=len(photos)),
+    )
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The photos that can be used at every size, by it, as probes and as the gallery has them.
+
+    Attributes:
+        people: (N,) whom each shows.
+        is_first: (N,) whether it is its person's first.
+        probe_pictures, gallery_pictures: N of each size.
+        probes, gallery: their embeddings, (N, D) of each size.
+        faults: of the photos left out.
+    """
+
+    people: NDArray[np.str_]
+    is_first: NDArray[np.bool_]
+    probe_pictures: dict[int, list[Picture]]
+    gallery_pictures: dict[int, list[Picture]]
+    probes: dict[int, Embedded]
+    gallery: dict[int, Embedded]
+    faults: dict[str, str]
+
+
+def _embed_all(photos: Data, embedder: PictureEmbedder, sizes: Sequence[int], match_gallery: bool) -> _Faces:
+    """Embed every photo at every size, the last in full."""
+    form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
+    pictures = {size: _pictures(photos, form, size) for size in sizes}
+    embedded, faults = _embed(embedder, pictures)
+    enrolled, in_gallery = pictures, embedded
+    if of_gallery(embedder) is not embedder:
+        # Every photo meets every other one, so that at full size both ways are in it.
+        asked = sizes if match_gallery else [form.size]
+        enrolled = {size: _pictures(photos, gallery_form, None if size == form.size else size) for size in asked}
+        in_gallery, of_enrolled = _embed(of_gallery(embedder), enrolled)
+        faults |= of_enrolled
+    kept = np.flatnonzero(np.all([part.usable for part in (*embedded.values(), *in_gallery.values())], axis=0))
+    probes, gallery = (
+        {size: Embedded(part.vectors[kept], {}) for size, part in parts.items()} for parts in (embedded, in_gallery)
+    )
+    return _Faces(
+        np.array([person for person, _, _ in photos])[kept],
+        np.array([path.stem == "1" for _, path, _ in photos])[kept],
+        _of_rows(pictures, kept),
+        _of_rows(enrolled, kept),
+        probes,
+        gallery,
+        faults,
     )
 
 

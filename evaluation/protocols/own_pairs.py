@@ -130,10 +130,7 @@ def measure(
         figures += of_size
         if low == min(lows, default=None):
             mistakes = _mistakes(data, scored.found(), embedder, low if match_gallery else None, low)
-    if lows:
-        areas = {figure.name: figure.value for figure in figures}
-        values = np.array([areas[f"second at {low} px: AUC" if low else "AUC"] for low in each])
-        curves.append(Curve("AUC", "resolution", np.array([full, *lows], dtype=float), values))
+    curves += _areas(figures, lows, full)
     faults = dict(fault for part in (*first, *second) for fault in part.faults.items())
     return Outcome(
         data.protocol,
@@ -147,6 +144,15 @@ def measure(
         alignment=alignment,
         as_published=not match_gallery,
     )
+
+
+def _areas(figures: Sequence[Figure], lows: Sequence[int], full: int) -> list[Curve]:
+    """Return the curve of the area under the ROC over the sizes, where there are several."""
+    if not lows:
+        return []
+    areas = {figure.name: figure.value for figure in figures}
+    values = np.array([areas["AUC"], *(areas[f"second at {low} px: AUC"] for low in lows)])
+    return [Curve("AUC", "resolution", np.array([full, *lows], dtype=float), values)]
 
 
 def _counts(data: Data, left_out: int) -> dict[str, int]:

@@ -101,23 +101,18 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         left_out += len(landmarks.names) - len(ranked.people)
         of_distance = _figures(where, ranked, None if match_gallery else distance)
         all_figures += of_distance
-        if (ranked.ranked.ranks == 0).any():
-            all_figures += of_found([_rank_figure(f"{where}: rank-{r}", ranked.found(), r) for r in RANKS])
         rank_1.append(of_distance[0].value)
         half = _rank(names, probes, owners, matched, errors, first_subject=HALF_FIRST_SUBJECT)
         half_figures.append(_rank_figure(f"d{distance}, subjects 51-130 only: rank-1", half, 1))
-        curves += cmc_curve(where, ranked.ranked.ranks) + identification_scores(where, ranked.ranked)
         sides = np.array([data.side(landmarks, names[row]) for row in ranked.rows], dtype=np.float64)
-        qualities = {NORM: norms(probes.vectors[ranked.rows]), SIDE: sides}
-        curves += discarded_probes(where, ranked.ranked.ranks[: len(ranked.rows)] != 1, qualities)
+        curves += _curves(where, ranked, {NORM: norms(probes.vectors[ranked.rows]), SIDE: sides})
         mistakes += _mistakes(where, ranked, pictures, mugshots(low))
     curves.append(Curve("rank-1", "resolution", np.array(sizes, dtype=float), np.array(rank_1)))
-    counts["probes left out"] = left_out
     return Outcome(
         PROTOCOL,
         (*all_figures, *half_figures),
         tuple(curves),
-        {**counts, **data.counts},
+        {**counts, "probes left out": left_out, **data.counts},
         tuple(sorted(missing.items())),
         (*_notes(data, sizes, match_gallery), *of_empty_parts(parts)),
         incomplete=bool(missing) or left_out > 0,
@@ -157,7 +152,7 @@ def _from(subjects: NDArray[np.str_], first: int) -> NDArray[np.bool_]:
 
 
 def _figures(where: str, probes: Probes, published: int | None) -> list[Figure]:
-    """Return the figures of a distance: rank-1 of all cameras first, last rank-1 of each.
+    """Return the figures of a distance: rank-1 of all cameras first, then of each, last those of faces that were found.
 
     Args:
         where: the distance, before each name.
@@ -167,7 +162,19 @@ def _figures(where: str, probes: Probes, published: int | None) -> list[Figure]:
     figures = [_rank_figure(f"{where}: rank-{rank}", probes, rank, published) for rank in RANKS]
     for one in sorted(set(probes.cameras.tolist())):
         figures.append(_rank_figure(f"{where}, {one}: rank-1", probes, 1, chosen=probes.cameras == one))
+    if (probes.ranked.ranks == 0).any():
+        figures += of_found([_rank_figure(f"{where}: rank-{rank}", probes.found(), rank) for rank in RANKS])
     return figures
+
+
+def _curves(where: str, probes: Probes, qualities: dict[str, NDArray[np.float64]]) -> list[Curve]:
+    """Return the curves of a distance; the qualities are those of its usable probes, (P,) each."""
+    ranked = probes.ranked
+    return [
+        *cmc_curve(where, ranked.ranks),
+        *identification_scores(where, ranked),
+        *discarded_probes(where, ranked.ranks[: len(probes.rows)] != 1, qualities),
+    ]
 
 
 def _rank_figure(

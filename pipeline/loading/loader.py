@@ -112,7 +112,7 @@ class Loader:
             quarantine=Quarantine(quarantine, folders, largest_damaged_share),
             stored_views=views.as_stored,
         )
-        size = folders.preprocessing.size
+        size = self.preprocessing.size
         source = StepSource(sampler, self._reader, size=size, rank=rank, world=world, first_step=start_step)
         self._device = BatchDevice(torch.device("cuda", device_id) if device == "gpu" else torch.device("cpu"))
         self._decoder = FaceDecoder(
