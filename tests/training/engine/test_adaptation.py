@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -52,17 +53,19 @@ def teacher(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["fresh", "compatible"])
+@pytest.mark.parametrize(
+    ("mode", "changed"), [("fresh", {}), ("compatible", {}), ("fresh", {"name": "lora", "rank": 2})]
+)
 def test_it_begins_as_the_teacher_and_resumes_bit_identically(
-    mode: str, shards: Path, teacher: Path, tmp_path: Path
+    mode: str, changed: dict[str, Any], shards: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    config = small(mode)
+    config = replace(small(mode), optimizer=replace(small(mode).optimizer, **changed))
     job = Run(config, "adapt", (shards,), tmp_path / "whole", False, teacher=teacher)
     train(job, ALONE)
     first = load_checkpoint(job.run_dir / "checkpoints" / "step-0000000.pt")
     for name, value in load_backbone(teacher).backbone.state_dict().items():
         assert torch.equal(first.backbone[name], value)
-    parted = replace(job, run_dir=tmp_path / "parted", config=small(mode, steps=2))
+    parted = replace(job, run_dir=tmp_path / "parted", config=replace(config, steps=2))
     train(parted, ALONE)
     train(replace(parted, config=config, resume=True), ALONE)
     last, again = (load_checkpoint(run.run_dir / "checkpoints" / "step-0000004.pt") for run in (job, parted))
