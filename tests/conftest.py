@@ -19,9 +19,9 @@ from pipeline.sharding.run import shard
 from pipeline.sources.datasets import folder, orl, vggface2
 from pipeline.synthetic.write import write_dataset
 from shards.index import ShardIndex
+from tests import forked
 from tests.campaigns.small_disk import mount, unmount
 from tests.entry_points import ROOT
-from tests.forked import in_forked_process
 from tests.in_process import call
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def pytest_configure() -> None:
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_unconfigure() -> None:
+    """End what tests share."""
+    forked.end()
 
 
 # Fixtures that start processes or take long to make: a test that needs one is slow.
@@ -215,4 +220,4 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 def forked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let benchmarks fork the process of each run, which would import PyTorch for seconds."""
     for name in ("runner", "loader", "storage", "growth"):
-        monkeypatch.setattr(f"pipeline.benchmarks.{name}.in_fresh_process", in_forked_process)
+        monkeypatch.setattr(f"pipeline.benchmarks.{name}.in_fresh_process", forked.in_forked_process)

@@ -40,3 +40,10 @@ def _fork(function: Callable[..., Any], arguments: tuple, settings: dict[str, An
 def in_forked_process(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """Return what a function returns in a process that did nothing before but import."""
     return origin().submit(_fork, function, arguments, settings).result()
+
+
+def end() -> None:
+    """End that process, where there is one: a process that multiprocessing started itself would wait for it forever."""
+    if origin.cache_info().currsize:
+        origin().shutdown()
+        origin.cache_clear()
