@@ -1,7 +1,5 @@
 """Embeddings of test people to figures of each person, high-resolution galleries against reduced probes."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,13 +14,22 @@ FIGURES = {
 }
 """Name -> title. Each is a mean over people of a mean over the person's probes or pairs."""
 
-OPEN_SET_FIGURES = {"tpir": "TPIR at FPIR 1 %", "drawn": "strangers drawn by three small photos"}
+OPEN_SET_FIGURES = {
+    "tpir": "TPIR at FPIR 1 %",
+    "drawn": "strangers drawn by three small photos",
+    "drawn in full": "strangers drawn by three photos in full",
+}
 """Likewise, of `open_set_figures`."""
 
 OLD_GALLERY_FIGURES = {f"old {name}": f"{title}, old gallery" for name, title in FIGURES.items()}
 """Likewise, of `person_figures` with the gallery of the recogniser before it was adapted."""
 
-TITLES = {**FIGURES, **OPEN_SET_FIGURES, **OLD_GALLERY_FIGURES}
+BOTH_SIZES_FIGURES = {
+    f"both {name}": f"{title}, gallery in full and reduced" for name, title in (FIGURES | OPEN_SET_FIGURES).items()
+}
+"""Likewise, of both functions with a gallery of the means of each photo in full and reduced to the probes' size."""
+
+TITLES = {**FIGURES, **OPEN_SET_FIGURES, **OLD_GALLERY_FIGURES, **BOTH_SIZES_FIGURES}
 """All figures, in the order in which they are told."""
 
 FPIR = 0.01
@@ -34,7 +41,7 @@ _SMALL_PHOTOS = 3
 _BLOCK = 1 << 22
 
 
-def person_figures(full: ArrayLike, reduced: ArrayLike, people: ArrayLike) -> Mapping[str, NDArray[np.float64]]:
+def person_figures(full: ArrayLike, reduced: ArrayLike, people: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """Return the figures of every person, in the order of their names.
 
     Identification: the gallery is each person's first photo in full, the probes are the person's other photos,
@@ -68,12 +75,13 @@ def person_figures(full: ArrayLike, reduced: ArrayLike, people: ArrayLike) -> Ma
 
 def open_set_figures(
     full: ArrayLike, reduced: ArrayLike, small: ArrayLike, people: ArrayLike
-) -> Mapping[str, NDArray[np.float64]]:
+) -> dict[str, NDArray[np.float64]]:
     """Return figures of every person against people who are not enrolled, in the order of their names.
 
     The gallery and the probes are those of `person_figures`; a person's probes are those of a stranger where the person
     is left out of the gallery. Three small photos drawing strangers: of one enrolled person after the other the second
-    to the fourth photo are added to the gallery, reduced to `SMALL` pixels.
+    to the fourth photo are added to the gallery, reduced to `SMALL` pixels; and in full, which shows what four photos
+    draw where size makes no difference.
 
     Args:
         full: (N, D) embeddings of the photos in full, of two people at least.
@@ -84,9 +92,10 @@ def open_set_figures(
     Returns:
         by name in `OPEN_SET_FIGURES`, (P,) of 0..1: "tpir", the share of the person's probes at rank 1 above the
         threshold at FPIR 1 % over all people as strangers; "drawn", the share of the person's probes, as a stranger's,
-        that are nearest to the person with the small photos, mean over whom these show; by chance 1 / (P - 1).
+        that are nearest to the person with the small photos, mean over whom these show; "drawn in full", the same of
+        the photos in full. By chance, 1 / (P - 1) are nearest to a person with one photo.
     """
-    gallery, probes, few = l2_normalised(full), l2_normalised(reduced), l2_normalised(small)
+    gallery, probes = l2_normalised(full), l2_normalised(reduced)
     names, person = np.unique(np.asarray(people), return_inverse=True)
     first = np.zeros(len(person), dtype=bool)
     first[np.unique(person, return_index=True)[1]] = True
@@ -94,15 +103,16 @@ def open_set_figures(
     ranked = mated_ranks(probes[~first], asked, enrolled, person[first])
     # With one photo a person in the gallery, the best other person is the best of a gallery without the own one.
     found = ranked.within(1) & (ranked.scores > threshold_at_rate(ranked.rival_scores, FPIR))
-    by_host = []
-    for host in range(len(names)):
-        added = best_scores(probes[~first], few[np.flatnonzero(person == host)[1 : 1 + _SMALL_PHOTOS]])[0]
-        nearest = (added > ranked.rival_scores) | (person[first][ranked.rivals] == host)
-        by_host.append(np.where(asked == host, np.nan, nearest))
-    return {
-        "tpir": _mean_by(found, asked, len(names)),
-        "drawn": _mean_by(np.nanmean(by_host, axis=0), asked, len(names)),
-    }
+    figures = {"tpir": _mean_by(found, asked, len(names))}
+    for name, added in (("drawn", small), ("drawn in full", full)):
+        few = l2_normalised(added)
+        by_host = []
+        for host in range(len(names)):
+            own = best_scores(probes[~first], few[np.flatnonzero(person == host)[1 : 1 + _SMALL_PHOTOS]])[0]
+            nearest = (own > ranked.rival_scores) | (person[first][ranked.rivals] == host)
+            by_host.append(np.where(asked == host, np.nan, nearest))
+        figures[name] = _mean_by(np.nanmean(by_host, axis=0), asked, len(names))
+    return figures
 
 
 def _pair_scores(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evaluation.metrics.identification import l2_normalised
 from evaluation.models.embedder import Embedder
 from evaluation.models.load import load_model
 from evaluation.models.preparation import aligned
@@ -115,7 +116,7 @@ def _run(trial: Trial, run_dir: Path) -> Run:
 
 
 def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
-    """Return the people and, by size, their figures; of an adapted recogniser also with the old one's gallery."""
+    """Return the people and, by size, their figures; of an adapted recogniser also with other galleries."""
     people = np.array([person for person, _, _ in trial.photos])
     old = load_trainable(trial.teacher) if trial.teacher else None
     loaded = load_model(str(checkpoint)) if trial.trained else old
@@ -128,10 +129,13 @@ def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
     figures = {}
     for size in (*trial.sizes, form.size):
         full, reduced = vectors[form.size], vectors[size]
-        found = dict(person_figures(full, reduced, people))
+        found = person_figures(full, reduced, people)
         if enrolled is not None:
             found |= open_set_figures(full, reduced, vectors[SMALL], people)
             found |= {f"old {name}": own for name, own in person_figures(enrolled, reduced, people).items()}
+            both = l2_normalised(full) + l2_normalised(reduced)
+            of_both = person_figures(both, reduced, people) | open_set_figures(both, reduced, vectors[SMALL], people)
+            found |= {f"both {name}": own for name, own in of_both.items()}
         figures[str(size)] = {name: values.tolist() for name, values in found.items()}
     return {"people": np.unique(people).tolist(), "figures": figures}
 

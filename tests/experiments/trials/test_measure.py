@@ -90,9 +90,10 @@ def test_open_set_figures_are_those_of_galleries_without_the_stranger(seed: int,
         scores = [cosine(full[firsts[person]], reduced[i]) for i in own]
         hits = [score > max(threshold, without[i][0]) for i, score in zip(own, scores, strict=True)]
         assert np.isclose(found["tpir"][place], np.mean(hits))
-        drawn = []
-        for host in (other for other in everyone if other != person):
-            enrolled = [(other, full[first]) for other, first in firsts.items() if other != person]
-            enrolled += [(host, small[i]) for i in np.flatnonzero(names == host)[1:4]]
-            drawn += [best(i, enrolled)[1] == host for i in own]
-        assert np.isclose(found["drawn"][place], np.mean(drawn))
+        for name, added in (("drawn", small), ("drawn in full", full)):
+            drawn = []
+            for host in (other for other in everyone if other != person):
+                enrolled = [(other, full[first]) for other, first in firsts.items() if other != person]
+                enrolled += [(host, added[i]) for i in np.flatnonzero(names == host)[1:4]]
+                drawn += [best(i, enrolled)[1] == host for i in own]
+            assert np.isclose(found[name][place], np.mean(drawn))
