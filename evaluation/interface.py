@@ -32,7 +32,7 @@ Images = str | Path | NDArray[np.uint8] | Sequence[str | Path | NDArray[np.uint8
 """A picture or several: a file's path, or (H, W, 3) uint8 RGB; several also as one (N, H, W, 3) array."""
 
 _BLOCK = 1_024
-_NO_DATA = ProtocolOptions(None, None, None, None, False, (), None, False)
+_NO_DATA = ProtocolOptions(None, None, None, None, False, (), None, None)
 
 
 class Recogniser:

@@ -1,15 +1,23 @@
-"""Probes of one model against the gallery of another, as where the recogniser was changed and the gallery kept.
+"""How the gallery is embedded: by the probes' model or another one, in full, reduced as the probes are, or both.
 
-Shen et al., 2020, "Towards backward-compatible representation learning".
+A recogniser that was changed while the gallery was kept: Shen et al., 2020, "Towards backward-compatible representation
+learning".
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+
+from evaluation.metrics.identification import l2_normalised
 from evaluation.models.embedder import Embedded, PictureEmbedder
 from evaluation.models.pictures import Picture
 from shards.command import UserError
 from shards.format import Preprocessing
+
+MatchGallery = Literal["reduced", "both"]
+"""Gallery pictures reduced to the size of the probes, or the mean of their embeddings in full and reduced."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,32 @@ def embed_sides(
         return of_gallery(model).embed(gallery), model.embed(probes)
     together = model.embed([*gallery, *probes])
     return together[: len(gallery)], together[len(gallery) :]
+
+
+def gallery_at(embedded: Sequence[Embedded], lows: Sequence[int | None], match: MatchGallery | None) -> list[Embedded]:
+    """Return what probes of each size are compared with: of the gallery's pictures at each size, one of them None."""
+    if match != "both":
+        return list(embedded)
+    full = embedded[list(lows).index(None)]
+    return [one if low is None else mean_embedding(one, full) for one, low in zip(embedded, lows, strict=True)]
+
+
+def mean_embedding(reduced: Embedded, full: Embedded) -> Embedded:
+    """Return the mean of the normalised embeddings of the same pictures, as long as the two are on average.
+
+    NaN where either cannot be used.
+    """
+    direction = l2_normalised(l2_normalised(reduced.vectors) + l2_normalised(full.vectors))
+    length = np.mean([np.linalg.norm(one.vectors, axis=1) for one in (reduced, full)], axis=0)
+    return Embedded((direction * length[:, None]).astype(np.float32), full.faults | reduced.faults)
+
+
+def match_note(match: MatchGallery | None, gallery: str, probes: str) -> tuple[str, ...]:
+    """Say what the gallery's pictures are compared as, given what they and the probes are called: "The gallery"."""
+    if match is None:
+        return ()
+    and_full = " and compared by the mean of their embeddings in full and reduced" if match == "both" else ""
+    return (f"{gallery} are reduced to the size of {probes}{and_full}.",)
 
 
 def with_gallery_of(name: str, probes: PictureEmbedder, gallery_name: str, gallery: PictureEmbedder) -> WithGalleryOf:

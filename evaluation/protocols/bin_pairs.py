@@ -18,7 +18,7 @@ from evaluation.metrics.figures import Alignment, Curve, Figure, Outcome
 from evaluation.metrics.identification import l2_normalised, pair_cosines
 from evaluation.metrics.verification import distance_decisions, fold_accuracies, folds_in_order
 from evaluation.models.embedder import Embedded, PictureEmbedder
-from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
+from evaluation.models.gallery_model import MatchGallery, embed_sides, gallery_at, match_note, of_gallery, swapped
 from evaluation.models.pictures import Picture, Preparation
 from evaluation.models.watching import MIRRORED
 from evaluation.scoring.both_ways import NOTE, both_ways
@@ -61,7 +61,7 @@ class _Embedded:
 
 
 def measure(
-    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: bool = False
+    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: MatchGallery | None = None
 ) -> Outcome:
     """Run the protocol.
 
@@ -69,12 +69,12 @@ def measure(
         data: the pairs.
         embedder: the model.
         sizes: to which the second picture of each pair is reduced, beside the pairs as they are.
-        match_gallery: reduce the first picture to the same size.
+        match_gallery: reduce the first picture to the same size, or take the mean of both.
     """
     full = embedder.preprocessing.size
     lows, notes = reduced_sizes(sizes, full)
     each = [None, *lows]
-    (firsts, seconds), faults = _embed(data, embedder, each if match_gallery else [None], each)
+    (firsts, seconds), faults = _embed(data, embedder, each if match_gallery else [None], each, match_gallery)
     figures: list[Figure] = []
     curves: list[Curve] = []
     values: list[float] = []
@@ -112,11 +112,11 @@ def measure(
         tuple(curves),
         {"pairs": len(data.pairs.same), "pairs left out": left_out, "pictures": len(data.pairs.pictures)},
         faults,
-        (*_NOTES, *notes, *(("Both pictures of a pair are reduced.",) if match_gallery else ())),
+        (*_NOTES, *notes, *match_note(match_gallery, "First pictures", "the second ones")),
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),
         alignment=Alignment("aligned already", data.path.name, pictures=len(data.pairs.pictures)),
-        as_published=not match_gallery,
+        as_published=match_gallery is None,
     )
 
 
@@ -136,7 +136,11 @@ def picture(data: Data, number: int, size: int, low: int | None = None, *, mirro
 
 
 def _embed(
-    data: Data, embedder: PictureEmbedder, first: Sequence[int | None], second: Sequence[int | None]
+    data: Data,
+    embedder: PictureEmbedder,
+    first: Sequence[int | None],
+    second: Sequence[int | None],
+    match: MatchGallery | None = None,
 ) -> tuple[tuple[list[_Embedded], list[_Embedded]], tuple[tuple[str, str], ...]]:
     """Embed the first pictures of the pairs and the second ones, at each size, and their mirror images; all at once."""
     count = len(data.pairs.same)
@@ -151,16 +155,22 @@ def _embed(
         for place in (0, 1)
     ]
     embedded = embed_sides(embedder, *pictures)
-    sides = [_of_sizes(one, len(lows), count) for one, lows in zip(embedded, (first, second), strict=True)]
+    sides = _of_sizes(embedded[0], first, count, match), _of_sizes(embedded[1], second, count, None)
     faults = {name.removesuffix(MIRRORED): reason for one in embedded for name, reason in one.faults.items()}
-    return (sides[0], sides[1]), tuple(sorted(faults.items()))
+    return sides, tuple(sorted(faults.items()))
 
 
-def _of_sizes(embedded: Embedded, sizes: int, count: int) -> list[_Embedded]:
+def _of_sizes(
+    embedded: Embedded, lows: Sequence[int | None], count: int, match: MatchGallery | None
+) -> list[_Embedded]:
     """Cut the embeddings of one side into those of each size, first of all pictures, then of all mirror images."""
+    parts = [embedded[start : start + count] for start in range(0, 2 * len(lows) * count, count)]
+    alone, mirrored = (gallery_at(half, lows, match) for half in (parts[: len(lows)], parts[len(lows) :]))
     # As float64: a sum in single precision would round otherwise than arcface_torch's.
-    vectors = embedded.vectors.astype(np.float64).reshape(2, sizes, count, -1)
-    return [_Embedded(vectors[0, number], vectors[1, number]) for number in range(sizes)]
+    return [
+        _Embedded(one.vectors.astype(np.float64), two.vectors.astype(np.float64))
+        for one, two in zip(alone, mirrored, strict=True)
+    ]
 
 
 def _used(first: _Embedded, second: _Embedded) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from evaluation.metrics.bootstrap import PairPeople
 from evaluation.metrics.curves import roc_curve, score_curves
 from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcome
 from evaluation.models.embedder import Embedded, PictureEmbedder
-from evaluation.models.gallery_model import embed_sides, of_gallery, swapped
+from evaluation.models.gallery_model import MatchGallery, embed_sides, gallery_at, match_note, of_gallery, swapped
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template, whole
 from evaluation.scoring.both_ways import NOTE, both_ways
@@ -116,7 +116,11 @@ def read(root: Path, lists: Sequence[Path], not_found: NotFound = "error") -> Da
 
 
 def measure(
-    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+    data: Data,
+    embedder: PictureEmbedder,
+    *,
+    sizes: Sequence[int] = (8, 12, 16, 20),
+    match_gallery: MatchGallery | None = None,
 ) -> Outcome:
     """Run the protocol.
 
@@ -124,7 +128,7 @@ def measure(
         data: photos and pairs.
         embedder: the model.
         sizes: of the second photo in pixels; it is also left as it is.
-        match_gallery: reduce the first photo to the same size.
+        match_gallery: reduce the first photo to the same size, or take the mean of both.
 
     Raises:
         UserError: the checkpoint's template does not fit.
@@ -148,7 +152,7 @@ def measure(
         scored = _with_lost(data, found)
         # A file of embeddings may lack the pictures of one size only.
         left_out = max(left_out, data.listed - len(scored.rows))
-        figures.append(_figure(size, low is None, scored, data.of_rows(scored.rows), published=not match_gallery))
+        figures.append(_figure(size, low is None, scored, data.of_rows(scored.rows), published=match_gallery is None))
         values.append(figures[-1].value)
         if low is None and (swap := swapped(embedder)):
             figures[-1:] = both_ways(figures[-1:], [_other_way(data, swap, left, right, size)])
@@ -173,7 +177,7 @@ def measure(
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),
         alignment=data.alignment,
-        as_published=not match_gallery,
+        as_published=match_gallery is None,
     )
 
 
@@ -199,7 +203,7 @@ class _Side:
 
 def _other_way(data: Data, swap: PictureEmbedder, left: _Side, right: _Side, size: int) -> Figure:
     """Return the accuracy in full where the first photos are embedded by the probes' model."""
-    (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=False)
+    (one,), (two,) = _embed(data, swap, left.names, right.names, [None], match_gallery=None)
     scored = _with_lost(data, score_pairs(one, left.rows, two, right.rows))
     return _figure(size, True, scored, data.of_rows(scored.rows), published=False)
 
@@ -223,12 +227,15 @@ def _curves(
     ]
 
 
-def _notes(data: Data, match_gallery: bool) -> list[str]:
+def _notes(data: Data, match_gallery: MatchGallery | None) -> list[str]:
     notes = []
     if data.listed != PUBLISHED_PAIRS:
         notes.append(f"The list holds {data.listed:,} pairs, LFW's own {PUBLISHED_PAIRS:,}.")
     if match_gallery:
-        notes.append("Both photos of a pair are reduced; the published figures reduce the second one only.")
+        notes += [
+            *match_note(match_gallery, "First photos", "the second ones"),
+            "The published figures have them in full.",
+        ]
     return notes
 
 
@@ -259,7 +266,7 @@ def _embed(
     right: Sequence[str],
     lows: Sequence[int | None],
     *,
-    match_gallery: bool,
+    match_gallery: MatchGallery | None,
 ) -> tuple[list[Embedded], list[Embedded]]:
     """Return the embeddings of the first photos and those of the second ones, for each size; the last is in full.
 
@@ -271,7 +278,8 @@ def _embed(
     sides = [[picture for part in parts for picture in part] for parts in (firsts, seconds)]
     first, second = embed_sides(embedder, *sides)
     matched = _split(first, [len(part) for part in firsts])
-    return matched if match_gallery else matched * len(lows), _split(second, [len(part) for part in seconds])
+    enrolled = gallery_at(matched, lows, match_gallery) if match_gallery else matched * len(lows)
+    return enrolled, _split(second, [len(part) for part in seconds])
 
 
 def _split(embedded: Embedded, lengths: Sequence[int]) -> list[Embedded]:

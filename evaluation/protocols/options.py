@@ -53,8 +53,11 @@ def add_data_options(command: Parser) -> None:
     )
     add(
         "--match-gallery",
-        action="store_true",
-        help="reduce gallery pictures to the probes' size; published figures have them in full",
+        nargs="?",
+        choices=["reduced", "both"],
+        const="reduced",
+        help="reduce gallery pictures to the probes' size, or compare with the mean of their embeddings in full and "
+        "reduced (default: in full, as in published figures; without a value: reduced)",
     )
 
 

@@ -17,7 +17,7 @@ from evaluation.metrics.figures import Alignment, Curve, Figure, Mistake, Outcom
 from evaluation.metrics.identification import MatedRanks, cosines, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
-from evaluation.models.gallery_model import of_gallery
+from evaluation.models.gallery_model import MatchGallery, gallery_at, match_note, of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import aligned, require_template
 from evaluation.models.watching import LEFT_OUT
@@ -46,7 +46,11 @@ def read() -> Data:
 
 
 def measure(
-    photos: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (8, 12, 16, 20), match_gallery: bool = False
+    photos: Data,
+    embedder: PictureEmbedder,
+    *,
+    sizes: Sequence[int] = (8, 12, 16, 20),
+    match_gallery: MatchGallery | None = None,
 ) -> Outcome:
     """Run the protocol.
 
@@ -54,7 +58,7 @@ def measure(
         photos: of the people held out.
         embedder: the model.
         sizes: of the reduced photos in pixels; full size is always added.
-        match_gallery: reduce the gallery's photos to the same size.
+        match_gallery: reduce the gallery's photos to the same size, or take the mean of both.
 
     Raises:
         UserError: the checkpoint's template does not fit, or a photo cannot be used.
@@ -119,7 +123,9 @@ class _Faces:
     faults: dict[str, str]
 
 
-def _embed_all(photos: Data, embedder: PictureEmbedder, sizes: Sequence[int], match_gallery: bool) -> _Faces:
+def _embed_all(
+    photos: Data, embedder: PictureEmbedder, sizes: Sequence[int], match_gallery: MatchGallery | None
+) -> _Faces:
     """Embed every photo at every size, the last in full."""
     form, gallery_form = embedder.preprocessing, of_gallery(embedder).preprocessing
     pictures = {size: _pictures(photos, form, size) for size in sizes}
@@ -131,6 +137,8 @@ def _embed_all(photos: Data, embedder: PictureEmbedder, sizes: Sequence[int], ma
         enrolled = {size: _pictures(photos, gallery_form, None if size == form.size else size) for size in asked}
         in_gallery, of_enrolled = _embed(of_gallery(embedder), enrolled)
         faults |= of_enrolled
+    lows = [None if size == form.size else size for size in in_gallery]
+    in_gallery = dict(zip(in_gallery, gallery_at(list(in_gallery.values()), lows, match_gallery), strict=True))
     kept = np.flatnonzero(np.all([part.usable for part in (*embedded.values(), *in_gallery.values())], axis=0))
     probes, gallery = (
         {size: Embedded(part.vectors[kept], {}) for size, part in parts.items()} for parts in (embedded, in_gallery)
@@ -156,13 +164,13 @@ def _verification(
     return verification_figures(positives, negatives, both, FARS, prefix=f"{name}: "), curves
 
 
-def _notes(of_sizes: Sequence[str], match_gallery: bool) -> tuple[str, ...]:
+def _notes(of_sizes: Sequence[str], match_gallery: MatchGallery | None) -> tuple[str, ...]:
     chance = 1 / len(ORL_HELD_OUT_PEOPLE)
     return (
         f"People {ORL_HELD_OUT_PEOPLE[0]} to {ORL_HELD_OUT_PEOPLE[-1]}; chance at rank-1 is {chance:.1%}.",
         "ORL faces: AT&T Laboratories Cambridge.",
         *of_sizes,
-        *(("The gallery is reduced to the size of the probes.",) if match_gallery else ()),
+        *match_note(match_gallery, "Photos in the gallery", "the probes"),
     )
 
 

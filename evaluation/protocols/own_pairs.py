@@ -15,7 +15,7 @@ from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import pair_cosines
 from evaluation.metrics.verification import best_decisions
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.gallery_model import of_gallery, swapped
+from evaluation.models.gallery_model import MatchGallery, match_note, of_gallery, swapped
 from evaluation.scoring.both_ways import NOTE, both_ways
 from evaluation.scoring.dataset_part import (
     NOBODY,
@@ -87,7 +87,7 @@ def read(
 
 
 def measure(
-    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: bool = False
+    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: MatchGallery | None = None
 ) -> Outcome:
     """Run the protocol.
 
@@ -95,7 +95,7 @@ def measure(
         data: pictures and pairs.
         embedder: the model.
         sizes: to which the second picture of each pair is reduced, beside the pairs as they are.
-        match_gallery: reduce the first picture to the same size.
+        match_gallery: reduce the first picture to the same size, or take the mean of both.
 
     Raises:
         UserError: faces are to be aligned, and the checkpoint's template does not fit.
@@ -105,7 +105,7 @@ def measure(
     lows, notes = reduced_sizes(sizes, full)
     each = [None, *lows]
     left, right = _side(data, "left"), _side(data, "right")
-    first = embed_part_at(left, of_gallery(embedder), each if match_gallery else [None])
+    first = embed_part_at(left, of_gallery(embedder), each if match_gallery else [None], match_gallery)
     second = embed_part_at(right, embedder, each)
     people, told = _people(data)
     figures: list[Figure] = []
@@ -142,7 +142,7 @@ def measure(
         incomplete=bool(faults),
         mistakes=tuple(mistakes),
         alignment=alignment,
-        as_published=not match_gallery,
+        as_published=match_gallery is None,
     )
 
 
@@ -272,10 +272,8 @@ def _mistakes(
     return worst_pairs(where, scored.scores, _same(data, scored), left, right)
 
 
-def _notes(told: bool, match_gallery: bool) -> list[str]:
+def _notes(told: bool, match_gallery: MatchGallery | None) -> list[str]:
     notes = []
     if not told:
         notes.append("The folders of the pictures do not tell whom they show: intervals take pairs as independent.")
-    if match_gallery:
-        notes.append("Both pictures of a pair are reduced.")
-    return notes
+    return [*notes, *match_note(match_gallery, "First pictures", "the second ones")]

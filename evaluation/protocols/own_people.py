@@ -21,7 +21,7 @@ from evaluation.metrics.identification import (
 )
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.gallery_model import of_gallery
+from evaluation.models.gallery_model import MatchGallery, match_note, of_gallery
 from evaluation.scoring.dataset_part import (
     EmbeddedPart,
     Part,
@@ -122,7 +122,7 @@ def _part(folder: PeopleFolder, label: str, named: list[tuple[str, str]]) -> Par
 
 
 def measure(
-    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: bool = False
+    data: Data, embedder: PictureEmbedder, *, sizes: Sequence[int] = (), match_gallery: MatchGallery | None = None
 ) -> Outcome:
     """Run the protocol.
 
@@ -130,7 +130,7 @@ def measure(
         data: the photos.
         embedder: the model.
         sizes: of reduced probes in pixels, beside the probes as they are.
-        match_gallery: reduce the gallery's photos to the same size.
+        match_gallery: reduce the gallery's photos to the same size, or take the mean of both.
 
     Raises:
         UserError: faces are to be aligned, and the checkpoint's template does not fit.
@@ -139,7 +139,7 @@ def measure(
     form = embedder.preprocessing
     lows, notes = reduced_sizes(sizes, form.size)
     each = [None, *lows]
-    galleries = embed_part_at(data.gallery, of_gallery(embedder), each if match_gallery else [None])
+    galleries = embed_part_at(data.gallery, of_gallery(embedder), each if match_gallery else [None], match_gallery)
     probes, strangers = (embed_part_at(part, embedder, each) for part in (data.probes, data.strangers))
     figures: list[Figure] = []
     curves: list[Curve] = []
@@ -234,7 +234,7 @@ def _counts(data: Data, unplaced: int) -> dict[str, int]:
     return counts
 
 
-def _notes(data: Data, probes: EmbeddedPart, gallery: EmbeddedPart, match_gallery: bool) -> list[str]:
+def _notes(data: Data, probes: EmbeddedPart, gallery: EmbeddedPart, match_gallery: MatchGallery | None) -> list[str]:
     photos = list(Counter(gallery.people.tolist()).values()) or [0]
     notes = [f"A template is the mean of a person's {min(photos)} to {max(photos)} photos in the gallery."]
     if data.tracks:
@@ -246,8 +246,7 @@ def _notes(data: Data, probes: EmbeddedPart, gallery: EmbeddedPart, match_galler
         )
     if data.loose:
         notes.append(f"{data.loose:,} photos lie in no person's folder and are not measured.")
-    if match_gallery:
-        notes.append("The gallery is reduced to the size of the probes.")
+    notes += match_note(match_gallery, "Photos in the gallery", "the probes")
     people = len(set(probes.everyone.tolist()))
     each = len(probes.everyone) / max(people, 1)
     # each n (n - 1) comparisons of n people.

@@ -15,7 +15,7 @@ from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.identification import MatedRanks, mated_ranks, rank_rate
 from evaluation.metrics.intervals import bootstrap_over_people
 from evaluation.models.embedder import Embedded, PictureEmbedder
-from evaluation.models.gallery_model import of_gallery
+from evaluation.models.gallery_model import MatchGallery, gallery_at, match_note, of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import require_template
 from evaluation.protocols.scface_data import DISTANCES, Data, camera, read, subject
@@ -58,13 +58,13 @@ class Probes:
         return Probes(self.rows[kept[: len(self.rows)]], self.people[kept], self.cameras[kept], self.gallery, ranked)
 
 
-def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = False) -> Outcome:
+def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: MatchGallery | None = None) -> Outcome:
     """Run the protocol on all subjects and on the half that tests fine-tuned models.
 
     Args:
         data: photos and landmarks.
         embedder: the model.
-        match_gallery: reduce mugshots to the median size of a distance's probes.
+        match_gallery: reduce mugshots to the median size of a distance's probes, or take the mean of both.
 
     Raises:
         UserError: the checkpoint's template does not fit.
@@ -95,7 +95,9 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))
         low = max(1, sizes[-1]) if match_gallery and sizes[-1] < form.size else None
-        matched = of_mugshots.embed(mugshots(low)) if low else gallery
+        matched = (
+            gallery_at([gallery, of_mugshots.embed(mugshots(low))], [None, low], match_gallery)[1] if low else gallery
+        )
         errors = lost, [subject(name) for name in without]
         ranked = _rank(names, probes, owners, matched, errors, first_subject=0)
         left_out += len(landmarks.names) - len(ranked.people)
@@ -118,7 +120,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: bool = Fals
         incomplete=bool(missing) or left_out > 0,
         mistakes=tuple(mistakes),
         alignment=data.alignment,
-        as_published=not match_gallery,
+        as_published=match_gallery is None,
     )
 
 
@@ -196,7 +198,7 @@ def _mistakes(where: str, probes: Probes, pictures: Sequence[Picture], mugshots:
     )
 
 
-def _notes(data: Data, sizes: Sequence[int], match_gallery: bool) -> tuple[str, ...]:
+def _notes(data: Data, sizes: Sequence[int], match_gallery: MatchGallery | None) -> tuple[str, ...]:
     notes = ["Figures with another n are not comparable: many papers train on subjects 1-50 and test on 80."]
     counts = [len(data.mugshots.names), *(len(part.names) for part in data.probes.values())]
     if counts != [PUBLISHED_MUGSHOTS, *[PUBLISHED_PROBES] * len(DISTANCES)]:
@@ -208,5 +210,5 @@ def _notes(data: Data, sizes: Sequence[int], match_gallery: bool) -> tuple[str, 
     median = ", ".join(f"d{distance} {size} px" for distance, size in zip(DISTANCES, sizes, strict=True))
     notes.append(f"Median side of the aligned faces in their pictures: {median}.")
     if match_gallery:
-        notes.append("Mugshots are reduced to that size; the published figures have them in full.")
+        notes += [*match_note(match_gallery, "Mugshots", "the probes"), "The published figures have them in full."]
     return tuple(notes)

@@ -8,6 +8,7 @@ from evaluation.lists.ijb_lists import read_ijb_lists, read_search_lists
 from evaluation.lists.text_lists import find_folder, find_list, has_folder
 from evaluation.metrics.figures import Outcome
 from evaluation.models.embedder import PictureEmbedder
+from evaluation.models.gallery_model import MatchGallery
 from evaluation.protocols import (
     bin_pairs,
     ijb,
@@ -40,7 +41,7 @@ class ProtocolOptions:
         orl: whether to use the ORL faces, which are installed.
         lists: folders of landmark and pair lists.
         sizes: of reduced pictures, in pixels; None: those of each data set's own protocol.
-        match_gallery: reduce the gallery to the size of the probes.
+        match_gallery: reduce the gallery to the size of the probes, or take the mean of both; None: in full.
         gallery: folder of one's own people.
         probes: folder of other photos of them.
         strangers: folder of people who are not in the gallery.
@@ -60,7 +61,7 @@ class ProtocolOptions:
     orl: bool
     lists: Sequence[Path]
     sizes: Sequence[int] | None
-    match_gallery: bool
+    match_gallery: MatchGallery | None
     gallery: Path | None = None
     probes: Path | None = None
     strangers: Path | None = None

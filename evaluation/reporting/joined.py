@@ -72,7 +72,7 @@ def _reason(protocol: str, name: str, other: str, reports: dict[str, Report]) ->
         return (
             f"{told} other pictures, names or landmarks (fingerprints {mine.fingerprint:.8}, {theirs.fingerprint:.8})."
         )
-    return f"{told} one with --match-gallery, one without."
+    return f"{told} one with another --match-gallery."
 
 
 def _labelled(reports: dict[str, Report]) -> dict[str, tuple[Model, ...]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from evaluation.metrics.figures import Alignment, Curve, Figure, Outcome
 from evaluation.metrics.intervals import Interval, Resampled
+from evaluation.models.gallery_model import MatchGallery
 from evaluation.reporting.draws import Draws, read_draws
 from evaluation.reporting.results import SCHEMA_VERSION, Model, Report, Settings
 from shards.command import UserError
@@ -59,11 +60,23 @@ def _report(data: dict[str, Any], draws: Draws) -> Report:
         str(given["device"]),
         bool(given["flip"]),
         tuple(int(size) for size in given["sizes"]),
-        bool(given["match_gallery"]),
+        _match_gallery(given["match_gallery"]),
         str(given["precision"]),
     )
     versions = {str(name): str(version) for name, version in data["versions"].items()}
     return Report(models, outcomes, {}, settings, versions, _pairs(data, labels))
+
+
+def _match_gallery(given: object) -> MatchGallery | None:
+    """Return how the gallery was matched; files of before there were two ways say only whether it was."""
+    found: dict[object, MatchGallery | None] = {
+        None: None,
+        False: None,
+        True: "reduced",
+        "reduced": "reduced",
+        "both": "both",
+    }
+    return found[given]
 
 
 def _pairs(data: dict[str, Any], labels: list[str]) -> tuple[tuple[int, int], ...] | None:

@@ -72,7 +72,9 @@ def settings_line(report: Report) -> str:
         if report.settings.flip
         else "one embedding a picture, no mirror image"
     )
-    gallery = "; the gallery reduced to the size of the probes" if report.settings.match_gallery else ""
+    match = report.settings.match_gallery
+    gallery = "; the gallery reduced to the size of the probes" if match else ""
+    gallery += ", mean of its embeddings in full and reduced" if match == "both" else ""
     precision = "" if report.settings.precision == "float32" else f"; computed in {report.settings.precision}"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return f"Cosine similarity, {flip}{gallery}{precision}; device {report.settings.device}; {versions}."

@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.metrics.figures import Curve, Figure, Mistake, Outcome
 from evaluation.metrics.paired import differences_of
+from evaluation.models.gallery_model import MatchGallery
 from evaluation.models.stored_embeddings import Origin
 from evaluation.reporting.best_known import best_known
 from shards.command import UserError
@@ -72,14 +73,14 @@ class Settings:
         device: "cpu" or "gpu".
         flip: whether each embedding is the mean over the picture and its mirror image.
         sizes: of reduced pictures, in pixels.
-        match_gallery: whether the gallery is reduced to the size of the probes.
+        match_gallery: whether the gallery is reduced to the size of the probes, or the mean of both taken.
         precision: of the network, "float32" or "bfloat16".
     """
 
     device: str
     flip: bool
     sizes: tuple[int, ...]
-    match_gallery: bool = False
+    match_gallery: MatchGallery | None = None
     precision: str = "float32"
 
 

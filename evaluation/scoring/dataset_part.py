@@ -10,7 +10,7 @@ from evaluation.lists.text_lists import PictureFolder
 from evaluation.metrics.figures import Alignment, Figure
 from evaluation.metrics.identification import cosines
 from evaluation.models.embedder import PictureEmbedder
-from evaluation.models.gallery_model import of_gallery
+from evaluation.models.gallery_model import MatchGallery, gallery_at, of_gallery
 from evaluation.models.pictures import Picture
 from evaluation.models.preparation import require_template
 from evaluation.scoring.faces import Faces, FaceSource, joined, locate
@@ -147,17 +147,26 @@ def embed_part(part: Part, model: PictureEmbedder) -> EmbeddedPart:
     return embed_part_at(part, model, [None])[0]
 
 
-def embed_part_at(part: Part, model: PictureEmbedder, lows: Sequence[int | None]) -> list[EmbeddedPart]:
-    """Embed the pictures of a part reduced to each side in pixels, None in full: a photo is read and aligned once."""
+def embed_part_at(
+    part: Part, model: PictureEmbedder, lows: Sequence[int | None], match: MatchGallery | None = None
+) -> list[EmbeddedPart]:
+    """Embed the pictures of a part reduced to each side in pixels, None in full: a photo is read and aligned once.
+
+    Args:
+        part: the pictures.
+        model: that embeds them.
+        lows: the sides.
+        match: of a gallery; see `gallery_at`.
+    """
     form = model.preprocessing
     named = [(name, person) for name, person in part.named if name not in part.faces.lost]
     lost = [(name, person) for name, person in part.named if name in part.faces.lost]
     pictures = [part.picture(name, form, low) for low in lows for name, _ in named]
     together = model.embed(pictures)
+    of_each = [slice(number * len(named), (number + 1) * len(named)) for number in range(len(lows))]
     found = []
-    for number in range(len(lows)):
-        of_one = slice(number * len(named), (number + 1) * len(named))
-        embedded, shown = together[of_one], pictures[of_one]
+    for of_one, embedded in zip(of_each, gallery_at([together[one] for one in of_each], lows, match), strict=True):
+        shown = pictures[of_one]
         usable = embedded.usable
         rows = np.flatnonzero(usable)
         found.append(

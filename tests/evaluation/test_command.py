@@ -85,7 +85,7 @@ def test_results_hold_every_figure(report: Path) -> None:
         "device": "cpu",
         "flip": False,
         "sizes": [8],
-        "match_gallery": False,
+        "match_gallery": None,
         "precision": "float32",
     }
     assert [skipped["option"] for skipped in data["skipped"]] == ["--lfw", "--tinyface"]

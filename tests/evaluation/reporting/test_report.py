@@ -112,7 +112,7 @@ def test_results_keep_every_digit(report: Report, tmp_path: Path) -> None:
         "device": "cpu",
         "flip": True,
         "sizes": [8],
-        "match_gallery": False,
+        "match_gallery": None,
         "precision": "float32",
     }
     assert data["versions"] == {"torch": "2"}
