@@ -1,4 +1,4 @@
-"""Trials to calibrate on: people set aside, each photo in full in the gallery, in full and reduced as probe."""
+"""Trials to calibrate on: people set aside, each photo enrolled, and in full and reduced as probe."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from evaluation.decisions.calibration import Trials, joined
 from evaluation.enrolled.face_table import FaceTable
 from evaluation.enrolled.measuring import Measuring, picture_of
+from evaluation.enrolled.sized_search import places_of, vectors_at
 from evaluation.metrics.identification import cosines
 from shards.command import UserError
 
@@ -21,7 +22,7 @@ _LEAST_PEOPLE = 5
 
 
 def trials_of(table: FaceTable, how: Measuring, where: Path) -> Trials:
-    """Compare every photo of a table, in full and reduced, with every other in full.
+    """Compare every photo of a table, in full and reduced, with every other as it is enrolled.
 
     A photo is reduced only below its own size, the smaller of its side and its sharpness; in full it has that size.
 
@@ -42,19 +43,19 @@ def trials_of(table: FaceTable, how: Measuring, where: Path) -> Trials:
             f"least {_LEAST_PEOPLE}, and two photos each: a calibration on fewer says nothing"
         )
     form = how.embedder.preprocessing
-    own = np.minimum(table.column("side"), table.column("sharpness"))[rows]
+    own = table.resolutions[rows]
     sides: list[int | None] = [side for side in SIDES if side < form.size and (own > side).any()]
     sides.append(None)
     vectors = how.embedder.embed([picture_of(table, row, form, side) for side in sides for row in rows]).vectors
     # (sides * rows, D) -> (sides, rows, D)
     probes = vectors.reshape(len(sides), len(rows), -1)
-    full = probes[-1]
+    enrolled = table.take(rows)
     parts = []
     for group, side in enumerate(sides):
-        used = np.flatnonzero(np.isfinite(probes[group]).all(axis=1) & np.isfinite(full).all(axis=1))
+        used = np.flatnonzero(np.isfinite(probes[group]).all(axis=1))
         used = used if side is None else used[own[used] > side]
         sizes = own[used] if side is None else np.full(len(used), float(side))
-        parts.append(_group(group, probes[group], full, used, sizes, people.astype(np.int64)))
+        parts.append(_group(group, probes[group], enrolled, used, sizes, people.astype(np.int64)))
     kept = [part for part in parts if part.mated.any() and not part.mated.all()]
     return joined(kept)
 
@@ -62,15 +63,19 @@ def trials_of(table: FaceTable, how: Measuring, where: Path) -> Trials:
 def _group(
     group: int,
     vectors: NDArray[np.float32],
-    full: NDArray[np.float32],
+    enrolled: FaceTable,
     used: NDArray[np.int64],
     sizes: NDArray[np.float64],
     people: NDArray[np.int64],
 ) -> Trials:
-    """Compare the probes of one reduction with all photos in full, but for the same photo."""
+    """Compare the probes of one reduction with all photos as they are enrolled, but for the same photo."""
     norms = np.linalg.norm(vectors[used].astype(np.float64), axis=1)
-    probe, gallery = np.nonzero(used[:, None] != np.arange(len(full))[None, :])
-    scores = cosines(vectors[used], full)[probe, gallery]
+    probe, gallery = np.nonzero(used[:, None] != np.arange(len(enrolled))[None, :])
+    places = places_of(sizes, enrolled)
+    of_all = np.empty((len(used), len(enrolled)))
+    for place in np.unique(places).tolist():
+        of_all[places == place] = cosines(vectors[used[places == place]], vectors_at(enrolled, place))
+    scores = of_all[probe, gallery]
     numbers = np.full(len(scores), group, dtype=np.int64)
     owners, pictures = people[used][probe], used[probe]
     return Trials(scores, sizes[probe], norms[probe], owners, people[gallery], numbers, gallery, pictures)

@@ -8,7 +8,8 @@ import numpy as np
 
 from evaluation.decisions.calibration import Calibration
 from evaluation.enrolled.face_table import FaceTable
-from evaluation.enrolled.search import Candidates, GallerySearch
+from evaluation.enrolled.search import Candidates
+from evaluation.enrolled.sized_search import find_at_sizes
 
 Verdict = Literal["person", "nobody we know", "too small to tell", "undecided"]
 """What is decided; "undecided" where there is no calibration: a threshold that nobody measured is a guess."""
@@ -68,9 +69,8 @@ def identify(
         calibration: of the same model; None decides on nobody.
         fpir: share of strangers that may be taken for somebody, at every size, 0..1.
     """
-    names, numbers = gallery.numbered()
-    found = GallerySearch(gallery.vectors, numbers).find(probes.vectors, CANDIDATES)
-    return decide(probes, found, names, len(gallery), calibration, fpir)
+    found = find_at_sizes(gallery, probes, CANDIDATES)
+    return decide(probes, found, gallery.numbered()[0], len(gallery), calibration, fpir)
 
 
 def decide(
@@ -95,8 +95,7 @@ def decide(
     if calibration is None:
         reason = "No calibration was given (--calibration): which score is enough is not known."
         return [Decision("undecided", candidates, reason) for candidates in everybody]
-    # A face that was enlarged shows no more than its sharpness says.
-    sizes = np.minimum(probes.column("side"), probes.column("sharpness"))
+    sizes = probes.resolutions
     thresholds = calibration.threshold(sizes, fpir, photos)
     small = calibration.too_small(sizes, fpir, photos)
     return [

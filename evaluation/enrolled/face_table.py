@@ -1,8 +1,8 @@
 """Faces with their embeddings and where they come from, in a file that only its owner may read.
 
 A safetensors file: `vectors` (N, D) float32, `landmarks` (N, 5, 2), `box` (N, 4) and `measures` (N, 4) float64, and
-`texts`, the bytes of a JSON object of four lists (person, photo, sha256, state). Its metadata say how they were made.
-Nothing in it is run when it is read.
+`texts`, the bytes of a JSON object of four lists (person, photo, sha256, state); of photos enrolled at K sizes also
+`reduced` (N, K, D) float32. Its metadata say how they were made. Nothing in it is run when it is read.
 """
 
 import json
@@ -22,6 +22,8 @@ from shards.json_file import parse_object
 from shards.writer import write_atomically
 
 FORMAT = "enrolled faces, version 1"
+ENROL_SIZES = "enrol sizes"
+"""Name in a table's making of the sizes to which its faces are reduced, in pixels, rising."""
 MEASURES = ("side", "sharpness", "detector_score", "number")
 """Columns of `measures`: side of the aligned face in pixels of its photo; sharpness, see `photo_quality`; how sure the
 detector is, 0..1; number of the face in its photo, from 0."""
@@ -41,6 +43,8 @@ class FaceTable:
         boxes: (N, 4) float64 left, top, width, height in pixels of the upright photo.
         measures: (N, 4) float64, see `MEASURES`.
         vectors: (N, D) float32, not normalised.
+        reduced: (N, K, D) float32, for each of K sizes the mean of the embeddings in full and reduced to it; None where
+            faces are enrolled in full alone.
     """
 
     made: dict[str, Any]
@@ -52,6 +56,7 @@ class FaceTable:
     boxes: NDArray[np.float64]
     measures: NDArray[np.float64]
     vectors: NDArray[np.float32]
+    reduced: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -60,6 +65,16 @@ class FaceTable:
         """Return one of the `MEASURES`: (N,)."""
         column: NDArray[np.float64] = self.measures[:, MEASURES.index(name)]
         return column
+
+    @property
+    def resolutions(self) -> NDArray[np.float64]:
+        """(N,) pixels of detail: the side of each face, and no more than its sharpness says, as of an enlarged one."""
+        return np.minimum(self.column("side"), self.column("sharpness"))
+
+    @property
+    def enrol_sizes(self) -> tuple[int, ...]:
+        """The K sizes to which faces are reduced, in pixels; none where they are enrolled in full alone."""
+        return tuple(self.made[ENROL_SIZES]) if self.reduced is not None else ()
 
     @property
     def norms(self) -> NDArray[np.float64]:
@@ -84,6 +99,7 @@ class FaceTable:
             self.boxes[places],
             self.measures[places],
             self.vectors[places],
+            None if self.reduced is None else self.reduced[places],
         )
 
     def by_person(self) -> "FaceTable":
@@ -101,6 +117,7 @@ def joined(tables: Sequence[FaceTable]) -> FaceTable:
     """Put tables of the same making together, in their order."""
     filled = [table for table in tables if len(table)] or list(tables[:1])
     assert all(table.made == filled[0].made for table in filled)
+    reduced = [table.reduced for table in filled if table.reduced is not None]
     return FaceTable(
         filled[0].made,
         tuple(chain.from_iterable(table.people for table in filled)),
@@ -111,6 +128,7 @@ def joined(tables: Sequence[FaceTable]) -> FaceTable:
         np.concatenate([table.boxes for table in filled]),
         np.concatenate([table.measures for table in filled]),
         np.concatenate([table.vectors for table in filled]),
+        np.concatenate(reduced) if reduced else None,
     )
 
 
@@ -128,6 +146,8 @@ def write_faces(path: Path, table: FaceTable) -> None:
         "measures": np.ascontiguousarray(table.measures, dtype=np.float64),
         "texts": np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8),
     }
+    if table.reduced is not None:
+        tensors["reduced"] = np.ascontiguousarray(table.reduced, dtype=np.float32)
     metadata = {"format": FORMAT, "made": json.dumps(table.made, sort_keys=True)}
     write_atomically(path, save(tensors, metadata), private=True)
 
@@ -162,6 +182,7 @@ def read_faces(path: Path) -> FaceTable:
             boxes,
             measures,
             tensors["vectors"],
+            tensors.get("reduced"),
         )
         _check(table)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -185,6 +206,15 @@ def _check(table: FaceTable) -> None:
         or not np.isfinite(vectors).all()
     ):
         raise ValueError("its numbers are of another kind, or not finite")
+    sizes = table.made.get(ENROL_SIZES, [])
+    if sizes != sorted({int(size) for size in sizes}) or bool(sizes) != (table.reduced is not None):
+        raise ValueError(f"its {ENROL_SIZES} {sizes} are not those of its embeddings")
+    if table.reduced is not None and (
+        table.reduced.shape != (count, len(sizes), vectors.shape[1])
+        or table.reduced.dtype != np.float32
+        or not np.isfinite(table.reduced).all()
+    ):
+        raise ValueError("its embeddings of reduced faces are of another shape or kind, or not finite")
 
 
 def require_same(path: Path, found: dict[str, Any], expected: dict[str, Any], advice: str) -> None:

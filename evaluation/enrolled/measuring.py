@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.enrolled.face_table import FaceTable, joined, read_faces, write_faces
+from evaluation.enrolled.face_table import ENROL_SIZES, FaceTable, joined, read_faces, write_faces
 from evaluation.enrolled.photo_quality import sharpness, side_in_photo
 from evaluation.models.embedder import Embedder
+from evaluation.models.gallery_model import gallery_at
 from evaluation.models.pictures import Picture, PictureError, decode, read_bytes
 from evaluation.models.preparation import aligned, require_template, whole
 from pipeline.alignment.align import DegenerateLandmarks
@@ -38,12 +39,14 @@ class Measuring:
         made: the fingerprint: everything that an embedding depends on besides the photo.
         aligned: pictures are aligned faces already, taken whole.
         least_score: 0..1, faces of which the detector is less sure do not count.
+        sizes: in pixels, rising, to which people's photos are also reduced.
     """
 
     embedder: Embedder
     made: dict[str, Any]
     aligned: bool
     least_score: float
+    sizes: tuple[int, ...] = ()
 
 
 def measuring(
@@ -54,6 +57,7 @@ def measuring(
     *,
     aligned: bool,
     least_score: float,
+    sizes: Sequence[int] = (),
 ) -> Measuring:
     """Put together a model and how faces are found for it; a model of whole pictures needs no detector.
 
@@ -64,22 +68,30 @@ def measuring(
         options: what else embeddings depend on, such as flip and precision.
         aligned: pictures are aligned faces already.
         least_score: 0..1, of a face.
+        sizes: in pixels, to which people's photos are also reduced.
 
     Raises:
-        UserError: the detector is not installed, or the model's template is not known.
+        UserError: a size is not below the model's, the detector is not installed, or the model's template is unknown.
     """
     whole_pictures = aligned or loaded.preprocessing.template == WHOLE
     if not whole_pictures:
         require_template(loaded.preprocessing, "finding faces")
+    rising = sorted(set(sizes))
+    if rising and not 1 <= rising[0] <= rising[-1] < loaded.preprocessing.size:
+        raise UserError(
+            f"--enrol-sizes {' '.join(map(str, rising))}; the model takes {loaded.preprocessing.size} pixels: give "
+            "sizes from 1 to below it"
+        )
     made = {
         "model": loaded.sha256 or f"{model} (code, which cannot be told apart)",
         "backbone": loaded.name,
         **{f"preprocessing {name}": value for name, value in loaded.preprocessing.to_dict().items()},
         **options,
         "detector": NO_DETECTOR if whole_pictures else f"{detector_name()}, score {least_score:g}",
+        **({ENROL_SIZES: rising} if rising else {}),
     }
     # As JSON gives it back: the file of another run must compare equal.
-    return Measuring(embedder, json.loads(json.dumps(made)), whole_pictures, least_score)
+    return Measuring(embedder, json.loads(json.dumps(made)), whole_pictures, least_score, tuple(rising))
 
 
 @dataclass(frozen=True)
@@ -92,11 +104,11 @@ class FoundFace:
     sharpness: float
     score: float
 
-    def picture(self, name: str, path: Path, form: Preprocessing) -> Picture:
-        """Return the face as the network sees it."""
+    def picture(self, name: str, path: Path, form: Preprocessing, low: int | None = None) -> Picture:
+        """Return the face as the network sees it; with `low`, reduced to that side in pixels and enlarged back."""
         if not self.landmarks:
-            return whole(name, path, form, on_template=True)
-        return aligned(name, path, np.array(self.landmarks).reshape(5, 2), form)
+            return whole(name, path, form, low, on_template=True)
+        return aligned(name, path, np.array(self.landmarks).reshape(5, 2), form, low)
 
 
 def find_faces(path: Path, how: Measuring) -> list[FoundFace]:
@@ -129,19 +141,26 @@ def find_faces(path: Path, how: Measuring) -> list[FoundFace]:
     return found
 
 
-def face_table(how: Measuring, faces: Sequence[tuple[str, Path, int, FoundFace]]) -> tuple[FaceTable, dict[str, str]]:
+def face_table(
+    how: Measuring, faces: Sequence[tuple[str, Path, int, FoundFace]], *, enrolled: bool = True
+) -> tuple[FaceTable, dict[str, str]]:
     """Embed faces.
 
     Args:
         how: the model.
         faces: person, path, number in the photo and the face.
+        enrolled: they are also reduced to the sizes of `how`, as photos of people to compare others with.
 
     Returns:
         a table in their order, and reasons by photo of those that could not be embedded.
     """
     form = how.embedder.preprocessing
-    pictures = [face.picture(str(path), path, form) for _, path, _, face in faces]
-    embedded = how.embedder.embed(pictures)
+    lows = [None, *(how.sizes if enrolled else ())]
+    together = how.embedder.embed(
+        [face.picture(str(path), path, form, low) for low in lows for _, path, _, face in faces]
+    )
+    at_each = [together[number * len(faces) : (number + 1) * len(faces)] for number in range(len(lows))]
+    embedded, *reduced = gallery_at(at_each, lows, "both")
     kept = np.flatnonzero(embedded.usable).tolist()
     some = [faces[row] for row in kept]
     digests = {path: file_sha256(path) for _, path, _, _ in some}
@@ -156,6 +175,8 @@ def face_table(how: Measuring, faces: Sequence[tuple[str, Path, int, FoundFace]]
         np.array([face.box for *_, face in some], dtype=np.float64).reshape(-1, 4),
         np.array([(f.side, f.sharpness, f.score, number) for _, _, number, f in some], dtype=np.float64).reshape(-1, 4),
         embedded.vectors[kept],
+        # K of (N, D) -> (N, K, D)
+        np.stack([one.vectors[kept] for one in reduced], axis=1) if reduced else None,
     )
     return table, embedded.faults
 
@@ -169,7 +190,7 @@ def measure(
         photos: person and path of each.
         how: the model and how faces are found.
         work: folder of what is finished; it is made, and the caller removes it when all is done.
-        largest_only: of several faces in a photo take the largest, as in a photo of a person to enrol.
+        largest_only: the photos are of people to enrol: take the largest of several faces, and reduce it, too.
 
     Returns:
         the faces in order of the photos, and reasons by photo of those without one.
@@ -186,7 +207,7 @@ def measure(
             tables.append(table)
             faults.update(lost)
             advance(len(part) - len(lost), len(lost))
-    return joined(tables) if tables else face_table(how, [])[0], faults
+    return joined(tables) if tables else face_table(how, [], enrolled=largest_only)[0], faults
 
 
 def _measure_part(
@@ -203,7 +224,7 @@ def _measure_part(
         if largest_only:
             found = [max(found, key=lambda face: face.side)]
         faces += [(person, path, number, face) for number, face in enumerate(found)]
-    table, lost = face_table(how, faces)
+    table, lost = face_table(how, faces, enrolled=largest_only)
     faults.update(lost)
     # The faults first: a part without its faces is done again.
     write_atomically(done.with_suffix(".json"), json.dumps(faults).encode(), private=True)

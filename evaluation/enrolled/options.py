@@ -16,6 +16,15 @@ def add_face_options(command: Parser) -> None:
     add("--model", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
     add("--aligned", action="store_true", help="pictures are aligned faces already, taken whole: no face is looked for")
     add("--score", type=float, default=0.9, help="how sure the detector must be of a face, 0 to 1")
+    add(
+        "--enrol-sizes",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="PIXELS",
+        help="sizes in pixels to which people's photos are also reduced: a face is compared with the mean of a photo "
+        "in full and at the nearest size (default: in full alone)",
+    )
     add_model_options(command, kept=False)
 
 
@@ -31,7 +40,15 @@ def open_measuring(options: Any) -> "Measuring":
         raise UserError(f"--score {options.score}; give a value from 0 to 1")
     embedder, loaded = open_embedder(options.model, options, device_of(options), watched=False)
     others = {"flip": options.flip, "precision": options.precision}
-    return measuring(options.model, embedder, loaded, others, aligned=options.aligned, least_score=options.score)
+    return measuring(
+        options.model,
+        embedder,
+        loaded,
+        others,
+        aligned=options.aligned,
+        least_score=options.score,
+        sizes=options.enrol_sizes,
+    )
 
 
 def private_folder(out: Path) -> Path:

@@ -54,6 +54,14 @@ def how(backbone: object) -> Measuring:
     return measuring("net.pth", embedder, loaded, {"flip": False}, aligned=True, least_score=0.9)
 
 
+@pytest.fixture(scope="session")
+def how_at_sizes(backbone: object) -> Measuring:
+    """Photos of people are enrolled in full and at 8 and 16 pixels."""
+    loaded = LoadedBackbone(backbone, preprocessing("paper", 32), "spherenet4", 1, "x", "0")  # type: ignore[arg-type]
+    embedder = Embedder(loaded, device="cpu")
+    return measuring("net.pth", embedder, loaded, {}, aligned=True, least_score=0.9, sizes=(16, 8, 16))
+
+
 @pytest.fixture
 def people(tmp_path: Path) -> Callable[..., Path]:
     """Write people of noise into a folder, so many photos of each; those of one person are alike."""

@@ -52,7 +52,6 @@ def written(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name / "results.json" for name in "ab"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("written_as", "means"), [(False, None), (True, "reduced"), ("both", "both"), (None, None)])
 def test_how_a_gallery_was_matched_is_read_from_files_of_any_age(
     written_as: object, means: str | None, written: dict[str, Path]
@@ -64,6 +63,7 @@ def test_how_a_gallery_was_matched_is_read_from_files_of_any_age(
     assert read_report(file).settings.match_gallery == means
 
 
+@pytest.mark.slow
 def test_a_report_reads_back_as_it_was_written(written: dict[str, Path]) -> None:
     found, expected = read_report(written["a"]), report("a")
     assert found.models == expected.models
