@@ -138,14 +138,12 @@ def measure(
     full = embedder.preprocessing.size
     low_sizes, notes = reduced_sizes(sizes, full)
     lows = [*low_sizes, None]
-    left, right = _Side.of([pair.left for pair in data.pairs]), _Side.of([pair.right for pair in data.pairs])
+    left, right = (_Side.of([getattr(pair, side) for pair in data.pairs]) for side in ("left", "right"))
     matched, reduced = _embed(data, embedder, left.names, right.names, lows, match_gallery=match_gallery)
-    missing = {**data.without, **matched[-1].faults, **reduced[-1].faults}
     figures: list[Figure] = []
     curves: list[Curve] = []
     mistakes: list[Mistake] = []
-    values: list[float] = []
-    left_out = 0
+    values, left_out = [], 0
     for low, first, second in zip(lows, matched, reduced, strict=True):
         size = low or full
         found = score_pairs(first, left.rows, second, right.rows)
@@ -156,14 +154,12 @@ def measure(
         values.append(figures[-1].value)
         if low is None and (swap := swapped(embedder)):
             figures[-1:] = both_ways(figures[-1:], [_other_way(data, swap, left, right, size)])
-            values[-1] = figures[-3].value
-            notes += (NOTE,)
+            values[-1], notes = figures[-3].value, (*notes, NOTE)
         used = data.of_rows(found.rows)
         if data.lost:
             figures += of_found([_figure(size, low is None, found, used, published=False)])
         # Norms of two models are on two scales: the probes' alone then tell.
-        sides = [(second, right), (second, right)] if swapped(embedder) else [(first, left), (second, right)]
-        curves += _curves(size, found, used, sides)
+        curves += _curves(size, found, used, [(second, right) if swapped(embedder) else (first, left), (second, right)])
         if size == min([*low_sizes, full]):
             mistakes = _mistakes(f"{size} px: ", data, found, embedder, (low if match_gallery else None, low))
     curves.append(Curve("accuracy", "resolution", np.array([*low_sizes, full], dtype=float), np.array(values)))
@@ -172,7 +168,7 @@ def measure(
         tuple(figures),
         tuple(curves),
         {"pairs in the list": data.listed, "pairs left out": left_out, "pictures": len({*left.names, *right.names})},
-        tuple(sorted(missing.items())),
+        tuple(sorted({**data.without, **matched[-1].faults, **reduced[-1].faults}.items())),
         (*notes, *_notes(data, match_gallery)),
         incomplete=left_out > 0,
         mistakes=tuple(mistakes),

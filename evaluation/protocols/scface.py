@@ -6,6 +6,7 @@ stands in the picture, then enlarged. Rank-1 identification, without training on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from evaluation.scoring.discarding import NORM, SIDE, discarded_probes, norms
 from evaluation.scoring.mistakes import worst_identifications
 from evaluation.scoring.published import SCFACE as PUBLISHED
 from pipeline.alignment.align import native_size
+from shards.format import Preprocessing
 
 __all__ = ["PROTOCOL", "Data", "measure", "read"]
 PROTOCOL = "SCface"
@@ -73,10 +75,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: MatchGaller
     for one in (form, of_mugshots.preprocessing):
         require_template(one, PROTOCOL)
     owners, without = data.parted(data.mugshots)
-
-    def mugshots(low: int | None) -> list[Picture]:
-        return [data.picture(data.mugshots, name, of_mugshots.preprocessing, low=low) for name in owners]
-
+    mugshots = partial(_mugshots, data, owners, of_mugshots.preprocessing)
     gallery = of_mugshots.embed(mugshots(None))
     missing = {name: data.mugshots.faults[name] for name in without} | gallery.faults
     all_figures, half_figures = [], []
@@ -85,8 +84,7 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: MatchGaller
     counts = {"mugshots": len(data.mugshots.names)}
     sizes, rank_1, left_out, parts = [], [], 0, {"the mugshots": int(gallery.usable.sum())}
     for distance, metres in DISTANCES.items():
-        landmarks = data.probes[distance]
-        names, lost = data.parted(landmarks)
+        names, lost = data.parted(landmarks := data.probes[distance])
         where = f"d{distance} ({metres})"
         pictures = [data.picture(landmarks, name, form, native=True) for name in names]
         probes = embedder.embed(pictures)
@@ -95,9 +93,9 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: MatchGaller
         counts[f"probes at d{distance}"] = len(landmarks.names)
         sizes.append(int(np.median([native_size(points) for points in landmarks.points.values()])))
         low = max(1, sizes[-1]) if match_gallery and sizes[-1] < form.size else None
-        matched = (
-            gallery_at([gallery, of_mugshots.embed(mugshots(low))], [None, low], match_gallery)[1] if low else gallery
-        )
+        matched = gallery
+        if low is not None:
+            matched = gallery_at([gallery, of_mugshots.embed(mugshots(low))], [None, low], match_gallery)[1]
         errors = lost, [subject(name) for name in without]
         ranked = _rank(names, probes, owners, matched, errors, first_subject=0)
         left_out += len(landmarks.names) - len(ranked.people)
@@ -122,6 +120,10 @@ def measure(data: Data, embedder: PictureEmbedder, *, match_gallery: MatchGaller
         alignment=data.alignment,
         as_published=match_gallery is None,
     )
+
+
+def _mugshots(data: Data, names: Sequence[str], form: Preprocessing, low: int | None) -> list[Picture]:
+    return [data.picture(data.mugshots, name, form, low=low) for name in names]
 
 
 def _rank(

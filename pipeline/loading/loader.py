@@ -92,10 +92,9 @@ class Loader:
         folders.check_tars()
         for index in folders.indexes if points else ():
             index.require_points()
-        self._points = points
         self.identities = sum(index.identities for index in indexes)
         self.preprocessing = folders.preprocessing
-        self._folders = folders
+        self._folders, self._points = folders, points
         sampler = Sampler.of(
             [index.first for index in indexes],
             views,
