@@ -9,6 +9,9 @@ QUICKSTART := runs/quickstart
 # Processes of the quickstart's training; the global batch is the same for any number that divides it.
 PROCESSES ?= 2
 
+# Where it is set, each process that a test starts would compile the whole source anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: quickstart check test soak lint quick unit format gpu lock audit licences clean
 .DELETE_ON_ERROR:
 

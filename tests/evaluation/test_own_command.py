@@ -89,7 +89,7 @@ def test_reports_of_two_days_have_the_differences_of_one(
     write_people(tmp_path / "seen", PEOPLE, range(1, 4))
     torch.manual_seed(1)
     torch.save(build_backbone("spherenet4", 32, 16).state_dict(), tmp_path / "other.pth")
-    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen", "--sizes", 8)
+    people = ("--gallery", tmp_path / "known", "--probes", tmp_path / "seen")
     models = {"monday": [checkpoint], "friday": [tmp_path / "other.pth"], "both": [checkpoint, tmp_path / "other.pth"]}
     for day, named in models.items():
         words = [word for name in named for word in ("--checkpoint", name)]

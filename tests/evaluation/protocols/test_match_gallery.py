@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,9 @@ class Otherwise:
     def embed(self, pictures: Sequence[Picture]) -> Embedded:
         if not pictures:
             return self.model.embed([])
-        rows = []
-        for picture in pictures:
-            found = [self.model.embed([one]).vectors[0].astype(np.float64) for one in self.versions(picture)]
-            rows.append(sum(one / np.linalg.norm(one) for one in found))
+        versions = [self.versions(picture) for picture in pictures]
+        found = iter(self.model.embed([one for some in versions for one in some]).vectors.astype(np.float64))
+        rows = [sum(one / np.linalg.norm(one) for one in islice(found, len(some))) for some in versions]
         return Embedded(np.array(rows, dtype=np.float32), {})
 
 

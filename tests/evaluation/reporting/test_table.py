@@ -45,10 +45,19 @@ def report(name: str, *, protocol: str = "P_1", **changes: object) -> Report:
     )
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports")
     for name in "ab":
-        write_report(tmp_path / name, report(name))
+        write_report(folder / name, report(name))
+    return folder
+
+
+@pytest.fixture
+def written(reports: Path, tmp_path: Path) -> dict[str, Path]:
+    """Two reports, to be changed."""
+    for name in "ab":
+        shutil.copytree(reports / name, tmp_path / name)
     return {name: tmp_path / name / "results.json" for name in "ab"}
 
 
