@@ -123,6 +123,10 @@ def main() -> None:
     job.stages.run("adapted file", "training.export", "--checkpoint", final, "--format", "onnx", "--out", options.out)
     _test(job, chosen, photos, crops)
     print(f"adapted     {options.out}")
+    if options.mode == "fresh":
+        print(
+            "gallery     enrol it again; with evaluation.identify --enrol-sizes 8 12 16 20 more small faces are found"
+        )
 
 
 def _test(job: _Job, chosen: "SetAside", photos: "Photos", crops: "Photos | None") -> None:

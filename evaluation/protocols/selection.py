@@ -23,6 +23,7 @@ from evaluation.protocols import (
     tinyface,
 )
 from evaluation.scoring.faces import WHOLE, FaceSource
+from shards.command import UserError
 
 XQLFW = "XQLFW"
 LOW_SIZES = (8, 12, 16, 20)
@@ -81,8 +82,14 @@ def plan(given: ProtocolOptions) -> tuple[dict[str, Run], dict[str, str]]:
     """Return the protocols to run by their names, and those without data with the option that gives it.
 
     Raises:
-        UserError: a list of any data set is missing or cannot be read, or the ORL faces are not installed.
+        UserError: a list of any data set is missing or cannot be read, the ORL faces are not installed, or a gallery is
+            to be matched with probes of which none is reduced.
     """
+    if given.match_gallery and given.sizes is None and (given.gallery or given.pairs or given.xqlfw or given.bins):
+        raise UserError(
+            "--match-gallery reduces a gallery as its probes are, and without --sizes none of them is; "
+            "give --sizes 8 12 16 20"
+        )
     found: dict[str, tuple[str, Run | None]] = {
         lfw.PROTOCOL: ("--lfw", _lfw(given, given.lfw) if given.lfw else None),
         scface.PROTOCOL: ("--scface", _scface(given, given.scface) if given.scface else None),

@@ -156,6 +156,7 @@ def test_rendered_sets_that_every_paper_reports(
         (("--pairs", "a"), "--pairs without --root"),
         (("--root", "a", "--orl"), "--root without --pairs"),
         (("--orl", "--aligned", "--detect"), "exclude each other"),
+        (("--gallery", "a", "--probes", "b", "--match-gallery"), "without --sizes none of them is; give --sizes"),
         (("--orl", "--score", "2"), "--score 2.0; give a value from 0 to 1"),
     ],
 )
