@@ -20,6 +20,8 @@ from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from evaluation.decisions.video_parts import VideoFaces
     from evaluation.enrolled.face_table import FaceTable
     from evaluation.enrolled.measuring import Measuring
@@ -40,6 +42,14 @@ def parser() -> Parser:
     add("--seed", type=int, default=0, help="of everything that is rendered")
     add("--data", type=Path, metavar="DIR", help="folder for what is rendered and found (default: kept nowhere)")
     add("--calibration", type=Path, metavar="FILE", help="of evaluation.calibrate, for decisions (default: none)")
+    add(
+        "--enrol-sizes",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="PIXELS",
+        help="sizes in pixels to which people's photos are also reduced (default: none)",
+    )
     add_model_options(command, kept=False)
     return command
 
@@ -55,7 +65,7 @@ def main() -> None:
     embedder, loaded = open_embedder(options.model, options, device_of(options), watched=False)
     require_template(loaded.preprocessing, "the experiment")
     how = measuring(options.model, embedder, loaded, {"flip": options.flip, "precision": options.precision},
-                    aligned=False, least_score=0.9)  # fmt: skip
+                    aligned=False, least_score=0.9, sizes=options.enrol_sizes)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.data or Path(scratch)
         _measure(folder, how, options)
@@ -156,12 +166,13 @@ def _print_rates(found: "list[VideoFaces]", people: list[list[str]], gallery: "F
             some = np.flatnonzero((faces.sizes >= low) & (faces.sizes < high) & (names != ""))
             if not len(some):
                 continue
-            single += list(zip(faces.vectors[some], names[some], strict=True))
+            single += list(zip(faces.vectors[some], names[some], faces.sizes[some], strict=True))
             numbers, track = np.unique(faces.tracks[faces.rows[some]], return_inverse=True)
             of_track = [Counter(names[some][track == one].tolist()).most_common(1)[0][0] for one in range(len(numbers))]
             both = pool(faces.vectors[some], faces.sizes[some], track, len(numbers))
+            sizes = np.bincount(track, faces.sizes[some]) / np.bincount(track)
             for way, vectors in (("weighted", both.weighted), ("plain", both.plain)):
-                pooled[way] += list(zip(vectors, of_track, strict=True))
+                pooled[way] += list(zip(vectors, of_track, sizes, strict=True))
         rates = {way: _rate(probes, gallery) for way, probes in (("single", single), *pooled.items())}
         name = f"{low} to {high - 1}" if high < 1000 else f"{low} and more" if low else "all"
         firsts = " / ".join(f"{100 * rates[way][1]:.1f}" for way in rates)
@@ -176,15 +187,36 @@ def _rate(probes: list[Any], gallery: "FaceTable") -> tuple[float, float, str]:
     from evaluation.metrics.identification import best_scores, mated_ranks, rank_rate, tpir_at_fpir
 
     enrolled = set(gallery.people)
-    mated = [(vector, person) for vector, person in probes if person in enrolled]
-    strangers = [vector for vector, person in probes if person.startswith("stranger")]
+    mated = [probe for probe in probes if probe[1] in enrolled]
+    strangers = [probe for probe in probes if probe[1].startswith("stranger")]
     if not mated or not strangers:
         return float("nan"), float("nan"), f"{len(mated)}, {len(strangers)}"
-    ids = np.array([person for _, person in mated])
-    ranked = mated_ranks(np.stack([vector for vector, _ in mated]), ids, gallery.vectors, np.array(gallery.people))
-    best, _ = best_scores(np.stack(strangers), gallery.vectors)
+    ids = np.array([person for _, person, _ in mated])
+    faces = _side_by_side(gallery)
+    ranked = mated_ranks(_in_its_place(mated, gallery), ids, faces, np.array(gallery.people))
+    best, _ = best_scores(_in_its_place(strangers, gallery), faces)
     rate = tpir_at_fpir(ranked, best, _FPIR, rank=1)
     return rate, rank_rate(ranked.ranks, 1), f"{len(mated)}, {len(strangers)}"
+
+
+def _side_by_side(gallery: "FaceTable") -> "NDArray[np.float64]":
+    """Return the embeddings of each photo in full and at each size, one behind the other: (N, places D)."""
+    from evaluation.enrolled.sized_search import vectors_at
+    from evaluation.metrics.identification import l2_normalised
+
+    places = range(len(gallery.enrol_sizes) + 1)
+    return np.concatenate([l2_normalised(vectors_at(gallery, place)) for place in places], axis=1)
+
+
+def _in_its_place(probes: list[Any], gallery: "FaceTable") -> "NDArray[np.float64]":
+    """Return each probe where the embeddings of its size stand, among zeros: its cosines, but for one factor of all."""
+    from evaluation.enrolled.sized_search import places_of
+
+    vectors = np.stack([vector for vector, _, _ in probes])
+    wide = np.zeros((len(vectors), len(gallery.enrol_sizes) + 1, vectors.shape[1]))
+    wide[np.arange(len(vectors)), places_of([size for _, _, size in probes], gallery)] = vectors
+    # (P, places, D) -> (P, places D)
+    return wide.reshape(len(vectors), -1)
 
 
 def _print_decisions(
