@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from evaluation.metrics.figures import Curve, CurveKind
@@ -197,7 +197,7 @@ def _dress(axes: Axes, dress: Kind, lines: list[_Line]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(min(max(float(xs[0]), _LEAST_RATE), 0.1), 1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     elif kind == "discard":
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.05 * max(0.01, *(float(line.y.max()) for line in lines)))
@@ -214,7 +214,7 @@ def _dress(axes: Axes, dress: Kind, lines: list[_Line]) -> None:
         axes.set_yscale("log")
         axes.set_ylim(max(_LEAST_RATE, min(float(line.y.min()) for line in lines) / 1.2), 1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     bare(axes)
 
 
