@@ -120,8 +120,6 @@ def draw_plots(report: Report) -> list[Plot]:
 
 def _kept(protocol: str, name: str, title: str, canvas: Canvas) -> Plot:
     png, svg = png_of(canvas, dpi=140), io.StringIO()
-    # Everything has found its place: finding it again costs as much as drawing.
-    canvas.set_layout_engine("none")
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         # Without the date, for the same reason.
         canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
