@@ -8,6 +8,7 @@ what the few negatives behind a low FAR leave open (the vertex bootstrap of Snij
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,12 @@ class Weighted:
         return WeightedCurve(false, true, tied, float(true[-1]) if total is None else total)
 
 
+@cache
+def _exact(rate: float) -> Fraction:
+    """Return a rate as it is written; each is asked for in every draw."""
+    return Fraction(str(rate))
+
+
 @dataclass(frozen=True)
 class WeightedCurve:
     """How much passes at each step of negative scores.
@@ -85,7 +92,8 @@ class WeightedCurve:
 
     def rate_at(self, rate: float) -> float:
         """Return TAR at FAR, or TPIR at FPIR, by the rule of `verification.threshold_at_rate`."""
-        place = int(Fraction(str(rate)) * int(self.false[-1]))
+        share = _exact(rate)
+        place = share.numerator * int(self.false[-1]) // share.denominator
         number = int(np.searchsorted(self.false[1:], place, side="right"))
         return float(self.true[number] / self.total)
 
