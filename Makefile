@@ -34,7 +34,7 @@ quickstart: $(VENV)/installed
 # Format, lint, types and the tests that start no process.
 check: lint quick
 
-# The same, and the tests that are marked slow, which start processes or train; three at a time, for some of them wait.
+# The same, and the tests that are marked slow, which start processes or train.
 test: lint unit
 
 lint: $(VENV)/installed-dev
@@ -48,7 +48,7 @@ quick: $(VENV)/installed-dev
 
 unit: $(VENV)/installed-dev
 	@echo "test: format, lint, types and all tests but those of make soak; about nine minutes on two cores"
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not soak"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 # Kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
 soak: $(VENV)/installed-dev

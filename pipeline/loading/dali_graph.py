@@ -9,7 +9,8 @@ graph, for in them noise and compression follow.
 
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,31 +64,38 @@ def build_graph(
     """
     if divided_by_photo(device, hardware_load):
         source = partial(_with_units, source, hardware_load)
-    pipeline = define_graph(
-        source,
-        device,
-        hardware_load,
-        degraded_side,
-        augmented_size,
-        batch_size=most,
-        num_threads=threads,
-        device_id=device_id,
-        prefetch_queue_depth=prefetch,
-        seed=0,
-    )
-    pipeline.build()
-    _remove_generated_code()
+    with _no_generated_code_left():
+        pipeline = define_graph(
+            source,
+            device,
+            hardware_load,
+            degraded_side,
+            augmented_size,
+            batch_size=most,
+            num_threads=threads,
+            device_id=device_id,
+            prefetch_queue_depth=prefetch,
+            seed=0,
+        )
+        pipeline.build()
     return pipeline
 
 
-def _remove_generated_code() -> None:
-    """Remove the files that DALI compiled the definition from; it reads them no more.
+@contextmanager
+def _no_generated_code_left() -> Iterator[None]:
+    """Remove the files that DALI compiles the definition from, which it reads no more, and let it keep no bytecode.
 
-    DALI does so when the interpreter exits, which a process that is killed and a worker of multiprocessing never reach.
+    DALI removes them when the interpreter exits, which a process that is killed and a worker of multiprocessing never
+    reach; their bytecode it never removes.
     """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("__autograph_generated_file") and module.__file__:
-            Path(module.__file__).unlink(missing_ok=True)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = kept
+        for name, module in list(sys.modules.items()):
+            if name.startswith("__autograph_generated_file") and module.__file__:
+                Path(module.__file__).unlink(missing_ok=True)
 
 
 @pipeline_def(enable_conditionals=True)

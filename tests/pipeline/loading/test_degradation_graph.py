@@ -92,6 +92,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, most: int = 1, share: 
 @pytest.mark.slow
 def test_a_graph_leaves_no_generated_code_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     degraded(NOTHING)
     degraded(Degradation())
     assert list(tmp_path.iterdir()) == []
