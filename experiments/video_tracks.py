@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.enrolled.options import add_enrol_sizes
 from evaluation.models.options import CHECKPOINT_HELP, add_model_options, device_of, open_embedder
 from shards.command import Parser, UserError, run
 from shards.cores import usable_cores
@@ -42,14 +43,7 @@ def parser() -> Parser:
     add("--seed", type=int, default=0, help="of everything that is rendered")
     add("--data", type=Path, metavar="DIR", help="folder for what is rendered and found (default: kept nowhere)")
     add("--calibration", type=Path, metavar="FILE", help="of evaluation.calibrate, for decisions (default: none)")
-    add(
-        "--enrol-sizes",
-        type=int,
-        nargs="+",
-        default=[],
-        metavar="PIXELS",
-        help="sizes in pixels to which people's photos are also reduced (default: none)",
-    )
+    add_enrol_sizes(command)
     add_model_options(command, kept=False)
     return command
 

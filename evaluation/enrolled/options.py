@@ -16,7 +16,13 @@ def add_face_options(command: Parser) -> None:
     add("--model", required=True, metavar="MODEL", help=CHECKPOINT_HELP)
     add("--aligned", action="store_true", help="pictures are aligned faces already, taken whole: no face is looked for")
     add("--score", type=float, default=0.9, help="how sure the detector must be of a face, 0 to 1")
-    add(
+    add_enrol_sizes(command)
+    add_model_options(command, kept=False)
+
+
+def add_enrol_sizes(command: Parser) -> None:
+    """Add the option that says at which sizes people are enrolled."""
+    command.add_argument(
         "--enrol-sizes",
         type=int,
         nargs="+",
@@ -25,7 +31,6 @@ def add_face_options(command: Parser) -> None:
         help="sizes in pixels to which people's photos are also reduced: a face is compared with the mean of a photo "
         "in full and at the nearest size (default: in full alone)",
     )
-    add_model_options(command, kept=False)
 
 
 def open_measuring(options: Any) -> "Measuring":
