@@ -43,7 +43,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 quick: $(VENV)/installed-dev
-	@echo "check: format, lint, types and the tests that start no process; about two and a half minutes on two cores"
+	@echo "check: format, lint, types and the tests that start no process; about a minute and a half on two cores, the first time more"
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not soak"
 
 unit: $(VENV)/installed-dev
