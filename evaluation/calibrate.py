@@ -45,7 +45,7 @@ def main() -> None:
 
     photos, faults = photos_of_people(options.people)
     work = options.out.with_name(f".{options.out.name}.work")
-    table, lost = measure(photos, how, work, largest_only=True)
+    table, lost = measure(photos, how, work, enrolled=True)
     for photo, reason in (faults | lost).items():
         print(f"not used: {photo}: {reason}", file=sys.stderr)
     table = table.by_person()

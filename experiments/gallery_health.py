@@ -106,7 +106,7 @@ def _trial(
     parts = split(people, seed)
     folder = work / f"gallery-{seed}"
     planted, originals = write_gallery(folder, faces, people, parts, seed, each=each)
-    table = measure(photos_of_people(folder)[0], how, work / f"work-{seed}", largest_only=True)[0].by_person()
+    table = measure(photos_of_people(folder)[0], how, work / f"work-{seed}", enrolled=True)[0].by_person()
     found, least = check_gallery(table, how)
     names = [str(Path(photo).relative_to(folder)) for photo in table.photos]
     kinds = [planted.get(name, "good") for name in names]

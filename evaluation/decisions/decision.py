@@ -69,8 +69,9 @@ def identify(
         calibration: of the same model; None decides on nobody.
         fpir: share of strangers that may be taken for somebody, at every size, 0..1.
     """
-    found = find_at_sizes(gallery, probes, CANDIDATES)
-    return decide(probes, found, gallery.numbered()[0], len(gallery), calibration, fpir)
+    names, numbers = gallery.numbered()
+    found = find_at_sizes(gallery, numbers, probes, CANDIDATES)
+    return decide(probes, found, names, len(gallery), calibration, fpir)
 
 
 def decide(

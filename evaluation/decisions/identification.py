@@ -62,7 +62,7 @@ def identify_folder(
         raise UserError(f"{photos} holds no photo; expected files ending in {', '.join(PICTURE_SUFFIXES)}")
     work = out / ".photos.work"
     with locked(out / ".lock", out, "name another --out"):
-        probes, faults = measure(found, how, work, largest_only=False)
+        probes, faults = measure(found, how, work, enrolled=False)
         decisions = identify(probes, gallery, calibration, fpir)
         page = write_decisions(out, probes, gallery, decisions, faults, notes, how.embedder.preprocessing)
         shutil.rmtree(work)

@@ -196,7 +196,7 @@ def _ends_of(photo: str) -> set[str]:
 
 def _measured(photos: Sequence[tuple[str, Path]], file: Path, how: Measuring) -> tuple[FaceTable, dict[str, str]]:
     work = file.with_name(f".{file.name}.work")
-    table, faults = measure(photos, how, work, largest_only=True)
+    table, faults = measure(photos, how, work, enrolled=True)
     shutil.rmtree(work)
     return table, faults
 

@@ -182,7 +182,7 @@ def face_table(
 
 
 def measure(
-    photos: Sequence[tuple[str, Path]], how: Measuring, work: Path, *, largest_only: bool
+    photos: Sequence[tuple[str, Path]], how: Measuring, work: Path, *, enrolled: bool
 ) -> tuple[FaceTable, dict[str, str]]:
     """Find and embed the faces of photos, or of those that an interrupted run left.
 
@@ -190,7 +190,7 @@ def measure(
         photos: person and path of each.
         how: the model and how faces are found.
         work: folder of what is finished; it is made, and the caller removes it when all is done.
-        largest_only: the photos are of people to enrol: take the largest of several faces, and reduce it, too.
+        enrolled: the photos are of people to enrol: take the largest of several faces, and reduce it, too.
 
     Returns:
         the faces in order of the photos, and reasons by photo of those without one.
@@ -202,16 +202,16 @@ def measure(
     parts = [photos[start : start + _PHOTOS_PER_PART] for start in range(0, len(photos), _PHOTOS_PER_PART)]
     with progress("faces", len(photos), lost="without") as advance:
         for part in parts:
-            done = work / f"{_digest(part, how, largest_only)}.faces"
-            table, lost = _finished(done) or _measure_part(part, how, done, largest_only)
+            done = work / f"{_digest(part, how, enrolled)}.faces"
+            table, lost = _finished(done) or _measure_part(part, how, done, enrolled)
             tables.append(table)
             faults.update(lost)
             advance(len(part) - len(lost), len(lost))
-    return joined(tables) if tables else face_table(how, [], enrolled=largest_only)[0], faults
+    return joined(tables) if tables else face_table(how, [], enrolled=enrolled)[0], faults
 
 
 def _measure_part(
-    part: Sequence[tuple[str, Path]], how: Measuring, done: Path, largest_only: bool
+    part: Sequence[tuple[str, Path]], how: Measuring, done: Path, enrolled: bool
 ) -> tuple[FaceTable, dict[str, str]]:
     faces: list[tuple[str, Path, int, FoundFace]] = []
     faults: dict[str, str] = {}
@@ -221,10 +221,10 @@ def _measure_part(
         except PictureError as error:
             faults[str(path)] = str(error)
             continue
-        if largest_only:
+        if enrolled:
             found = [max(found, key=lambda face: face.side)]
         faces += [(person, path, number, face) for number, face in enumerate(found)]
-    table, lost = face_table(how, faces, enrolled=largest_only)
+    table, lost = face_table(how, faces, enrolled=enrolled)
     faults.update(lost)
     # The faults first: a part without its faces is done again.
     write_atomically(done.with_suffix(".json"), json.dumps(faults).encode(), private=True)
@@ -241,9 +241,9 @@ def _finished(done: Path) -> tuple[FaceTable, dict[str, str]] | None:
         return None
 
 
-def _digest(part: Sequence[tuple[str, Path]], how: Measuring, largest_only: bool) -> str:
+def _digest(part: Sequence[tuple[str, Path]], how: Measuring, enrolled: bool) -> str:
     states = [(person, str(path), photo_state(path)) for person, path in part]
-    return hashlib.sha256(json.dumps([how.made, largest_only, states]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([how.made, enrolled, states]).encode()).hexdigest()
 
 
 def photo_state(path: Path) -> str:

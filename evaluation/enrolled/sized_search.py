@@ -38,15 +38,15 @@ def places_of(resolutions: ArrayLike, table: FaceTable) -> NDArray[np.int64]:
     return nearest_sizes(shown, table.enrol_sizes, table.made["preprocessing size"])
 
 
-def find_at_sizes(gallery: FaceTable, probes: FaceTable, count: int) -> Candidates:
+def find_at_sizes(gallery: FaceTable, numbers: ArrayLike, probes: FaceTable, count: int) -> Candidates:
     """Find the best people for each probe: candidates of shape (P, count).
 
     Args:
         gallery: enrolled people, sorted by person.
+        numbers: (N,) int64 number of each photo's person, see `FaceTable.numbered`.
         probes: the faces.
         count: people wanted.
     """
-    numbers = gallery.numbered()[1]
     places = places_of(probes.resolutions, gallery)
     shape = (len(probes), count)
     found = Candidates(np.full(shape, -1), np.full(shape, -1), np.full(shape, -np.inf))

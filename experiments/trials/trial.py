@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.metrics.identification import l2_normalised
-from evaluation.models.embedder import Embedder
+from evaluation.models.embedder import Embedded, Embedder
+from evaluation.models.gallery_model import mean_embedding
 from evaluation.models.load import load_model
 from evaluation.models.preparation import aligned
 from experiments.trials.measure import SMALL, open_set_figures, person_figures
@@ -133,7 +133,7 @@ def _test(trial: Trial, checkpoint: Path) -> dict[str, Any]:
         if enrolled is not None:
             found |= open_set_figures(full, reduced, vectors[SMALL], people)
             found |= {f"old {name}": own for name, own in person_figures(enrolled, reduced, people).items()}
-            both = l2_normalised(full) + l2_normalised(reduced)
+            both = mean_embedding(Embedded(reduced, {}), Embedded(full, {})).vectors
             of_both = person_figures(both, reduced, people) | open_set_figures(both, reduced, vectors[SMALL], people)
             found |= {f"both {name}": own for name, own in of_both.items()}
         figures[str(size)] = {name: values.tolist() for name, values in found.items()}

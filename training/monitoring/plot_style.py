@@ -27,8 +27,8 @@ def bare(axes: Axes, label_size: float = 9) -> None:
 def png_of(figure: Figure, dpi: int) -> bytes:
     """Return a figure as PNG; without the software's version the same figure gives the same bytes.
 
-    Everything stays in the place that it finds: matplotlib would look for it anew for each file, which costs as much
-    as drawing.
+    The layout is computed once and kept: matplotlib would compute it again for each file, which takes as long as
+    drawing.
     """
     if (engine := figure.get_layout_engine()) is not None:
         figure.set_dpi(dpi)

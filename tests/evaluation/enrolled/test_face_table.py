@@ -18,7 +18,7 @@ from shards.command import UserError
 def table(people: Callable[..., Path], how: Measuring, tmp_path: Path) -> FaceTable:
     folder = people("gallery", Zoë=2, Anna=1)
     photos = [(path.parent.name, path) for path in sorted(folder.glob("*/*.png"))]
-    return measure(photos, how, tmp_path / "work", largest_only=True)[0]
+    return measure(photos, how, tmp_path / "work", enrolled=True)[0]
 
 
 def test_round_trip_and_the_librarys_own_reader(table: FaceTable, tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_another_making_is_refused_with_both_values(table: FaceTable) -> None:
 def test_a_killed_measurement_goes_on_where_it_was(people: Callable[..., Path], how: Measuring, tmp_path: Path) -> None:
     folder = people("gallery", **{f"p{number:02d}": 1 for number in range(20)})
     photos = [(path.parent.name, path) for path in sorted(folder.glob("*/*.png"))]
-    whole, _ = measure(photos, how, tmp_path / "a", largest_only=True)
-    measure(photos[:16], how, tmp_path / "b", largest_only=True)
+    whole, _ = measure(photos, how, tmp_path / "a", enrolled=True)
+    measure(photos[:16], how, tmp_path / "b", enrolled=True)
     before = how.embedder.computed
-    again, _ = measure(photos, how, tmp_path / "b", largest_only=True)
+    again, _ = measure(photos, how, tmp_path / "b", enrolled=True)
     assert how.embedder.computed - before == 4
     np.testing.assert_array_equal(again.vectors, whole.vectors)
     assert again.photos == whole.photos

@@ -45,7 +45,8 @@ def test_each_face_meets_the_embeddings_nearest_to_its_size(seed: int, count: in
     reduced = generator.normal(size=(count, 2, 4)).astype(np.float32)
     people = sorted(generator.choice(["anna", "berta", "carl"], count).tolist())
     sides = generator.uniform(2, 100, asked).tolist()
-    found = find_at_sizes(table(vectors, people, [50] * count, reduced), table(probes, [""] * asked, sides), 2)
+    gallery = table(vectors, people, [50] * count, reduced)
+    found = find_at_sizes(gallery, gallery.numbered()[1], table(probes, [""] * asked, sides), 2)
     for row, (probe, side) in enumerate(zip(probes, sides, strict=True)):
         place = int(np.searchsorted(BOUNDS, side))
         seen = vectors if place == 2 else reduced[:, place]
@@ -72,7 +73,7 @@ def test_people_are_enrolled_in_full_and_reduced_and_others_are_not(
     np.testing.assert_array_equal(stored.reduced, enrolled.reduced)
     np.testing.assert_array_equal(enrol_again(file, how_at_sizes).table.reduced, enrolled.reduced)
     np.testing.assert_array_equal(joined([stored.take([2]), stored.take([0])]).reduced, enrolled.reduced[[2, 0]])
-    probes, _ = measure([("", Path(enrolled.photos[0]))], how_at_sizes, tmp_path / "work", largest_only=False)
+    probes, _ = measure([("", Path(enrolled.photos[0]))], how_at_sizes, tmp_path / "work", enrolled=False)
     assert probes.reduced is None
     np.testing.assert_allclose(probes.vectors[0], enrolled.vectors[0], rtol=1e-4, atol=1e-5)
 
@@ -83,7 +84,7 @@ def test_a_calibration_compares_as_the_search_does(
 ) -> None:
     folder = people("aside", **{letter * 2: 2 for letter in "abcdef"})
     photos = [(path.parent.name, path) for path in sorted(folder.glob("*/*.png"))]
-    enrolled = measure(photos, how_at_sizes, tmp_path / "work", largest_only=True)[0].by_person()
+    enrolled = measure(photos, how_at_sizes, tmp_path / "work", enrolled=True)[0].by_person()
     found = trials_of(enrolled, how_at_sizes, folder)
     sizes = set()
     for score, size, probe, gallery in list(zip(found.scores, found.sizes, found.pictures, found.photos, strict=True))[
