@@ -20,6 +20,7 @@ class Stream(IntEnum):
     AUGMENTATION = 8
     AFFINE = 9
     CROP = 10
+    DROPPING = 11
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

@@ -12,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.loading.batch import Batch
+from pipeline.sampling.random_streams import Stream, generator
 from pipeline.sampling.sampler import photo_groups
 from shards.command import UserError
 from training.engine.compiling import compiled
 from training.engine.step_losses import LossInputs, StepLosses, losses_of
-from training.networks.backbones import build_backbone, takes_points
+from training.networks.backbones import build_backbone, draws_taken, leave_out, takes_points
 from training.networks.global_batch_norm import over_global_batch
 from training.objectives.head_loss import Head, HeadLoss
 from training.objectives.heads import build_head
@@ -38,20 +39,25 @@ def build_learner(config: Config, identities: int, world: World = ALONE, backbon
 
     A sharded head holds this rank's rows of the matrix that the head in one piece would begin with. A backbone that is
     given is taken as it is; one that comes from an ONNX file cannot be built by its name.
+
+    Raises:
+        UserError: the network cannot be built, or cannot leave out in training what the settings say.
     """
     size, settings = config.model.embedding_size, config.head
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if backbone is None:
             backbone = build_backbone(config.model.backbone, config.size, size)
+        leave_out(backbone, config.model)
         if not settings.sharded:
             return Learner(backbone, build_head(settings, identities, size, config.seed))
         head = ShardedHead(settings, identities, size, world, seed=config.seed, sampling=settings.sampling)
         return Learner(backbone, head)
 
 
-Seen = tuple[Tensor, Tensor | None]
-"""Pictures (N, 3, S, S), and the five points of each face (N, 5, 2) in units of the side; None where not asked for."""
+Seen = tuple[Tensor, Tensor | None, Tensor | None]
+"""Pictures (N, 3, S, S), the five points of each face (N, 5, 2) in units of the side, and numbers (N, M) in 0..1 by
+which the backbone leaves out parts of each picture; None where not asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Trained:
     """A learner as a step calls it.
 
     Attributes:
-        backbone: pictures (N, 3, S, S), and points where it takes them, to embeddings (N, D); averages its gradients
-            over ranks.
+        backbone: pictures (N, 3, S, S), and points and draws where it takes them, to embeddings (N, D); averages its
+            gradients over ranks.
         head: a `HeadLoss`, or one that averages its gradients over ranks.
         teacher: frozen, pictures (N, 3, S, S) to embeddings (N, D); None without one.
     """
@@ -143,15 +149,13 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
         config: of the run.
         world: this process among all.
     """
-    seen = batch.network_input(), batch.network_points()
+    seen = batch.network_input(), batch.network_points(), _draws(trained.backbone, batch, config, world)
     inputs = LossInputs.of(batch, config, world, _targets(trained, seen, batch.photos, config, world))
     if config.accumulate == 1:
         losses = losses_of(embed(trained, seen, config, world, batch.step), inputs, trained.head, config)
         losses.total.backward()
         return losses
-    pictures, points = (None if one is None else one.chunk(config.accumulate) for one in seen)
-    assert pictures is not None
-    parts = list(zip(pictures, points or [None] * len(pictures), strict=True))
+    parts = _in_parts(seen, config.accumulate)
     with torch.no_grad():
         found = [embed(trained, part, config, world, batch.step, i) for i, part in enumerate(parts)]
     embeddings = torch.cat(found).requires_grad_()
@@ -160,7 +164,7 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
     if not any(parameter.requires_grad for parameter in trained.backbone.parameters()):
         return losses
     assert embeddings.grad is not None
-    gradients = embeddings.grad.split([len(part) for part in pictures])
+    gradients = embeddings.grad.split([len(pictures) for pictures, *_ in parts])
     for i, (part, gradient) in enumerate(zip(parts, gradients, strict=True)):
         # Gradients add up on each rank; only with the last part are they averaged over ranks.
         adds_up = isinstance(trained.backbone, DistributedDataParallel) and i < len(parts) - 1
@@ -170,10 +174,10 @@ def losses_and_gradients(trained: Trained, batch: Batch, config: Config, world: 
 
 
 def embed(trained: Trained, seen: Seen, config: Config, world: World, step: int, part: int = 0) -> Tensor:
-    """Return the embeddings of what is seen: (N, 3, S, S), and perhaps (N, 5, 2) -> (N, D).
+    """Return the embeddings of what is seen: (N, 3, S, S), and perhaps (N, 5, 2) and (N, M) -> (N, D).
 
-    What a backbone draws, such as its dropout, is a function of (seed, step, rank, part): a resumed run draws the
-    same, and a part that is embedded twice is dropped the same.
+    What a backbone draws by itself, such as its dropout, is a function of (seed, step, rank, part): a resumed run draws
+    the same, and a part that is embedded twice is dropped the same.
     """
     torch.manual_seed(int(np.random.SeedSequence((config.seed, step, world.rank, part)).generate_state(1)[0]))
     with torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -181,13 +185,39 @@ def embed(trained: Trained, seen: Seen, config: Config, world: World, step: int,
     return embeddings
 
 
+def _draws(backbone: nn.Module, batch: Batch, config: Config, world: World) -> Tensor | None:
+    """Return the numbers by which a backbone leaves out parts of each picture: (V b, M), or None.
+
+    They depend on seed, step, view and place in the global batch, so that any number of processes has the same.
+    """
+    if (count := draws_taken(backbone)) == 0:
+        return None
+    share, views = batch.photos.shape
+    random = generator(config.seed, Stream.DROPPING, batch.step)
+    drawn = random.random((world.size * share, views, count), dtype=np.float32)
+    mine = torch.from_numpy(drawn[world.rank * share : (world.rank + 1) * share])
+    # (b, V, M) -> (V, b, M) -> (V b, M)
+    return mine.transpose(0, 1).flatten(0, 1).to(world.device)
+
+
+def _in_parts(seen: Seen, number: int) -> list[Seen]:
+    pictures, points, draws = (None if one is None else one.chunk(number) for one in seen)
+    assert pictures is not None
+    absent = [None] * len(pictures)
+    return list(zip(pictures, points or absent, draws or absent, strict=True))
+
+
 def _taken(network: nn.Module, seen: Seen) -> tuple[Tensor, ...]:
     """Return what a network takes of what is seen."""
-    pictures, points = seen
-    if not takes_points(network):
-        return (pictures,)
-    assert points is not None
-    return pictures, points
+    pictures, points, draws = seen
+    taken = [pictures]
+    if takes_points(network):
+        assert points is not None
+        taken.append(points)
+    if draws_taken(network):
+        assert draws is not None
+        taken.append(draws)
+    return tuple(taken)
 
 
 def _targets(trained: Trained, seen: Seen, photos: Tensor, config: Config, world: World) -> Tensor | None:

@@ -15,6 +15,8 @@ from training.networks.spherenet import SPHERENET_UNITS, build_spherenet
 from training.peers.keypoint_transformer import KEYPOINT_TRANSFORMERS
 from training.peers.onnx_network import ONNX, OnnxNetwork
 from training.peers.state_dicts import PEER_BACKBONES
+from training.peers.vision_transformer import Dropping, PatchTransformer
+from training.settings.config import Model
 from training.settings.import_path import imported
 
 BACKBONES: dict[str, Callable[[str, int, int], nn.Module]] = {
@@ -91,8 +93,34 @@ def named_with_points(name: str) -> bool:
 
 def takes_points(network: nn.Module) -> bool:
     """Tell whether a network, perhaps compiled or data-parallel, takes the face's five points beside its picture."""
-    inner = network.module if isinstance(network, DistributedDataParallel) else network
-    return bool(getattr(inner, "takes_points", False))
+    return bool(getattr(_inner(network), "takes_points", False))
+
+
+def draws_taken(network: nn.Module) -> int:
+    """Return how many random numbers a network, perhaps compiled or data-parallel, takes for a picture in training."""
+    return int(getattr(_inner(network), "draws", 0))
+
+
+def _inner(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def leave_out(network: nn.Module, model: Model) -> None:
+    """Let a network leave out in training what the settings say.
+
+    Raises:
+        UserError: the network is no transformer that can.
+    """
+    dropping = Dropping(model.dropped_paths, model.masked_patches)
+    if dropping == Dropping():
+        return
+    if not isinstance(network, PatchTransformer):
+        name = "dropped_paths" if dropping.paths else "masked_patches"
+        raise UserError(
+            f"model.{name} {getattr(model, name)} for {model.backbone}, which cannot leave them out; give 0, or take a "
+            "vision transformer such as vit_s"
+        )
+    network.drop(dropping)
 
 
 def blank_input(network: nn.Module, number: int, size: int) -> tuple[Tensor, ...]:

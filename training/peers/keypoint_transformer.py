@@ -7,7 +7,7 @@ five points of the face:
     B_ij = W_i[bucket(i - j)],    W_i = linear(centre of patch i - points)
 
 The distance in rows, and that in columns, is one of seven (Wu et al., 2021, iRPE, the product method); each head of
-each block has 49 numbers of its own. As in `vision_transformer` no paths are dropped.
+each block has 49 numbers of its own.
 """
 
 import math
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from training.peers.vision_transformer import PatchTransformer, Shape
+from shards.command import UserError
+from training.peers.vision_transformer import Dropping, PatchTransformer, Shape
 
 KEYPOINT_TRANSFORMERS = {
     "vit_kprpe_small": Shape(512, 12, heads=8, widening=5, patch=8),
@@ -77,12 +78,25 @@ class KeypointTransformer(PatchTransformer):
         grid = torch.stack([middle.repeat(side), middle.repeat_interleave(side)], dim=1)
         self.register_buffer("centres", grid, persistent=False)
 
-    def forward(self, x: Tensor, points: Tensor) -> Tensor:
+    def drop(self, dropping: Dropping) -> None:
+        """Leave out paths from now on, in training.
+
+        Raises:
+            UserError: patches are to be left out, which CVLface does not do.
+        """
+        if dropping.patches:
+            raise UserError(
+                f"model.masked_patches {dropping.patches} for a network with KP-RPE, which sees all patches; give 0"
+            )
+        super().drop(dropping)
+
+    def forward(self, x: Tensor, points: Tensor, draws: Tensor | None = None) -> Tensor:
         """Embed pictures.
 
         Args:
             x: (N, 3, S, S).
             points: (N, 5, 2) x, y of left eye, right eye, nose tip, left and right mouth corner, in units of the side.
+            draws: (N, self.draws) uniform in 0..1, by which paths are left out; has no effect in evaluation.
 
         Returns:
             (N, D).
@@ -93,10 +107,11 @@ class KeypointTransformer(PatchTransformer):
         of_block = (
             self.keypoint_linear.weight.chunk(len(self.blocks)),
             self.keypoint_linear.bias.chunk(len(self.blocks)),
+            self.path_factors(draws if self.training else None),
         )
         # Block by block: the numbers of all would take more memory than all else.
-        for block, weight, bias in zip(self.blocks, *of_block, strict=True):
-            x = block(x, self._position_bias(linear(away, weight, bias)))
+        for block, weight, bias, factors in zip(self.blocks, *of_block, strict=True):
+            x = block(x, self._position_bias(linear(away, weight, bias)), factors)
         # (N, P^2, W) -> (N, P^2 W)
         out: Tensor = self.feature(self.norm(x).flatten(1))
         return out

@@ -1,7 +1,7 @@
 """The vision transformers of arcface_torch (`vit_t`, `vit_s`, `vit_b`, `vit_l`), with the keys of their files.
 
-After Dosovitskiy et al., 2021, without a class token: all patches together give the embedding. The random masking and
-the dropped paths of arcface_torch's training are left out: what they drop would depend on the number of processes.
+After Dosovitskiy et al., 2021, without a class token: all patches together give the embedding. What a network leaves
+out in training is decided by numbers that it is given, so that it does not depend on the number of processes.
 """
 
 from dataclasses import dataclass
@@ -34,6 +34,21 @@ class Shape:
     def patches(self, size: int) -> int:
         """Return the number of whole patches of a picture of a side in pixels."""
         return int((size // self.patch) ** 2)
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """What a transformer leaves out of each picture in training.
+
+    Attributes:
+        paths: probability 0..1 that the attention, or the perceptron, of the last block is left out; it rises linearly
+            from 0 in the first block (Huang et al., 2016, "Deep Networks with Stochastic Depth", section 3).
+        patches: share 0..1 of the patches that no block sees (He et al., 2022, "Masked Autoencoders Are Scalable Vision
+            Learners"); a learned token stands in for them in the embedding.
+    """
+
+    paths: float = 0.0
+    patches: float = 0.0
 
 
 VISION_TRANSFORMERS = {
@@ -93,11 +108,13 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
         self.attn, self.mlp = _Attention(shape), _Perceptron(shape)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        # (N, T, W) and (N, heads, T, T), which is added to the products of queries and keys -> (N, T, W)
-        x = x + self.attn(self.norm1(x), bias)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+    def forward(self, x: Tensor, bias: Tensor | None = None, factors: Tensor | None = None) -> Tensor:
+        # (N, T, W); (N, heads, T, T), which is added to the products of queries and keys; (2, N, 1, 1), with which the
+        # two branches are multiplied -> (N, T, W)
+        mixed = self.attn(self.norm1(x), bias)
+        x = x + (mixed if factors is None else factors[0] * mixed)
+        out = self.mlp(self.norm2(x))
+        return x + (out if factors is None else factors[1] * out)
 
 
 class PatchTransformer(nn.Module):
@@ -106,6 +123,7 @@ class PatchTransformer(nn.Module):
     def __init__(self, shape: Shape, size: int, embedding_size: int) -> None:
         super().__init__()
         patches, width = shape.patches(size), shape.width
+        self.dropping = Dropping()
         self.patch_embed = _PatchEmbedding(shape)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, patches, width), std=0.02))
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.depth))
@@ -122,6 +140,32 @@ class PatchTransformer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def drop(self, dropping: Dropping) -> None:
+        """Leave out parts of each picture from now on, in training."""
+        self.dropping = dropping
+
+    @property
+    def draws(self) -> int:
+        """How many numbers a training pass takes for each picture: two for each block, then one for each patch."""
+        return 2 * len(self.blocks) + self.pos_embed.shape[1] if self.dropping != Dropping() else 0
+
+    def path_factors(self, draws: Tensor | None) -> list[Tensor | None]:
+        """Return what to multiply the two branches of each block with: 0, or as much more as others are left out.
+
+        Args:
+            draws: (N, M) uniform in 0..1; None where nothing is left out.
+
+        Returns:
+            of each block (2, N, 1, 1), or None.
+        """
+        if draws is None or not self.dropping.paths:
+            return [None] * len(self.blocks)
+        rates = torch.linspace(0, self.dropping.paths, len(self.blocks), device=draws.device)[:, None]
+        # (N, 2 blocks) -> (N, blocks, 2)
+        kept = draws[:, : 2 * len(self.blocks)].unflatten(1, (-1, 2)) >= rates
+        # (N, blocks, 2) -> blocks times (2, N, 1, 1)
+        return list((kept / (1 - rates)).permute(1, 2, 0)[..., None, None])
+
 
 class VisionTransformer(PatchTransformer):
     """Attention without any relative position."""
@@ -130,16 +174,42 @@ class VisionTransformer(PatchTransformer):
 
     def __init__(self, shape: Shape, size: int, embedding_size: int) -> None:
         super().__init__(shape, size, embedding_size)
-        # Of the masking, which is left out: kept so that the file's keys are all there.
-        self.register_buffer("mask_token", torch.zeros(1, 1, shape.width))
+        # Learned where patches are left out; else kept so that the file's keys are all there.
+        self.register_buffer("mask_token", nn.init.normal_(torch.zeros(1, 1, shape.width), std=0.02))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, D)."""
+    def drop(self, dropping: Dropping) -> None:
+        """Leave out parts of each picture from now on, in training; a token is learned that stands in for patches."""
+        super().drop(dropping)
+        if dropping.patches:
+            token = self._buffers.pop("mask_token")
+            assert token is not None
+            self.mask_token = nn.Parameter(token)
+
+    def forward(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Embed pictures.
+
+        Args:
+            x: (N, 3, S, S).
+            draws: (N, self.draws) uniform in 0..1, by which parts are left out; has no effect in evaluation.
+
+        Returns:
+            (N, D).
+        """
+        draws = draws if self.training else None
         x = self.patch_embed(x) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
+        shape, seen = x.shape, None
+        if draws is not None and self.dropping.patches:
+            # (N, T) -> (N, T') -> (N, T', W)
+            first = draws[:, 2 * len(self.blocks) :].argsort(1)[:, : int(shape[1] * (1 - self.dropping.patches))]
+            seen = first[..., None].expand(-1, -1, shape[2])
+            x = x.gather(1, seen)
+        for block, factors in zip(self.blocks, self.path_factors(draws), strict=True):
+            x = block(x, factors=factors)
+        x = self.norm(x)
+        if seen is not None:
+            x = self.mask_token.to(x.dtype).expand(shape).scatter(1, seen, x)
         # (N, P^2, W) -> (N, P^2 W)
-        out: Tensor = self.feature(self.norm(x).flatten(1))
+        out: Tensor = self.feature(x.flatten(1))
         return out
 
 

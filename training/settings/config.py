@@ -24,6 +24,10 @@ class Model:
         mean: a level x of a picture, 0..255, goes into the file's network as (x - mean) / deviation (default: what
             the file or its project says).
         deviation: see mean, of which it is the scale in levels (default: what the file or its project says).
+        dropped_paths: of a vision transformer in training, the probability 0..1 that a branch of its last block is left
+            out for a picture; it rises linearly from 0 in the first block (Huang et al., 2016).
+        masked_patches: of a vision transformer without key points in training, the share 0..1 of the patches of a
+            picture that no block sees.
     """
 
     backbone: str = "spherenet20"
@@ -32,10 +36,15 @@ class Model:
     colour: Literal["RGB", "BGR"] | None = None
     mean: float | None = None
     deviation: float | None = None
+    dropped_paths: float = 0.0
+    masked_patches: float = 0.0
 
     def __post_init__(self) -> None:
         if self.deviation is not None and self.deviation <= 0:
             raise UserError(f"model.deviation {self.deviation}; give a number above 0")
+        for name in ("dropped_paths", "masked_patches"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"model.{name} {getattr(self, name)}; give a value from 0 to below 1")
 
 
 @dataclass(frozen=True)

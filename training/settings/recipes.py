@@ -154,7 +154,7 @@ twice. Not yet run on a real set; no figure is claimed.
 
 VIT = replace(
     ARCFACE,
-    model=Model(backbone="vit_b"),
+    model=Model(backbone="vit_b", dropped_paths=0.05, masked_patches=0.05),
     head=replace(ARCFACE.head, m2=0.0, m3=0.4, sampling=0.3),
     optimizer=Optimizer(
         name="adamw",
@@ -173,12 +173,12 @@ VIT = replace(
 )
 """ViT-B as arcface_torch trains it on WebFace42M (64 processes of 384), for shards of 112 x 112, centred.
 
-AdamW, a margin on the cosine, and Partial FC at 0.3. A batch holds no identity twice. Not yet run on a real set; no
-figure is claimed.
+AdamW, a margin on the cosine, Partial FC at 0.3, dropped paths and masked patches. A batch holds no identity twice. Not
+yet run on a real set; no figure is claimed.
 """
 
 KPRPE = Config(
-    model=Model(backbone="vit_kprpe_base"),
+    model=Model(backbone="vit_kprpe_base", dropped_paths=0.1),
     size=112,
     views=Views(sizes=(112,), augmentation=Augmentation(affine=1.0)),
     sampling="photo",
@@ -200,8 +200,8 @@ KPRPE = Config(
 """ViT-B with KP-RPE as CVLface trains it on WebFace4M (Kim et al., 2024; its example script, 7 processes of 256), for
 shards of 112 x 112, centred, that hold the five points.
 
-AdaFace's head and CVLface's affine augmentation; its cut-outs, blur and changes of light, its dropped paths and its
-tenth of repeated photos are left out. A batch holds no identity twice. Not yet run on a real set; no figure is claimed.
+AdaFace's head and CVLface's affine augmentation; its cut-outs, blur and changes of light and its tenth of repeated
+photos are left out. A batch holds no identity twice. Not yet run on a real set; no figure is claimed.
 """
 
 MODERN = replace(

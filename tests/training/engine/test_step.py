@@ -141,7 +141,7 @@ def test_steps_ranks_and_parts_drop_differently() -> None:
     config = replace(CONFIG, model=Model(backbone=f"{__name__}:with_dropout", embedding_size=16))
     trained, pictures = for_training(build_learner(config, IDENTITIES), config, ALONE), torch.ones(2, 3, 32, 32)
     found = [
-        embed(trained, (pictures, None), config, World(rank, 2, torch.device("cpu")), step, part)
+        embed(trained, (pictures, None, None), config, World(rank, 2, torch.device("cpu")), step, part)
         for step, rank, part in product((0, 1), repeat=3)
     ]
     assert not any(torch.equal(one, other) for one, other in combinations(found, 2))
