@@ -122,8 +122,8 @@ def test_small_pictures_are_held_to_all_photos_of_their_person() -> None:
     config = small("compatible")
     frozen = build_learner(replace(config, seed=5), 6).backbone.eval().requires_grad_(False)
     batch = share_of_batch(ALONE)
-    pictures = batch.network_input()
-    found = _targets(Trained(nn.Identity(), nn.Identity(), frozen), (pictures, None), batch.photos, config, ALONE)
+    pictures, trained = batch.network_input(), Trained(nn.Identity(), nn.Identity(), frozen)
+    found = _targets(trained, (pictures, None, None), batch.photos, config, ALONE)
     assert found is not None
     with torch.no_grad():
         full = [frozen(pictures[6 * view : 6 * view + 6]) for view in (0, 1)]
