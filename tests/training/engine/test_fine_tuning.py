@@ -136,7 +136,7 @@ def test_a_resumed_run_thaws_at_the_same_step(begun: Path, shards: Path, tmp_pat
 
 @pytest.mark.slow
 def test_a_frozen_batch_norm_keeps_its_statistics(shards: Path, tmp_path: Path) -> None:
-    config = replace(SMALL, model=Model("ir50", 16), steps=1)
+    config = replace(SMALL, model=Model("mbf", 16), steps=1)
     train(Run(config, "tiny", (shards,), tmp_path / "first", resume=False), ALONE)
     frozen = replace(config, optimizer=Optimizer(frozen_steps=1), accumulate=2)
     found = tuned(frozen, shards, tmp_path / "tuned", tmp_path / "first" / "final.pt")

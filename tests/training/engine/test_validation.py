@@ -70,7 +70,7 @@ def test_after_a_validation_every_module_is_in_its_mode_again(
         return {"figure": float(step)}
 
     optimizer = replace(TINY.optimizer, frozen_statistics=frozen_statistics)
-    model = replace(TINY.model, backbone="ir50", embedding_size=16)
+    model = replace(TINY.model, backbone="mbf", embedding_size=16)
     config = replace(TINY, model=model, optimizer=optimizer, batch=4, steps=1, validate_every=1)
     train(Run(config, "tiny", (shards,), tmp_path / "run", False), ALONE, validate)
     (backbone,) = seen

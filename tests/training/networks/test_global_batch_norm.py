@@ -112,11 +112,11 @@ def test_a_gpu_gets_the_synchronised_batch_norm_of_pytorch() -> None:
 
 
 BATCH = 4
-CONFIG = Config(model=Model("ir50", 16), size=16, views=Views(sizes=(16, 8, 12)), batch=BATCH)
+CONFIG = Config(model=Model("mbf", 16), size=16, views=Views(sizes=(16, 8, 12)), batch=BATCH)
 
 
-def step_of_ir50(world: World) -> dict[str, Tensor]:
-    """One step of an IR network: this rank's loss, some gradients and running statistics."""
+def step_of_mobilefacenet(world: World) -> dict[str, Tensor]:
+    """One step of a MobileFaceNet: this rank's loss, some gradients and running statistics."""
     generator = torch.Generator().manual_seed(7)
     views = tuple(
         share(torch.randint(0, 256, (BATCH, s, s, 3), generator=generator, dtype=torch.uint8), world)
@@ -140,8 +140,8 @@ def step_of_ir50(world: World) -> dict[str, Tensor]:
 
 @pytest.mark.slow
 def test_a_network_with_batch_norm_trains_equally_on_one_process_and_on_two(tmp_path: Path) -> None:
-    (one,) = on_world(1, step_of_ir50, tmp_path)
-    two = on_world(2, step_of_ir50, tmp_path)
+    (one,) = on_world(1, step_of_mobilefacenet, tmp_path)
+    two = on_world(2, step_of_mobilefacenet, tmp_path)
     torch.testing.assert_close((two[0]["loss"] + two[1]["loss"]) / 2, one.pop("loss"))
     for name, expected in one.items():
         scale = max(float(expected.abs().max()), 1e-6)
