@@ -76,11 +76,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _workers_start_quickly() -> None:
-    """Start the server from which worker processes fork, with all that any of them would import for itself."""
-    of_workers = ["pipeline.sharding.tar_job", "pipeline.alignment.landmark_run", "evaluation.lists.mat_lists"]
-    forkserver.set_forkserver_preload(of_workers)
-    forkserver.ensure_running()
+def _processes_start_quickly(request: pytest.FixtureRequest) -> None:
+    """Start the server from which processes fork, with all that any of them would import for itself."""
+    if any(item.get_closest_marker("slow") or item.get_closest_marker("soak") for item in request.session.items):
+        of_workers = ["pipeline.sharding.tar_worker", "pipeline.alignment.landmark_run", "evaluation.lists.mat_lists"]
+        # The first step of an optimizer would import torch._dynamo.
+        forkserver.set_forkserver_preload([*of_workers, "torch._dynamo", "training.engine.validation"])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,8 @@ from typing import Any
 
 
 def _prepare() -> None:
-    """Import what takes seconds, and load the compiled pixel kernels."""
+    """Load the compiled pixel kernels, and import what the server of this process has not."""
     import numpy as np
-    import torch._dynamo  # noqa: F401 - the first step of an optimizer would import it
 
     import training.engine.validation  # noqa: F401
     from pipeline.pixels.resample_on_cpu import enlarge_to_range, reduce
@@ -29,7 +28,7 @@ def without_page(run_dir: Path) -> None:
 @cache
 def origin() -> ProcessPoolExecutor:
     """Return the one process from which the others fork; it computes nothing itself, so it has no threads to lose."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare)
+    return ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_prepare)
 
 
 def _fork(function: Callable[..., Any], arguments: tuple, settings: dict[str, Any]) -> Any:

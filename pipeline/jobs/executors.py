@@ -30,7 +30,7 @@ class Workplace:
 
 def prepare_processes() -> None:
     """Let the server from which worker processes fork import what they need, while this process plans their work."""
-    forkserver.set_forkserver_preload(["pipeline.sharding.tar_job"])
+    forkserver.set_forkserver_preload(["pipeline.sharding.tar_worker"])
     forkserver.ensure_running()
 
 

@@ -1,7 +1,7 @@
 """Small networks: as a checkpoint in the authors' form, and ready to embed; and data sets that may be damaged."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,15 @@ from training.networks.backbones import build_backbone
 
 SIZE = 32
 """Side of its pictures in pixels."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave out the plots of reports, which take longer than their figures, but in modules that look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "LOOKS_AT_PLOTS", False):
+            patch.setattr("evaluation.reporting.report.draw_plots", lambda report: [])
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from training.engine.step import build_learner
 from training.networks.backbones import build_backbone
 from training.settings.recipes import TINY
 
+LOOKS_AT_PLOTS = True
+
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:

@@ -15,6 +15,8 @@ from evaluation.reporting.report import write_report
 from evaluation.reporting.results import Model, Report, Settings
 from pipeline.alignment.align import preprocessing
 
+LOOKS_AT_PLOTS = True
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
 pytestmark = [

@@ -17,6 +17,8 @@ from evaluation.reporting.results import Model, Report, Settings
 from evaluation.reporting.tables import figure_tables, markdown
 from pipeline.alignment.align import preprocessing
 
+LOOKS_AT_PLOTS = True
+
 FORM = preprocessing("paper", 32)
 TRAINED = Model("trained", "final.pt", "ab" * 32, "spherenet4", 9, "tiny", FORM)
 UNKNOWN = Model("theirs", "0100000_net_backbone.pth", "cd" * 32, "spherenet20", None, None, FORM)

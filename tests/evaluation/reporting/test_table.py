@@ -24,6 +24,8 @@ from evaluation.reporting.tables import figure_tables
 from pipeline.alignment.align import preprocessing
 from shards.command import UserError
 
+LOOKS_AT_PLOTS = True
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RANDOM = np.random.default_rng(0)
 HITS = {name: (RANDOM.random(60) < share).astype(float) for name, share in (("a", 0.5), ("b", 0.8))}
