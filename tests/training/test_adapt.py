@@ -96,6 +96,7 @@ def stages_in_process(monkeypatch: pytest.MonkeyPatch, own_cache: dict[str, str]
         return done
 
     monkeypatch.setattr("training.adaptation.stages.subprocess.run", run)
+    monkeypatch.setattr("evaluation.reporting.report.draw_plots", lambda report: [])
 
 
 @pytest.mark.slow

@@ -18,13 +18,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
 @pytest.mark.parametrize(
     ("part", "cases"),
     [
-        ("ours.pt", 80),
-        (".pth", 60),
+        ("ours.pt", 40),
+        (".pth", 30),
         ("config.json beside", 20),
-        ("safetensors", 60),
+        ("safetensors", 40),
         ("onnx, metadata", 20),
         ("torchscript", 30),
-        ("resume", 150),
+        ("resume", 60),
         ("page", 8),
         ("embeddings", 60),
         ("results", 60),
