@@ -18,9 +18,18 @@ def kill_when_waited_for(server: int, asked: threading.Event) -> None:
     os.kill(server, signal.SIGKILL)
 
 
-def test_the_death_of_the_server_of_processes_is_told_as_that_of_a_worker() -> None:
-    forkserver.ensure_running()
-    server = forkserver._forkserver._forkserver_pid
+@pytest.fixture
+def own_server(monkeypatch: pytest.MonkeyPatch) -> forkserver.ForkServer:
+    """A server of processes for one test; other tests have the other one."""
+    server = forkserver.ForkServer()
+    for name in ("ensure_running", "connect_to_new_process"):
+        monkeypatch.setattr(forkserver, name, getattr(server, name))
+    return server
+
+
+def test_the_death_of_the_server_of_processes_is_told_as_that_of_a_worker(own_server: forkserver.ForkServer) -> None:
+    own_server.ensure_running()
+    server = own_server._forkserver_pid
     os.kill(server, signal.SIGSTOP)
     asked = threading.Event()
     killer = threading.Thread(target=kill_when_waited_for, args=(server, asked))
