@@ -50,7 +50,7 @@ unit: $(VENV)/installed-dev
 	@echo "test: format, lint, types and all tests but those of make soak; about nine minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
-# Kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
+# Whole commands, kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
 soak: $(VENV)/installed-dev
 	@echo "soak: the tests that take long; about five minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m soak

@@ -101,7 +101,8 @@ def read_command_line(arguments: list[str]) -> tuple[Any, Config]:
         defaults = following(defaults, model)
     command = parser(defaults)
     options = command.parse_args(arguments)
-    fields = {name: getattr(command.instantiate(options), name) for name in Config.__dataclass_fields__}
+    made = command.instantiate(options)
+    fields = {name: getattr(made, name) for name in Config.__dataclass_fields__}
     return options, Config(**{**fields, "mix": tuple(options.mix or ())})
 
 

@@ -23,7 +23,7 @@ def test_variants_have_the_same_cost() -> None:
     assert made["fine-tuning"].head.name == "arcface" and not made["fine-tuning"].distillation.is_on
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_small_recogniser_is_trained_adapted_and_compared(tmp_path: Path, command: Callable) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN.format('adapt')}\n{END}\n")

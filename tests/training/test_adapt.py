@@ -99,7 +99,7 @@ def stages_in_process(monkeypatch: pytest.MonkeyPatch, own_cache: dict[str, str]
     monkeypatch.setattr("evaluation.reporting.report.draw_plots", lambda report: [])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_photos_and_a_recogniser_become_an_adapted_file(
     rendered: Path,
     landmarks: Path,

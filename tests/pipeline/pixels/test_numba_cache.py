@@ -40,7 +40,7 @@ def test_on_a_full_disk_it_works_without_being_kept(small_disk: Callable[[str], 
     assert [path.name for path in disk.rglob("*.nbc")] == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_compiled_code_is_kept_for_the_next_process_and_not_for_another_kernel(tmp_path: Path) -> None:
     for package in ("shards", "pipeline"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
