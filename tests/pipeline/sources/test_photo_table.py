@@ -41,7 +41,7 @@ def settled_slowly(listed: list[tuple[str, str]], on_disk: list[tuple[str, str]]
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     listed=st.lists(st.tuples(names, names), min_size=1, max_size=12),
     on_disk=st.lists(st.tuples(names, names), min_size=1, max_size=12, unique_by=lambda row: row[1]),

@@ -43,7 +43,7 @@ def losses(run_dir: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_mixed_run_passes_over_damage_and_resumes_bit_identically(
     folders: list[Path], tmp_path: Path, command: Callable, refused: Callable[..., str]
 ) -> None:

@@ -13,7 +13,7 @@ def losses(run_dir: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_losses_are_those_of_the_local_folder(shards: Path, tmp_path: Path, command: Callable) -> None:
     words = ["training/main.py", "--recipe", "tiny", "--device", "cpu", "--checkpoint_every", 3]
     with serving(shards) as (url, faults):

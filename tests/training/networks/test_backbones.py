@@ -133,8 +133,13 @@ def test_the_layers_are_as_many_as_documented(name: str, expected: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in PEER_BACKBONES])
-@pytest.mark.parametrize("size", [16, 112])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *((name, 16) for name in BACKBONES if name not in PEER_BACKBONES),
+        *((smallest, 112) for smallest in ("spherenet4", "resnet50", "ir50", "irse50")),
+    ],
+)
 def test_every_backbone_takes_every_multiple_of_sixteen(name: str, size: int) -> None:
     with torch.device("meta"):
         network = build_backbone(name, size, 64).eval()
