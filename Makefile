@@ -12,7 +12,7 @@ PROCESSES ?= 2
 # Where it is set, each process that a test starts would compile the whole source anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: quickstart check test soak lint quick unit format gpu lock audit licences clean
+.PHONY: quickstart check test soak style types quick unit format gpu lock audit licences clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -32,14 +32,18 @@ quickstart: $(VENV)/installed
 	@echo "checkpoint  $(QUICKSTART)/run/final.pt"
 
 # Format, lint, types and the tests that start no process.
-check: lint quick
+check: style
+	$(MAKE) --jobs 2 types quick
 
 # The same, and the tests that are marked slow, which start processes or train.
-test: lint unit
+test: style
+	$(MAKE) --jobs 2 types unit
 
-lint: $(VENV)/installed-dev
+style: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 quick: $(VENV)/installed-dev
@@ -47,12 +51,12 @@ quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not soak"
 
 unit: $(VENV)/installed-dev
-	@echo "test: format, lint, types and all tests but those of make soak; about nine minutes on two cores"
+	@echo "test: format, lint, types and all tests but those of make soak; about six minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 # Whole commands, kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
 soak: $(VENV)/installed-dev
-	@echo "soak: the tests that take long; about five minutes on two cores"
+	@echo "soak: the tests that take long; about eight minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m soak
 
 format: $(VENV)/installed-dev

@@ -129,6 +129,7 @@ def test_a_damaged_object_gives_photos_that_are_told_not_other_data(s3: S3, shar
     assert [type(one).__name__ for one in found] == ["ndarray"] * 5 + ["Unread"] + ["ndarray"] * 4
 
 
+@pytest.mark.soak
 def test_a_server_that_falls_silent_ends_in_one_line(
     bucket: RemotePath, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,7 +135,7 @@ def test_small_pictures_are_held_to_all_photos_of_their_person() -> None:
             torch.testing.assert_close(found[6 * view + row], expected)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_with_small_pictures_resumes_bit_identically(
     shards: Path, crops: Path, teacher: Path, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ def compiles(world: World, waits: bool) -> dict[str, torch.Tensor]:
     return {"total": total, "impatient": torch.tensor(impatient)}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_ranks_wait_for_one_that_compiles_and_not_afterwards(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     found = on_world(2, compiles, tmp_path, True)
     assert [one["total"].item() for one in found] == [3, 3]

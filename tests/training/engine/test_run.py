@@ -188,7 +188,7 @@ def refused_by_all(world: World, config: Config, shards: Path, run_dir: Path) ->
     return {}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_processes_tell_a_mistake_once(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = torchrun(2, "--shards", shards, "--run-dir", tmp_path, "--batch", "many")
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

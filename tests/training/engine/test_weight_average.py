@@ -86,6 +86,7 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+@pytest.mark.soak
 def test_average_clipping_and_head_resume_bit_by_bit(whole: Path, shards: Path, tmp_path: Path) -> None:
     run = Run(FULL, "tiny", (shards,), tmp_path / "parted", True)
     with pytest.raises(LostMachineError):
