@@ -51,12 +51,12 @@ quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not soak"
 
 unit: $(VENV)/installed-dev
-	@echo "test: format, lint, types and all tests but those of make soak; about six minutes on two cores"
+	@echo "test: format, lint, types and all tests but those of make soak; about six minutes on two cores, the first time more"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 # Whole commands, kills, restarts, several machines and full disks: for a release, and for a change of what they are about.
 soak: $(VENV)/installed-dev
-	@echo "soak: the tests that take long; about eight minutes on two cores"
+	@echo "soak: the tests that take long; about five minutes on two cores"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m soak
 
 format: $(VENV)/installed-dev

@@ -15,16 +15,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
 @pytest.mark.parametrize(
     ("part", "cases"),
     [
-        ("photo", 300),
-        ("landmark list", 250),
+        ("photo", 150),
+        ("landmark list", 120),
         ("list to records", 10),
-        ("train", 300),
-        ("property", 100),
-        ("sources.toml", 150),
-        ("unit record", 200),
-        ("shard-", 250),
-        ("manifest.json", 200),
-        (".npy", 250),
+        ("train", 150),
+        ("property", 60),
+        ("sources.toml", 80),
+        ("unit record", 100),
+        ("shard-", 120),
+        ("manifest.json", 100),
+        (".npy", 120),
     ],
 )
 def test_damage_is_survived(found: dict[str, Reader], part: str, cases: int) -> None:

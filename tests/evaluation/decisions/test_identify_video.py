@@ -93,7 +93,7 @@ def test_a_video_becomes_tracks_tables_and_a_page(
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in written)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_run_goes_on_and_finds_what_it_would_have_found(
     walk: Path, finder: Measuring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
