@@ -146,8 +146,10 @@ class PatchTransformer(nn.Module):
 
     @property
     def draws(self) -> int:
-        """How many numbers a training pass takes for each picture: two for each block, then one for each patch."""
-        return 2 * len(self.blocks) + self.pos_embed.shape[1] if self.dropping != Dropping() else 0
+        """How many numbers a training pass takes for a picture: two for a block, and one for a patch if it masks."""
+        if self.dropping == Dropping():
+            return 0
+        return 2 * len(self.blocks) + (self.pos_embed.shape[1] if self.dropping.patches else 0)
 
     def path_factors(self, draws: Tensor | None) -> list[Tensor | None]:
         """Return what to multiply the two branches of each block with: 0, or as much more as others are left out.
