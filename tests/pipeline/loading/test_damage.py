@@ -144,9 +144,13 @@ def test_headers_are_read_as_the_decoder_reads_them() -> None:
         assert picture_size(np.frombuffer(content, dtype=np.uint8)) is None
 
 
-def test_too_much_damage_ends_with_a_message(copy: Path) -> None:
-    damage(copy, range(0, 30))
-    with pytest.raises(UserError, match=r"of 60 photos in .* are damaged, the last one shard-"):
+def test_too_much_damage_ends_with_a_message(copy: Path, tmp_path: Path) -> None:
+    quarantine = tmp_path / "quarantine.csv"
+    damage(copy, range(0, 3))
+    batches(copy, 20, largest_damaged_share=0.05, quarantine=quarantine)
+    assert len(lines(quarantine)) == 3, "as many as are allowed"
+    damage(copy, range(3, 30))
+    with pytest.raises(UserError, match=r"4 of 60 photos in .* are damaged, the last one shard-.* at most 3 are"):
         batches(copy, 20, largest_damaged_share=0.05)
 
 

@@ -15,6 +15,7 @@ from pipeline.loading.batch import Batch
 from pipeline.loading.loader import Loader
 from pipeline.sampling.folder_mixing import identities_before_step, most_identities_per_batch, read_shares
 from pipeline.sampling.sampler import Sampler
+from pipeline.sampling.shard_folders import ShardFolders
 from pipeline.sampling.views import Views
 from pipeline.sharding.plan import Plan, Settings
 from pipeline.sharding.run import shard
@@ -105,6 +106,22 @@ def test_a_folder_visits_its_identities_once_an_epoch_and_in_its_own_order() -> 
         mine = [labels[(labels >= 20 * k) & (labels < 20 * (k + 1))] - 20 * k for labels in steps]
         assert sorted(np.concatenate(mine).tolist()) == list(range(20))
     assert sorted(steps[0][steps[0] < 20].tolist()) != sorted((steps[0][steps[0] >= 20] - 20).tolist())
+
+
+def test_a_folder_whose_share_varies_meets_nobody_twice_in_an_epoch() -> None:
+    firsts = [np.arange(0, 41, 2), np.arange(0, 41, 2)]
+    sampler = Sampler.of(firsts, Views(), seed=1, global_batch=5, shares=read_shares([1, 1], 2))
+    # Two or three a step of each folder: an epoch of 20 identities is 6 steps, the most that can be served.
+    for epoch in range(4):
+        seen = np.concatenate([sampler.draw(6 * epoch + step).identities for step in range(6)])
+        assert len(seen) == len(np.unique(seen)) == 30
+
+
+def test_every_photo_is_found_in_its_folder(shards: Path, whole_pictures: Path) -> None:
+    folders = ShardFolders.open([shards, whole_pictures])
+    first, second = folders.indexes
+    expected = [(first, row) for row in range(first.photos)] + [(second, row) for row in range(second.photos)]
+    assert [folders.locate(photo) for photo in range(folders.photos)] == expected
 
 
 @pytest.fixture(scope="module")
