@@ -221,5 +221,5 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture
 def forked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let benchmarks fork the process of each run, which would import PyTorch for seconds."""
-    for name in ("runner", "loader", "storage", "growth"):
+    for name in ("runner", "loader", "storage", "growth", "shard"):
         monkeypatch.setattr(f"pipeline.benchmarks.{name}.in_fresh_process", forked.in_forked_process)
