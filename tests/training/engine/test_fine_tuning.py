@@ -70,6 +70,7 @@ def weights(run_dir: Path, step: int) -> dict[str, Tensor]:
     return load_checkpoint(checkpoint_path(run_dir, step)).backbone
 
 
+@pytest.mark.soak
 def test_the_recipes_run_on_their_sets(begun: Path, low_resolution_shards: tuple[str, Path], tmp_path: Path) -> None:
     name, folder = low_resolution_shards
     recipe = RECIPES[name]
