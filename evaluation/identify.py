@@ -68,7 +68,7 @@ def main() -> None:
     if options.video:
         from pipeline.tracking.video import Video
 
-        # Before anybody is enrolled: what is no video is told at once.
+        # Before anybody is enrolled: what is no video is refused at once.
         Video(options.video)
     how = open_measuring(options)
     out = private_folder(options.out)

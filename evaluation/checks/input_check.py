@@ -1,6 +1,6 @@
 """Whether a model takes its pictures as they are given to it: the usual other forms, tried on a few hundred pairs.
 
-A mirror image, the other order of colours or another scale costs a recogniser accuracy and is told by nothing else.
+A mirror image, the other order of colours or another scale costs a recogniser accuracy, and nothing else shows it.
 From the form that the model's file tells, one change at a time is tried, then further changes from the best so far.
 """
 

@@ -28,7 +28,7 @@ def run_and_report(
     Args:
         experiment: name of its command, in the names of plots and the marks of pages.
         variants: to compare.
-        contrasts: pairs of them whose difference is told.
+        contrasts: pairs of them whose difference is reported.
         options: out, workers, tables_only and page, as the command line has them.
         study: returns the people, folds and seeds; called while the folder is locked.
 

@@ -15,7 +15,7 @@ from shards.command import UserError
 
 # FFmpeg opens playlists, which name other files and addresses: nothing is read but the file itself.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
-# What is wrong with a file is told in one line, not by the decoder.
+# What is wrong with a file is reported in one line, not by the decoder.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _MOVING = (".gif", ".apng", ".webp", ".avif", ".avifs")
 # Bytes by which text is told from video, and those of text that are no letters.

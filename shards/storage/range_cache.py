@@ -40,7 +40,7 @@ def content_key(content: str) -> str:
 class RangeCache:
     """Keeps bytes of files, those used least recently no longer than there is room. Threads and processes may share it.
 
-    Whatever goes wrong with it after its start is told once, and costs time only.
+    Whatever goes wrong with it after its start is reported once, and costs only time.
 
     Args:
         folder: on a local disk; it is made where there is none.

@@ -36,7 +36,7 @@ class Way:
         one_pass: all views in one forward pass, else one for each.
         channels_last: the memory format of weights and pictures.
         reads_loss: the host waits for the loss of every step.
-        keeps_memory: on a CPU, freed memory is used again; see `keep_freed_memory`.
+        keeps_memory: on a CPU, the allocator keeps freed memory; see `keep_freed_memory`.
         fused: the optimiser goes through the memory once.
         trainer: the trainer's own step, with all of the above and its optimiser.
         compiled: by torch.compile.
@@ -63,7 +63,7 @@ def ways(compiling: bool) -> list[Way]:
     one_pass = replace(STRAIGHTFORWARD, name="+ one pass over all views", one_pass=True)
     last = replace(one_pass, name="+ channels last", channels_last=True)
     unread = replace(last, name="+ losses left on the device", reads_loss=False)
-    kept = replace(unread, name="+ freed memory used again", keeps_memory=True)
+    kept = replace(unread, name="+ freed memory kept", keeps_memory=True)
     fused = replace(kept, name="+ fused SGD", fused=True)
     ladder = [STRAIGHTFORWARD, one_pass, last, unread, kept, fused, TRAINER]
     narrow = replace(TRAINER, name="the trainer, bfloat16", precision="bfloat16")

@@ -50,7 +50,7 @@ def load_backbone(path: Path, averaged: bool = False) -> LoadedBackbone:
 
     Files that are not ours are recognised by their keys and shapes. They carry no preprocessing: it is what their
     project trains with, for the authors the published one (template "paper"), at the size that the last layer implies;
-    what a `config.json` beside the authors' says otherwise is told as a warning. No code in a file is run, nor any that
+    a `config.json` beside the authors' that says otherwise gives a warning. No code in a file is run, nor any that
     a file names: a checkpoint whose backbone is an import path loads only where `TRUSTED_BACKBONES` names it too.
 
     Args:

@@ -9,7 +9,7 @@ from shards.command import UserError
 from training.settings.config import Config, Distillation, Head, Losses, Model, Optimizer
 
 PAPER = Config()
-"""The published method to the letter (Lai and Lam, 2021), for VGGFace2 shards at 128 x 128.
+"""Exactly the published method (Lai and Lam, 2021), for VGGFace2 shards at 128 x 128.
 
 The authors report SCface rank-1 79.7 / 95.7 / 98.2 % at d1 / d2 / d3 and LFW 94.8 % with the second photo
 at 8 x 8. This implementation has not yet been run on VGGFace2.
