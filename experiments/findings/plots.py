@@ -12,15 +12,15 @@ from experiments.trials.variants import Variant
 from training.monitoring.plot_style import GRID, colour_of, png_of
 
 _SHOWN = ("rank-1", "tar")
-_WITH_OLD_GALLERY = ("rank-1", "old rank-1")
+_WITH_OTHER_GALLERIES = ("rank-1", "both rank-1", "old rank-1")
 
 
 def draw(summary: Summary, title: str, variants: Sequence[Variant]) -> bytes:
-    """Draw rank-1 and TAR, or rank-1 with either gallery, over the resolution of the probes; return a PNG."""
+    """Draw rank-1 and TAR, or rank-1 with each gallery, over the resolution of the probes; return a PNG."""
     measured = {name for _, _, name in summary.figures}
-    shown = _WITH_OLD_GALLERY if measured >= set(_WITH_OLD_GALLERY) else _SHOWN
-    canvas = Canvas(figsize=(10.4, 4.2), layout="constrained")
-    for axes, name in zip(canvas.subplots(1, len(shown)), shown, strict=True):
+    shown = _WITH_OTHER_GALLERIES if measured >= set(_WITH_OTHER_GALLERIES) else _SHOWN
+    canvas = Canvas(figsize=(5.2 * len(shown), 4.2), layout="constrained")
+    for axes, name in zip(canvas.subplots(1, len(shown), sharey=True), shown, strict=True):
         _panel(axes, summary, name, variants)
     canvas.suptitle(f"{title}: high-resolution gallery, reduced probes", x=0.01, ha="left", fontsize=11)
     return png_of(canvas, dpi=120)
