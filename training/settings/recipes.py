@@ -99,7 +99,7 @@ ADAPT_FRESH = replace(
 
 Two photos of each identity, each in full and reduced; the octuplet loss among them, and a weak loss that holds the full
 views to the teacher's, so that the network keeps what it could do in full. With ten times its weight fewer faces of 8
-pixels are found. The values are those of trials on ORL (docs/adapt.md).
+pixels are found. The values are those of trials on ORL (docs/adapt-trials.md).
 """
 
 ADAPT_COMPATIBLE = replace(
