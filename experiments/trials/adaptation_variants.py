@@ -43,7 +43,7 @@ _WITHOUT_ANCHOR = replace(
 )
 
 ADAPTATIONS = (
-    Variant("before", "(a) as it came", lambda base: base, trained=False),
+    Variant("before", "(a) before", lambda base: base, trained=False),
     Variant("fresh", "(b) fresh", _of(ADAPT_FRESH)),
     Variant("compatible", "(c) compatible", _of(ADAPT_COMPATIBLE)),
     Variant("octuplet", "(d) octuplet loss alone", _of(_OCTUPLET)),

@@ -20,8 +20,8 @@ _PARTS_OF_PIECE = PIECE // _PART
 class GrowingFile:
     """A temporary copy of a file, with holes where nothing was needed yet. Threads may share it.
 
-    A thread fills the holes in pieces of 8 MiB, from the cache where they are in it. A fault of the storage is raised in
-    the thread that needs what is missing.
+    A thread fills the holes in pieces of 8 MiB, from the cache where they are in it. A fault of the storage is raised
+    in the thread that needs what is missing.
 
     Args:
         storage: of the file.
