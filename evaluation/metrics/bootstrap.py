@@ -113,7 +113,7 @@ class WeightedCurve:
         return crossing(far / self.false[-1], tar / self.total)
 
     def best_accuracy(self) -> float:
-        """Return the highest share of right decisions, as `verification.best_accuracy`."""
+        """Return the highest share of correct decisions, as `verification.best_accuracy`."""
         right = self.true + self.false[-1] - self.false
         return float(right.max() / (self.false[-1] + self.total))
 

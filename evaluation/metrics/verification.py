@@ -121,7 +121,7 @@ def crossing(far: FloatArray, tar: FloatArray) -> float:
 
 
 def best_accuracy(positives: ArrayLike, negatives: ArrayLike) -> float:
-    """Return the highest share of right decisions over all thresholds, both kinds of pairs counted alike.
+    """Return the highest share of correct decisions over all thresholds, both kinds of pairs counted alike.
 
     >>> best_accuracy([0.9, 0.8, 0.3], [0.5, 0.2, 0.1])
     0.8333333333333334
@@ -221,7 +221,7 @@ def distance_decisions(distances: ArrayLike, same: ArrayLike, folds: ArrayLike) 
 
 
 def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
-    """Return the share of right decisions in each fold, in order of the folds' numbers: (N,), (N,) -> (folds,).
+    """Return the share of correct decisions in each fold, in order of the folds' numbers: (N,), (N,) -> (folds,).
 
     >>> fold_accuracies([True, True, False, True], [0, 0, 1, 1]).tolist()
     [1.0, 0.5]
@@ -231,14 +231,14 @@ def fold_accuracies(right: ArrayLike, folds: ArrayLike) -> FloatArray:
 
 
 def _right_decisions(scores: FloatArray, same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the right decisions at every threshold of LFW's grid: (T,)."""
+    """Count the correct decisions at every threshold of LFW's grid: (T,)."""
     accepted_same = (same.sum() - np.searchsorted(np.sort(scores[same]), LFW_THRESHOLDS, side="right")).astype(np.int64)
     rejected_other = np.searchsorted(np.sort(scores[~same]), LFW_THRESHOLDS, side="right").astype(np.int64)
     return accepted_same + rejected_other
 
 
 def _right_below(distances: FloatArray, same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the right decisions at every threshold of arcface_torch's grid: (T,)."""
+    """Count the correct decisions at every threshold of arcface_torch's grid: (T,)."""
     below_same, below_other = (
         np.searchsorted(np.sort(distances[kind]), DISTANCE_THRESHOLDS, side="left") for kind in (same, ~same)
     )
