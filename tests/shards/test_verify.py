@@ -125,7 +125,7 @@ LIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another tar": (lambda folder: change_records(folder, "tar", 0, 1), "holds 21 photos of shard-000001.tar"),
     "no such tar": (lambda folder: change_records(folder, "tar", 0, 7), "photos.npy: names tar 7 of 3"),
     "another place": (lambda folder: change_records(folder, "offset", 4, 1), "is not in photos.npy"),
-    "a face too many": (
+    "a face not in its tar": (
         lambda folder: change_records(folder, "offset", 4, 1),
         "lacks the face that photos.npy names in row 4",
     ),
