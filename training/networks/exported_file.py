@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipeline.alignment.align import preprocessing as preprocessing_of
-from shards.command import UserError
+from shards.command import UserError, first_line
 from shards.format import Preprocessing
 from shards.json_file import parse_object
 from training.networks.backbone_file import LoadedBackbone, from_state, load_backbone, refuse_untrusted
@@ -199,13 +199,17 @@ def load_trainable(path: Path, averaged: bool = False) -> LoadedBackbone:
 def _refuse_disagreement(path: Path, network: OnnxNetwork, size: int) -> None:
     """Refuse a network that onnxruntime computes otherwise than torch, for one picture or for several."""
     pictures = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (3, 3, size, size)).astype(np.float32))
-    with torch.no_grad():
-        ours, theirs = (torch.nn.functional.normalize(one(pictures)) for one in (network, OnnxBackbone(path, size)))
+    way_out = "name the code that builds its network, as package.module:callable"
+    theirs = torch.nn.functional.normalize(OnnxBackbone(path, size)(pictures))
+    try:
+        with torch.no_grad():
+            ours = torch.nn.functional.normalize(network(pictures))
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{path} cannot be computed by torch ({first_line(error)}); {way_out}") from error
     away = float((ours - theirs).abs().max())
     if not away <= _AGREEMENT:
         raise UserError(
-            f"{path} computes embeddings that differ by {away:.1g} between torch and onnxruntime; name the code that "
-            "builds its network, as package.module:callable"
+            f"{path} computes embeddings that differ by {away:.1g} between torch and onnxruntime; {way_out}"
         )
 
 

@@ -46,6 +46,9 @@ class OnnxNetwork(nn.Module):
     The graph lies in the state dict beside the weights, as the buffer `graph` (bytes), so that a checkpoint can be
     read without the file. Dropout does nothing, batch norm learns as in torch.
 
+    A model for batches of one fixed size is given a batch of any size at once, or, where its graph holds that size in
+    more than its shapes (class tokens, attention over stacked heads), in batches of that size, which takes longer.
+
     Args:
         model: with or without the numbers of its weights; without them they are 0.
 
@@ -68,6 +71,7 @@ class OnnxNetwork(nn.Module):
         self.input_name, self.output_name = given.name, result.name
         batch, _, side, _ = [one.dim_value or None for one in given.type.tensor_type.shape.dim]
         self.size, self._batch = side, batch
+        self._takes_any_batch: bool | None = None
         self.input_scale = input_scale_of(model, given.name, arrays)
         opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
         self._nodes = [_Node(node, opset) for node in model.graph.node]
@@ -107,6 +111,13 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, S, S) -> (N, D), not normalised unless the model does."""
+        if self._batch is None or len(pictures) == self._batch:
+            return self._computed(pictures)
+        if self._takes_any_batch is None:
+            self._takes_any_batch = self._is_lifted(pictures)
+        return self._computed(pictures) if self._takes_any_batch else self._in_batches(pictures)
+
+    def _computed(self, pictures: Tensor) -> Tensor:
         values: dict[str, Any] = {self.input_name: pictures, "": None}
         batch = None if self._batch is None else (self._batch, len(pictures))
         for number, node in enumerate(self._nodes):
@@ -120,6 +131,33 @@ class OnnxNetwork(nn.Module):
                 values.pop(name, None)
         out: Tensor = values[self.output_name]
         return out
+
+    def _in_batches(self, pictures: Tensor) -> Tensor:
+        """Compute batches of the size that the file names, the last filled up with its last picture."""
+        assert self._batch is not None
+        parts = []
+        for part in pictures.split(self._batch):
+            filled = torch.cat([part, part[-1:].expand(self._batch - len(part), *part.shape[1:])])
+            parts.append(self._computed(filled)[: len(part)])
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _is_lifted(self, pictures: Tensor) -> bool:
+        """Tell whether a batch of another size than the file's gives what batches of its size give."""
+        assert self._batch is not None
+        generator = torch.Generator().manual_seed(0)
+        tried = torch.rand((self._batch + 1, *pictures.shape[1:]), generator=generator).to(pictures) * 2 - 1
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            expected = self._in_batches(tried)
+            found = self._computed(tried)
+        except (RuntimeError, IndexError):
+            return False
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
     def to_model(self) -> ModelProto:
         """Return the ONNX model with the present weights: the names, shapes and operators of the file that came in."""

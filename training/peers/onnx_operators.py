@@ -4,43 +4,20 @@ Each takes the node's inputs, None for one that is left out, and its attributes 
 version of the operator set. After the operators' definitions in the ONNX specification.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.peers.onnx_windows import average_pool, conv, max_pool
+
 Attributes = dict[str, Any]
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
 
-
-def _symmetric_padding(x: Tensor, a: Attributes, kernel: Sequence[int], fill: float = 0.0) -> tuple[Tensor, list[int]]:
-    """Return the input, padded where its two sides differ, and the padding that is left to do on both sides."""
-    places = len(kernel)
-    strides, dilations = a.get("strides", [1] * places), a.get("dilations", [1] * places)
-    pads = list(a.get("pads", [0] * 2 * places))
-    if a.get("auto_pad", "NOTSET").startswith("SAME"):
-        total = [
-            max((-(-side // stride) - 1) * stride + (one - 1) * dilation + 1 - side, 0)
-            for side, stride, one, dilation in zip(x.shape[2:], strides, kernel, dilations, strict=True)
-        ]
-        small, large = [one // 2 for one in total], [one - one // 2 for one in total]
-        pads = small + large if a["auto_pad"] == "SAME_UPPER" else large + small
-    if pads[:places] == pads[places:]:
-        return x, pads[:places]
-    # torch names the last dimension first, and both sides of each.
-    pairs = [pads[place + side * places] for place in reversed(range(places)) for side in (0, 1)]
-    return functional.pad(x, pairs, value=fill), [0] * places
-
-
-def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    x, padding = _symmetric_padding(x, a, weight.shape[2:])
-    places = weight.ndim - 2
-    convolve = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[places]
-    strides, dilations = a.get("strides", [1] * places), a.get("dilations", [1] * places)
-    out: Tensor = convolve(x, weight, bias, strides, padding, dilations, a.get("group", 1))
-    return out
+_SELU = (1.67326319217681884765625, 1.05070102214813232421875)
 
 
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -55,27 +32,6 @@ def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x >= 0, x, slope * x)
 
 
-def _max_pool(a: Attributes, x: Tensor) -> Tensor:
-    kernel = a["kernel_shape"]
-    x, padding = _symmetric_padding(x, a, kernel, fill=-torch.inf)
-    strides = a.get("strides", [1] * len(kernel))
-    pool = functional.max_pool1d if len(kernel) == 1 else functional.max_pool2d
-    out: Tensor = pool(x, kernel, strides, padding, a.get("dilations", 1), ceil_mode=bool(a.get("ceil_mode")))
-    return out
-
-
-def _average_pool(a: Attributes, x: Tensor) -> Tensor:
-    kernel, counts_padding = a["kernel_shape"], bool(a.get("count_include_pad"))
-    padded, padding = _symmetric_padding(x, a, kernel)
-    strides, ceil = a.get("strides", [1] * len(kernel)), bool(a.get("ceil_mode"))
-    pooled = functional.avg_pool2d(padded, kernel, strides, padding, ceil, counts_padding)
-    if padded is x or counts_padding:
-        return pooled
-    # Padded by hand on one side: divide by the places that were there.
-    there, _ = _symmetric_padding(torch.ones_like(x[:1, :1]), a, kernel)
-    return pooled / functional.avg_pool2d(there, kernel, strides, 0, ceil)
-
-
 def _reshape(a: Attributes, x: Tensor, shape: Tensor | None = None) -> Tensor:
     wanted = a["shape"] if shape is None else shape.tolist()
     if not a.get("allowzero"):
@@ -87,12 +43,18 @@ def _reshape(a: Attributes, x: Tensor, shape: Tensor | None = None) -> Tensor:
     return x.reshape(wanted)
 
 
+def _concat(a: Attributes, *parts: Tensor) -> Tensor:
+    batch = a.get("batch")
+    if batch is not None and a["axis"] % parts[0].ndim != 0:
+        # What is the same for every picture, such as a class token, was written once for each of the fixed batch.
+        parts = tuple(part.expand(batch[1], *part.shape[1:]) if len(part) == batch[0] == 1 else part for part in parts)
+    return torch.cat(parts, a["axis"])
+
+
 def _flatten(a: Attributes, x: Tensor) -> Tensor:
-    axis = a.get("axis", 1) % (x.ndim + 1)
-    rows = 1
-    for side in x.shape[:axis]:
-        rows *= side
-    return x.reshape(rows, -1)
+    axis = a.get("axis", 1)
+    # An axis counted from the end never means the place behind the last.
+    return x.reshape(math.prod(x.shape[: axis if axis >= 0 else axis + x.ndim]), -1)
 
 
 def _axes(a: Attributes, axes: Tensor | None) -> list[int] | None:
@@ -135,7 +97,7 @@ def _gather(a: Attributes, x: Tensor, places: Tensor) -> Tensor:
     axis = a.get("axis", 0) % x.ndim
     places = places.to(x.device)
     found = x.index_select(axis, torch.where(places < 0, places + x.shape[axis], places).flatten())
-    return found.reshape(*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    return found.reshape((*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
 
 
 def _split(a: Attributes, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -147,11 +109,14 @@ def _split(a: Attributes, x: Tensor, sizes: Tensor | None = None) -> tuple[Tenso
     return tuple(x.split(parts, axis))
 
 
-def _softmax(a: Attributes, x: Tensor) -> Tensor:
-    if a["opset"] >= 13:
-        return x.softmax(a.get("axis", -1))
-    axis = a.get("axis", 1)
-    return x.flatten(axis).softmax(-1).reshape(x.shape)
+def _along_axis(function: Callable[..., Tensor]) -> Operator:
+    def operator(a: Attributes, x: Tensor) -> Tensor:
+        if a["opset"] >= 13:
+            return function(x, a.get("axis", -1))
+        # Before, over all dimensions from the axis on.
+        return function(x.flatten(a.get("axis", 1)), -1).reshape(x.shape)
+
+    return operator
 
 
 def _clip(a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
@@ -159,16 +124,20 @@ def _clip(a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | No
     return x if least is None and most is None else x.clamp(least, most)
 
 
-def _pad(a: Attributes, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, *_: Any) -> Tensor:
+def _pad(
+    a: Attributes, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
+) -> Tensor:
     given = a["pads"] if pads is None else pads.tolist()
-    pairs = [given[place + side * x.ndim] for place in reversed(range(x.ndim)) for side in (0, 1)]
+    padded = list(range(x.ndim)) if axes is None else [place % x.ndim for place in axes.tolist()]
+    sides = {place: (given[number], given[number + len(padded)]) for number, place in enumerate(padded)}
+    pairs = [side for place in reversed(range(x.ndim)) for side in sides.get(place, (0, 0))]
     fill = a.get("value", 0.0) if value is None else value.item()
     if a.get("mode", "constant") == "constant":
         return functional.pad(x, pairs, value=fill)
     # torch repeats and reflects the last dimensions alone.
     while pairs[-2:] == [0, 0]:
         pairs = pairs[:-2]
-    return functional.pad(x, pairs, {"edge": "replicate", "reflect": "reflect"}[a["mode"]])
+    return functional.pad(x, pairs, {"edge": "replicate", "reflect": "reflect", "wrap": "circular"}[a["mode"]])
 
 
 def _layer_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -183,6 +152,15 @@ def _lp_normalize(a: Attributes, x: Tensor) -> Tensor:
 
 def _cast(a: Attributes, x: Tensor) -> Tensor:
     return x.to(a["dtype"])
+
+
+def _local_response(a: Attributes, x: Tensor) -> Tensor:
+    size = a["size"]
+    # (N, C, ...) -> (N, 1, C, L): a window over the channels, shorter at both ends, divided by its full size.
+    squares = x.square().flatten(2).unsqueeze(1) if x.ndim > 2 else x.square()[:, None, :, None]
+    squares = functional.pad(squares, (0, 0, (size - 1) // 2, size // 2))
+    mean = functional.avg_pool2d(squares, (size, 1), 1).reshape(x.shape)
+    return x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) * mean) ** a.get("beta", 0.75)
 
 
 def _hard_sigmoid(a: Attributes, x: Tensor) -> Tensor:
@@ -201,16 +179,19 @@ OPERATORS: dict[str, Operator] = {
     "Abs": _simple(torch.abs),
     "Add": _simple(torch.add),
     "And": _simple(torch.logical_and),
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "Cast": _cast,
+    "Ceil": _simple(torch.ceil),
     "Clip": _clip,
-    "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
+    "Concat": _concat,
     "ConstantOfShape": lambda a, shape: torch.full(shape.tolist(), a["value"].item() if "value" in a else 0.0).to(
         a["value"].dtype if "value" in a else torch.float32
     ),
-    "Conv": _conv,
+    "Conv": conv,
+    "Cos": _simple(torch.cos),
     "Div": _divide,
     "Dropout": lambda a, x, *_: x,
+    "Einsum": lambda a, *parts: torch.einsum(a["equation"], *parts),
     "Elu": lambda a, x: functional.elu(x, a.get("alpha", 1.0)),
     "Equal": _simple(torch.eq),
     "Erf": _simple(torch.erf),
@@ -224,19 +205,27 @@ OPERATORS: dict[str, Operator] = {
     "GlobalAveragePool": lambda a, x: x.mean(tuple(range(2, x.ndim)), keepdim=True),
     "GlobalMaxPool": lambda a, x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
     "Greater": _simple(torch.gt),
+    "GreaterOrEqual": _simple(torch.ge),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _simple(functional.hardswish),
     "Identity": _simple(lambda x: x),
+    "InstanceNormalization": lambda a, x, scale, bias: functional.instance_norm(
+        x, weight=scale, bias=bias, eps=a.get("epsilon", 1e-5)
+    ),
+    "LRN": _local_response,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda a, x: functional.leaky_relu(x, a.get("alpha", 0.01)),
     "Less": _simple(torch.lt),
+    "LessOrEqual": _simple(torch.le),
     "Log": _simple(torch.log),
+    "LogSoftmax": _along_axis(torch.log_softmax),
     "LpNormalization": _lp_normalize,
     "MatMul": _simple(torch.matmul),
     "Max": _simple(lambda *xs: torch.stack(torch.broadcast_tensors(*xs)).amax(0)),
-    "MaxPool": _max_pool,
+    "MaxPool": max_pool,
     "Mean": _simple(lambda *xs: torch.stack(torch.broadcast_tensors(*xs)).mean(0)),
     "Min": _simple(lambda *xs: torch.stack(torch.broadcast_tensors(*xs)).amin(0)),
+    "Mish": _simple(functional.mish),
     "Mod": lambda a, x, y: torch.fmod(x, y) if a.get("fmod") else torch.remainder(x, y),
     "Mul": _simple(torch.mul),
     "Neg": _simple(torch.neg),
@@ -244,20 +233,26 @@ OPERATORS: dict[str, Operator] = {
     "Or": _simple(torch.logical_or),
     "PRelu": _prelu,
     "Pad": _pad,
-    "Pow": _simple(torch.pow),
+    "Pow": lambda a, x, y: torch.pow(x, y).to(x.dtype),
     "Range": lambda a, start, end, step: torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype),
     "Reciprocal": _simple(torch.reciprocal),
+    "ReduceL1": _reduced(lambda x, places, keepdim: x.abs().sum(places, keepdim)),
     "ReduceL2": _reduced(lambda x, places, keepdim: torch.linalg.vector_norm(x, 2, places, keepdim)),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(torch.mean),
     "ReduceMin": _reduced(torch.amin),
     "ReduceSum": _reduced(torch.sum),
+    "ReduceSumSquare": _reduced(lambda x, places, keepdim: x.square().sum(places, keepdim)),
     "Relu": _simple(torch.relu),
     "Reshape": _reshape,
+    "Round": _simple(torch.round),
+    "Selu": lambda a, x: a.get("gamma", _SELU[1]) * functional.elu(x, a.get("alpha", _SELU[0])),
     "Shape": lambda a, x: torch.tensor(x.shape)[a.get("start") : a.get("end")],
     "Sigmoid": _simple(torch.sigmoid),
+    "Sign": _simple(torch.sign),
+    "Sin": _simple(torch.sin),
     "Slice": _slice,
-    "Softmax": _softmax,
+    "Softmax": _along_axis(torch.softmax),
     "Softplus": _simple(functional.softplus),
     "Split": _split,
     "Sqrt": _simple(torch.sqrt),
@@ -265,6 +260,7 @@ OPERATORS: dict[str, Operator] = {
     "Sub": _simple(torch.sub),
     "Sum": _simple(lambda *xs: sum(xs[1:], xs[0])),
     "Tanh": _simple(torch.tanh),
+    "Tile": lambda a, x, repeats: x.tile(repeats.tolist()),
     "Transpose": lambda a, x: x.permute(a.get("perm", list(reversed(range(x.ndim))))),
     "Unsqueeze": _unsqueeze,
     "Where": _simple(torch.where),

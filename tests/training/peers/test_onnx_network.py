@@ -17,7 +17,10 @@ from training.peers.onnx_graph import input_of_onnx
 from training.peers.onnx_network import OnnxNetwork, read_onnx
 
 SIZE = 32
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+]
 
 
 def small_network() -> nn.Module:
@@ -100,7 +103,7 @@ def test_gradients_are_those_of_the_network_that_was_exported(tmp_path: Path) ->
         torch.testing.assert_close(theirs[shape], gradient)
 
 
-def graph_of(operator: str, constants: list[np.ndarray], **attributes: object) -> onnx.ModelProto:
+def graph_of(operator: str, constants: list[np.ndarray], *, opset: int = 17, **attributes: object) -> onnx.ModelProto:
     """A model of one operator between a convolution and the flat output."""
     names = [f"c{place}" for place in range(len(constants))]
     weight = np.random.default_rng(1).normal(size=(4, 3, 3, 3)).astype(np.float32)
@@ -119,7 +122,7 @@ def graph_of(operator: str, constants: list[np.ndarray], **attributes: object) -
             *(numpy_helper.from_array(value, name) for value, name in zip(constants, names, strict=True)),
         ],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def floats(*values: float) -> np.ndarray:
@@ -133,6 +136,14 @@ def integers(*values: int) -> np.ndarray:
 OPERATIONS: list[Callable[[], onnx.ModelProto]] = [
     lambda: graph_of("AveragePool", [], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
     lambda: graph_of("AveragePool", [], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+    lambda: graph_of("AveragePool", [], kernel_shape=[3, 3], strides=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1),
+    lambda: graph_of(
+        "AveragePool", [], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1
+    ),
+    lambda: graph_of("AveragePool", [], kernel_shape=[3, 3], pads=[2, 2, 2, 2], count_include_pad=1),
+    lambda: graph_of("AveragePool", [], kernel_shape=[2, 2], dilations=[2, 2], opset=19),
+    lambda: graph_of("MaxPool", [], kernel_shape=[3, 3], pads=[2, 2, 2, 2], dilations=[2, 2]),
+    lambda: graph_of("MaxPool", [], kernel_shape=[3, 3], strides=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1),
     lambda: graph_of("MaxPool", [], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
     lambda: graph_of("MaxPool", [], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER"),
     lambda: graph_of("MaxPool", [], kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1),
@@ -172,6 +183,56 @@ def test_operators_are_those_of_onnx(build: Callable[[], onnx.ModelProto], tmp_p
     torch.testing.assert_close(found, by_onnxruntime(path, pictures, 2), atol=1e-5, rtol=1e-5)
 
 
+class Transformer(nn.Module):
+    """A class token and one layer of attention over 2 x 2 patches, by the batch's own size."""
+
+    def __init__(self, stacked: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 16, SIZE // 2, SIZE // 2)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.qkv, self.end = nn.Linear(16, 48), nn.Linear(16, 8)
+        self.stacked = stacked
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        count = pictures.size(0)
+        x = torch.cat([self.token.expand(count, -1, -1), self.patches(pictures).flatten(2).transpose(1, 2)], 1)
+        if self.stacked:
+            # Its heads are stacked into the batch, whose size the exporter then writes as a number of its own.
+            x = x + self.attention(x, x, x, need_weights=False)[0]
+        else:
+            # (N, T, 48) -> (3, N, 2, T, 8)
+            q, k, v = self.qkv(x).reshape(count, x.size(1), 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+            x = x + ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(count, x.size(1), 16)
+        found: Tensor = self.end(x[:, 0].view(count, -1))
+        return found
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_a_transformer_takes_any_batch_and_is_trained(batch: int | None, stacked: bool, tmp_path: Path) -> None:
+    original = Transformer(stacked).eval()
+    network = load_trainable(written(original, tmp_path / "model.onnx", batch)).backbone
+    pictures = torch.rand(5, 3, SIZE, SIZE) * 2 - 1
+    for count in (1, 2, 5):
+        torch.testing.assert_close(network(pictures[:count]), original(pictures[:count]), atol=1e-5, rtol=1e-4)
+    for one in (network, original):
+        one(pictures).square().sum().backward()
+    (ours,) = [p.grad for p in network.parameters() if p.shape == original.patches.weight.shape]
+    torch.testing.assert_close(ours, original.patches.weight.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_trying_whether_a_batch_fits_leaves_the_modes_of_layers(tmp_path: Path) -> None:
+    path = written(nn.Sequential(nn.BatchNorm2d(3), small_network()), tmp_path / "model.onnx", 1)
+    network = read_onnx(path).train()
+    norms = list(network.norms.values())
+    assert norms
+    norms[0].eval()
+    network(torch.rand(3, 3, SIZE, SIZE))
+    assert network.training and not norms[0].training
+
+
 def test_a_model_that_scales_pictures_itself_is_given_levels(tmp_path: Path) -> None:
     class Scales(nn.Module):
         def __init__(self) -> None:
@@ -203,4 +264,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = written(small_network(), tmp_path / "model.onnx", 1)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="damaged"):
+        load_trainable(path)
+
+
+def test_a_model_that_torch_cannot_compute_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    # torch reflects no more than the last three dimensions.
+    onnx.save(graph_of("Pad", [integers(1, 0, 0, 0, 1, 0, 0, 0)], mode="reflect"), path)
+    with pytest.raises(UserError, match=r"cannot be computed by torch .*package.module:callable"):
         load_trainable(path)
