@@ -41,14 +41,10 @@ def average_pool(a: dict[str, Any], x: Tensor) -> Tensor:
     strides, dilations = _steps(a, places)
     before, after = _pads(a, x, kernel)
     _, reached = _reached(a, x, kernel)
-    counted = torch.ones_like(x[:1, :1])
-    if a.get("count_include_pad"):
-        counted = _padded(counted, before, after, 1.0)
-        # What lies beyond the padding is never counted.
-        beyond = [end - pad for end, pad in zip(reached, after, strict=True)]
-        counted = _padded(counted, [0] * places, beyond, 0.0)
-    else:
-        counted = _padded(counted, before, reached, 0.0)
+    # What lies beyond the padding is never counted.
+    beyond = [end - pad for end, pad in zip(reached, after, strict=True)]
+    counted = _padded(torch.ones_like(x[:1, :1]), before, after, float(a.get("count_include_pad", 0)))
+    counted = _padded(counted, [0] * places, beyond, 0.0)
     convolve = _CONVOLUTIONS[places - 1]
     channels = x.shape[1]
     # (C, 1, K, ...): a sum over each window, channel by channel.
@@ -62,23 +58,25 @@ def _steps(a: dict[str, Any], places: int) -> tuple[list[int], list[int]]:
     return a.get("strides", [1] * places), a.get("dilations", [1] * places)
 
 
+def _dimensions(a: dict[str, Any], x: Tensor, kernel: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return of each dimension the side, the stride, and the places from a window's first to its last."""
+    strides, dilations = _steps(a, len(kernel))
+    windows = [(one - 1) * dilation + 1 for one, dilation in zip(kernel, dilations, strict=True)]
+    return list(zip(x.shape[2:], strides, windows, strict=True))
+
+
 def _pads(a: dict[str, Any], x: Tensor, kernel: Sequence[int]) -> tuple[list[int], list[int]]:
     """Return the padding before and after each dimension."""
-    places = len(kernel)
-    if not a.get("auto_pad", "NOTSET").startswith("SAME"):
-        pads = list(a.get("pads", [0] * 2 * places))
-        return (pads[:places], pads[places:]) if a.get("auto_pad") != "VALID" else ([0] * places, [0] * places)
-    total = [
-        max((-(-side // stride) - 1) * stride + (one - 1) * dilation + 1 - side, 0)
-        for side, stride, one, dilation in zip(x.shape[2:], *_ordered(a, kernel), strict=True)
-    ]
-    small, large = [one // 2 for one in total], [one - one // 2 for one in total]
-    return (small, large) if a["auto_pad"] == "SAME_UPPER" else (large, small)
-
-
-def _ordered(a: dict[str, Any], kernel: Sequence[int]) -> tuple[list[int], Sequence[int], list[int]]:
-    strides, dilations = _steps(a, len(kernel))
-    return strides, kernel, dilations
+    places, automatic = len(kernel), a.get("auto_pad", "NOTSET")
+    if automatic.startswith("SAME"):
+        total = [
+            max((-(-side // stride) - 1) * stride + window - side, 0)
+            for side, stride, window in _dimensions(a, x, kernel)
+        ]
+        small, large = [one // 2 for one in total], [one - one // 2 for one in total]
+        return (small, large) if automatic == "SAME_UPPER" else (large, small)
+    pads = [0] * 2 * places if automatic == "VALID" else list(a.get("pads", [0] * 2 * places))
+    return pads[:places], pads[places:]
 
 
 def _reached(a: dict[str, Any], x: Tensor, kernel: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -87,10 +85,7 @@ def _reached(a: dict[str, Any], x: Tensor, kernel: Sequence[int]) -> tuple[list[
     if not a.get("ceil_mode"):
         return before, after
     reached = []
-    for side, first, last, (stride, one, dilation) in zip(
-        x.shape[2:], before, after, zip(*_ordered(a, kernel), strict=True), strict=True
-    ):
-        window = (one - 1) * dilation + 1
+    for (side, stride, window), first, last in zip(_dimensions(a, x, kernel), before, after, strict=True):
         steps = -(-(side + first + last - window) // stride)
         # A window that would begin in the padding after the picture is left out.
         if steps * stride >= side + first:
