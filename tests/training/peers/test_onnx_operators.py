@@ -14,7 +14,9 @@ from onnx.backend.test.case import node as specification
 from training.peers.onnx_graph import attribute_of, torch_type
 from training.peers.onnx_operators import OPERATORS
 
-# Making the cases of pooling takes seconds, and those of Cast are of types that torch lacks; see `test_onnx_network`.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+# Making the cases of pooling takes seconds (see `test_onnx_network`), and those of Cast are of types that torch lacks.
 ELSEWHERE = {"AveragePool", "MaxPool", "Cast"}
 KINDS = (np.bool_, np.int8, np.int32, np.int64, np.float32, np.float64)
 
@@ -58,6 +60,13 @@ def test_an_operator_gives_what_the_specification_gives(operator: str) -> None:
                 equal_nan=True,
                 msg=lambda told, name=case.name: f"{name}: {told}",
             )
+
+
+def test_cast_cuts_fractions_off_and_makes_booleans_numbers() -> None:
+    cut = OPERATORS["Cast"]({"dtype": torch.int64}, torch.tensor([-1.7, -0.5, 2.9]))
+    assert isinstance(cut, torch.Tensor) and cut.tolist() == [-1, 0, 2]
+    numbers = OPERATORS["Cast"]({"dtype": torch.float32}, torch.tensor([True, False]))
+    assert isinstance(numbers, torch.Tensor) and numbers.dtype == torch.float32 and numbers.tolist() == [1.0, 0.0]
 
 
 def tensor_of(value: Any) -> torch.Tensor:
