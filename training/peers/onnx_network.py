@@ -47,7 +47,7 @@ class OnnxNetwork(nn.Module):
     read without the file. Dropout does nothing, batch norm learns as in torch.
 
     A model for batches of one fixed size is given a batch of any size at once, or, where its graph holds that size in
-    more than its shapes (class tokens, attention over stacked heads), in batches of that size, which takes longer.
+    more than its first axis (attention over stacked heads), in batches of that size, which takes longer.
 
     Args:
         model: with or without the numbers of its weights; without them they are 0.
