@@ -54,6 +54,7 @@ class OnnxNetwork(nn.Module):
 
     Attributes:
         size: side of the pictures in pixels, None where the model leaves it open.
+        half_precision: whether the file holds weights of float16; here all are float32.
         input_scale: mean and deviation of its pictures' levels: 0 and 1 of a model that scales them itself.
         input_name, output_name: as in the file.
 
@@ -72,6 +73,7 @@ class OnnxNetwork(nn.Module):
         batch, _, side, _ = [one.dim_value or None for one in given.type.tensor_type.shape.dim]
         self.size, self._batch = side, batch
         self._takes_any_batch: bool | None = None
+        self.half_precision = any(entry.data_type == TensorProto.FLOAT16 for entry in model.graph.initializer)
         self.input_scale = input_scale_of(model, given.name, arrays)
         opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
         self._nodes = [_Node(node, opset) for node in model.graph.node]

@@ -253,6 +253,31 @@ def test_a_model_that_scales_pictures_itself_is_given_levels(tmp_path: Path) -> 
         )
 
 
+def test_a_model_of_half_precision_is_trained_in_float32_and_goes_out_in_half(tmp_path: Path) -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small_network().half()
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            found: Tensor = self.network(pictures.half()).float()
+            return found
+
+    loaded = load_trainable(written(Half().eval(), tmp_path / "model.onnx", None))
+    network = loaded.backbone
+    assert isinstance(network, OnnxNetwork)
+    pictures = torch.rand(3, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        found, expected = network(pictures), small_network()(pictures)
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=5e-3)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    out = tmp_path / "out.onnx"
+    onnx.save(network.to_model(), out)
+    torch.testing.assert_close(by_onnxruntime(out, pictures), found, atol=5e-3, rtol=5e-3)
+    kept = [{entry.data_type for entry in onnx.load(path).graph.initializer} for path in (tmp_path / "model.onnx", out)]
+    assert kept[0] == kept[1] and TensorProto.FLOAT16 in kept[0]
+
+
 def test_a_model_with_an_unknown_operator_is_refused_with_a_way_out(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(graph_of("Celu", []), path)
