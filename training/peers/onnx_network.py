@@ -4,6 +4,7 @@ Node by node, with `training.peers.onnx_operators`; every array of weights is a 
 that what comes out is the file that came in with other numbers.
 """
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class OnnxNetwork(nn.Module):
         if self._batch is None or len(pictures) == self._batch:
             return self._computed(pictures)
         if self._takes_any_batch is None:
-            self._takes_any_batch = self._is_lifted(pictures)
+            self._takes_any_batch = self._is_lifted(pictures.shape[-1])
         return self._computed(pictures) if self._takes_any_batch else self._in_batches(pictures)
 
     def _computed(self, pictures: Tensor) -> Tensor:
@@ -144,21 +145,17 @@ class OnnxNetwork(nn.Module):
         return torch.cat(parts)
 
     @torch.no_grad()
-    def _is_lifted(self, pictures: Tensor) -> bool:
+    def _is_lifted(self, side: int) -> bool:
         """Tell whether a batch of another size than the file's gives what batches of its size give."""
         assert self._batch is not None
-        generator = torch.Generator().manual_seed(0)
-        tried = torch.rand((self._batch + 1, *pictures.shape[1:]), generator=generator).to(pictures) * 2 - 1
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
+        # On the CPU in float32: a GPU and mixed precision round batches of two sizes differently.
+        twin = copy.deepcopy(self).cpu().eval()
+        tried = torch.rand((self._batch + 1, 3, side, side), generator=torch.Generator().manual_seed(0)) * 2 - 1
         try:
-            expected = self._in_batches(tried)
-            found = self._computed(tried)
+            with torch.autocast("cpu", enabled=False):
+                expected, found = twin._in_batches(tried), twin._computed(tried)
         except (RuntimeError, IndexError):
             return False
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
         return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
     def to_model(self) -> ModelProto:

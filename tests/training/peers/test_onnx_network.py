@@ -233,6 +233,22 @@ def test_trying_whether_a_batch_fits_leaves_the_modes_of_layers(tmp_path: Path) 
     assert network.training and not norms[0].training
 
 
+def test_whether_a_batch_fits_is_tried_without_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = read_onnx(written(Transformer(stacked=False).eval(), tmp_path / "model.onnx", 1)).eval()
+    mixed: list[bool] = []
+    original = OnnxNetwork._in_batches
+
+    def watched(self: OnnxNetwork, pictures: Tensor) -> Tensor:
+        mixed.append(torch.is_autocast_enabled("cpu"))
+        return original(self, pictures)
+
+    monkeypatch.setattr(OnnxNetwork, "_in_batches", watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.rand(3, 3, SIZE, SIZE))
+    # Once, by the trial: the pictures themselves go at once.
+    assert mixed == [False]
+
+
 def test_a_model_that_scales_pictures_itself_is_given_levels(tmp_path: Path) -> None:
     class Scales(nn.Module):
         def __init__(self) -> None:

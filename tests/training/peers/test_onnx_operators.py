@@ -33,8 +33,10 @@ def all_cases() -> dict[str, list[Any]]:
     for case in specification._NodeTestCases:
         operators = [node.op_type for node in case.model.graph.node]
         is_random = "training_dropout" in case.name and "zero_ratio" not in case.name
-        values = [value for values in case.data_sets[0] for value in values]
-        plain = all(not isinstance(one, list) and np.asarray(one).dtype in KINDS and np.size(one) for one in values)
+        inputs, outputs = case.data_sets[0]
+        plain = all(
+            not isinstance(one, list) and np.asarray(one).dtype in KINDS and np.size(one) for one in (*inputs, *outputs)
+        )
         if len(operators) == 1 and plain and not is_random:
             found.setdefault(operators[0], []).append(case)
     return found
